@@ -1,1 +1,52 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0
+//! The part of the `ovpn` driver that does not touch the kernel.
+//!
+//! Everything here is a pure function or a state machine over plain data: no allocation, no I/O,
+//! no clock, no lock. The driver brings those; host tests bring plain substitutes.
+//!
+//! The same files are compiled twice: as the host crate `ovpn_core`, and as a module of the
+//! driver's crate (`#[path = "../core/src/lib.rs"] mod ...` under `--cfg ovpn_kernel`). So files
+//! name each other by `super::`, never by `crate::`, and use nothing outside `core`.
+//!
+//! No function of this crate panics, whatever it is given; `tests/kernel_form.rs` looks for
+//! panic calls in the generated code.
+//!
+//! | file | noun |
+//! |---|---|
+//! | [`wire`] | data packet header, demultiplexing, inner protocol |
+//! | [`nonce`] | AEAD nonce, transmit packet ids |
+//! | [`replay`] | receive window |
+//! | [`slots`] | which of two keys serves whom |
+//! | [`cipher`] | algorithms, key lengths, usage limits |
+//! | [`keepalive`] | the two timers of a peer |
+//! | [`clock`] | seconds since boot |
+//! | [`attrs`] | checks of netlink requests |
+//! | [`refusal`] | what a refused request is told |
+//! | [`framing`] | packets in a TCP stream |
+//! | [`counters`] | reasons of packet drops |
+#![cfg_attr(not(ovpn_kernel), no_std)]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+// Inside the driver's crate nothing is reachable from outside, and not every item is used.
+#![cfg_attr(not(ovpn_kernel), deny(unreachable_pub))]
+#![cfg_attr(ovpn_kernel, allow(dead_code, unreachable_pub))]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+#![deny(clippy::arithmetic_side_effects, clippy::integer_division)]
+
+pub mod attrs;
+pub mod cipher;
+pub mod clock;
+pub mod counters;
+pub mod framing;
+pub mod keepalive;
+pub mod nonce;
+pub mod refusal;
+pub mod replay;
+pub mod slots;
+mod sync;
+pub mod wire;
