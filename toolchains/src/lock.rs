@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `sources.lock`: every source with its version and sha256.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// The Debian release the guests run.
+    pub debian: Debian,
+    /// Debian packages used as archives.
+    #[serde(rename = "deb")]
+    pub debs: Vec<Deb>,
+    /// PyPI wheels used as archives.
+    #[serde(rename = "wheel")]
+    pub wheels: Vec<Wheel>,
+    /// Programs from crates.io.
+    #[serde(rename = "crate")]
+    pub crates: Vec<Crate>,
+    /// Packages of the build machine.
+    #[serde(rename = "host")]
+    pub hosts: Vec<Host>,
+    /// Guest root file systems.
+    #[serde(rename = "root")]
+    pub roots: Vec<Root>,
+    /// Kernels to build and test with.
+    #[serde(rename = "lane")]
+    pub lanes: Vec<Lane>,
+}
+
+/// Settings common to all Debian packages.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Debian {
+    /// Suite that unpinned packages of guest roots come from.
+    pub suite: String,
+}
+
+/// A Debian package pinned by hash.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deb {
+    /// Name within this file.
+    pub name: String,
+    /// Debian version.
+    pub version: String,
+    /// Path below the mirror.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Hex digest of the package file.
+    pub sha256: String,
+    /// Tar archive inside the package that is the real content.
+    pub tarball: Option<String>,
+    /// Directory below the cache's `src` to unpack to.
+    pub unpack: Option<String>,
+}
+
+/// A wheel pinned by hash.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// PyPI project.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// File name.
+    pub file: String,
+    /// Hex digest of the wheel.
+    pub sha256: String,
+}
+
+/// A program from crates.io.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crate {
+    /// Crate.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Hex digest of the `.crate` file.
+    pub sha256: String,
+    /// Executables it installs.
+    pub bins: Vec<String>,
+    /// `host` or a target triple.
+    pub target: String,
+}
+
+/// A package of the build machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Debian package.
+    pub name: String,
+    /// Version the lanes were last seen to work with.
+    pub version: Option<String>,
+    /// Hex digest the package of that version must have.
+    pub sha256: Option<String>,
+}
+
+/// A guest root file system.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// Name.
+    pub name: String,
+    /// Debian architecture.
+    pub arch: String,
+    /// Pinned packages, by their name in this file.
+    pub debs: Vec<String>,
+    /// Other packages; their dependencies follow.
+    pub packages: Vec<String>,
+    /// Symbolic links to make: path in the root, target.
+    pub links: Vec<(String, String)>,
+}
+
+/// A kernel to build and test with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lane {
+    /// Name.
+    pub name: String,
+    /// Pinned package holding the kernel source.
+    pub source: String,
+    /// Kernel's `ARCH`.
+    pub arch: String,
+    /// Prefix of the C compiler.
+    pub cross_compile: String,
+    /// File below `toolchains/configs`, merged on top of allnoconfig.
+    pub config: String,
+    /// Make targets; none means the default one.
+    pub targets: Vec<String>,
+    /// What boots, relative to the build directory.
+    pub image: String,
+}
+
+impl Lock {
+    /// Reads and checks the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is not valid", path.display()))
+    }
+
+    /// Decodes the text; refuses a malformed digest, a doubled name and a reference to nothing.
+    pub fn parse(text: &str) -> Result<Self> {
+        let lock: Self = toml::from_str(text)?;
+        lock.check()?;
+        Ok(lock)
+    }
+
+    fn check(&self) -> Result<()> {
+        let digests = self
+            .debs
+            .iter()
+            .map(|d| (&d.name, Some(&d.sha256)))
+            .chain(self.wheels.iter().map(|w| (&w.name, Some(&w.sha256))))
+            .chain(self.crates.iter().map(|c| (&c.name, Some(&c.sha256))))
+            .chain(self.hosts.iter().map(|h| (&h.name, h.sha256.as_ref())));
+        let mut names = BTreeSet::new();
+        for (name, digest) in digests {
+            ensure!(names.insert(name), "{name} is listed twice");
+            if let Some(digest) = digest {
+                let hex = digest.len() == 64
+                    && digest
+                        .bytes()
+                        .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                ensure!(hex, "{name}: sha256 must be 64 lower-case hex digits");
+            }
+        }
+        for deb in &self.debs {
+            ensure!(
+                deb.tarball.is_none() || deb.unpack.is_some(),
+                "{}: a tarball needs a place to unpack to",
+                deb.name
+            );
+        }
+        for lane in &self.lanes {
+            let source = self.deb(&lane.source)?;
+            ensure!(
+                source.unpack.is_some(),
+                "{}: {} is not unpacked",
+                lane.name,
+                source.name
+            );
+        }
+        for deb in self.roots.iter().flat_map(|r| &r.debs) {
+            self.deb(deb)?;
+        }
+        Ok(())
+    }
+
+    /// A pinned package by name.
+    pub fn deb(&self, name: &str) -> Result<&Deb> {
+        find(&self.debs, name, |d| &d.name)
+    }
+
+    /// A wheel by name.
+    pub fn wheel(&self, name: &str) -> Result<&Wheel> {
+        find(&self.wheels, name, |w| &w.name)
+    }
+
+    /// A crate by name.
+    pub fn krate(&self, name: &str) -> Result<&Crate> {
+        find(&self.crates, name, |c| &c.name)
+    }
+
+    /// A root by name.
+    pub fn root(&self, name: &str) -> Result<&Root> {
+        find(&self.roots, name, |r| &r.name)
+    }
+
+    /// A lane by name.
+    pub fn lane(&self, name: &str) -> Result<&Lane> {
+        find(&self.lanes, name, |l| &l.name)
+    }
+}
+
+fn find<'a, T>(items: &'a [T], name: &str, key: impl Fn(&T) -> &String) -> Result<&'a T> {
+    match items.iter().find(|item| key(item) == name) {
+        Some(item) => Ok(item),
+        None => {
+            let known: Vec<_> = items.iter().map(|i| key(i).as_str()).collect();
+            bail!("sources.lock has no {name} (it has {})", known.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL: &str = include_str!("../sources.lock");
+
+    #[test]
+    fn the_real_file_is_valid() {
+        let lock = Lock::parse(REAL).unwrap();
+        assert!(lock.lane("um-7.2").is_ok());
+        let err = lock.lane("um-1.0").unwrap_err().to_string();
+        assert!(
+            err.contains("um-7.2"),
+            "the message names what there is: {err}"
+        );
+    }
+
+    #[test]
+    fn faults_are_refused() {
+        let doubled = format!("{REAL}\n[[host]]\nname = \"bc\"\n");
+        let cases = [
+            (
+                REAL.replacen("sha256 = \"7", "sha256 = \"X", 1),
+                "64 lower-case hex",
+            ),
+            (
+                REAL.replacen("source = \"linux-source-7.2\"", "source = \"nothing\"", 1),
+                "has no nothing",
+            ),
+            (
+                REAL.replacen("debs = [\"openvpn-amd64\"]", "debs = [\"vpn\"]", 1),
+                "has no vpn",
+            ),
+            (
+                REAL.replacen("version = \"6.12.107-1\"\n", "", 1),
+                "missing field",
+            ),
+            (
+                REAL.replacen("unpack = \"linux-source-6.12\"\n", "", 1),
+                "place to unpack",
+            ),
+            (doubled, "bc is listed twice"),
+            (format!("surprise = 1\n{REAL}"), "surprise"),
+        ];
+        for (text, want) in cases {
+            assert_ne!(text, REAL, "the case changes nothing: {want}");
+            let err = format!("{:#}", Lock::parse(&text).unwrap_err());
+            assert!(err.contains(want), "wanted {want:?} in {err:?}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Starting a user-mode guest and getting back its output, its kernel log and its exit status.
+
+use crate::cmd::{self, Running};
+use crate::ctx::Ctx;
+use crate::guest::{INIT, JOB_ARG, JOB_FILE, STATUS_FILE};
+use crate::ui;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Runs older than this are cleared away.
+const KEEP_RUNS: Duration = Duration::from_secs(24 * 3600);
+/// The root every user-mode guest sees.
+pub const ROOT: &str = "trixie-amd64";
+
+/// A guest to start.
+pub struct Guest {
+    /// Lane whose kernel boots.
+    pub lane: String,
+    /// Program and arguments, as the guest sees them.
+    pub command: Vec<String>,
+    /// Host directories to show at paths of the guest.
+    pub mounts: Vec<(PathBuf, String)>,
+    /// More kernel arguments.
+    pub args: Vec<String>,
+    /// Memory in MiB.
+    pub mem: u32,
+    /// Virtual CPUs; the SMP kernel wants at least two.
+    pub cpus: u32,
+    /// After this the guest is killed.
+    pub timeout: Duration,
+}
+
+/// How a guest ended.
+pub struct Outcome {
+    /// Exit status of the command; none when the guest died or was killed before the command ended.
+    pub code: Option<i32>,
+    /// Whether the time was up.
+    pub killed: bool,
+    /// The kernel log.
+    pub dmesg: String,
+    /// File with the kernel log.
+    pub dmesg_path: PathBuf,
+    /// How long it ran.
+    pub elapsed: Duration,
+}
+
+impl Guest {
+    /// A guest of `lane` that shows the lane's products: the kernel's modules in `/lib/modules`, our module in
+    /// `/lane/module`, programs in `/lane/bin`.
+    pub fn new(ctx: &Ctx, lane: &str, command: Vec<String>) -> Result<Self> {
+        let dir = ctx.lane(lane);
+        let mut mounts = vec![(dir.join("modules/lib/modules"), "/lib/modules".to_owned())];
+        for (sub, at) in [("module", "/lane/module"), ("bin", "/lane/bin")] {
+            if dir.join(sub).is_dir() {
+                mounts.push((dir.join(sub), at.to_owned()));
+            }
+        }
+        Ok(Self {
+            lane: lane.to_owned(),
+            command,
+            mounts,
+            args: Vec::new(),
+            mem: 1024,
+            cpus: 2,
+            timeout: Duration::from_secs(120),
+        })
+    }
+
+    /// Boots it, hands each line the command prints to `line`, and waits for its end.
+    pub fn run(&self, ctx: &Ctx, mut line: impl FnMut(&str)) -> Result<Outcome> {
+        let image = ctx
+            .lane(&self.lane)
+            .join("kernel")
+            .join(&ctx.lock.lane(&self.lane)?.image);
+        ensure!(
+            image.is_file(),
+            "{} is not built: lane kernel {}",
+            image.display(),
+            self.lane
+        );
+        let root = ctx.root(ROOT);
+        ensure!(
+            root.join("usr/bin").is_dir(),
+            "{} is not there: lane root {ROOT}",
+            root.display()
+        );
+        install_init(&root)?;
+        let job = self.write_job(ctx)?;
+
+        let mut command = Command::new(&image);
+        command
+            .arg(format!("mem={}M", self.mem))
+            .arg(format!("ncpus={}", self.cpus))
+            // The only way user-mode Linux runs on several CPUs.
+            .arg("seccomp=on")
+            .args(["root=/dev/root", "rootfstype=hostfs", "ro"])
+            .arg(format!("rootflags={}", root.display()))
+            .arg(format!("init=/{INIT}"))
+            .arg(format!("{JOB_ARG}{}", job.display()))
+            .arg(format!("uml_dir={}/", job.display()))
+            // The command's output on our pipe for stdout, the kernel's log on the one for stderr.
+            .args([
+                "con=null",
+                "con0=null,fd:1",
+                "con1=null,fd:2",
+                "console=tty1",
+                "loglevel=8",
+                "panic=-1",
+                "dummy.numdummies=0",
+            ])
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .process_group(0);
+        let (out, out_writer) = std::io::pipe()?;
+        let (err, err_writer) = std::io::pipe()?;
+        command.stdout(out_writer).stderr(err_writer);
+        let started = Instant::now();
+        let running = Running::spawn(&mut command)?;
+        drop(command);
+        let watch = running.kill_after(self.timeout);
+        let log = thread::spawn(move || read_all(err));
+        for text in cmd::lines(out) {
+            line(&text);
+        }
+        running.wait()?;
+        let killed = watch.expired();
+        let dmesg = log
+            .join()
+            .ok()
+            .context("the reader of the kernel log failed")??;
+        let dmesg_path = job.join("dmesg");
+        fs::write(&dmesg_path, &dmesg)?;
+        let code = match fs::read_to_string(job.join(STATUS_FILE)) {
+            Ok(text) => Some(text.trim().parse().context("malformed exit status")?),
+            Err(_) => None,
+        };
+        Ok(Outcome {
+            code,
+            killed,
+            dmesg,
+            dmesg_path,
+            elapsed: started.elapsed(),
+        })
+    }
+
+    fn write_job(&self, ctx: &Ctx) -> Result<PathBuf> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let runs = ctx.lane(&self.lane).join("runs");
+        fs::create_dir_all(&runs)?;
+        clear_old(&runs);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let job = runs.join(format!("{}-{n}", std::process::id()));
+        let _ = fs::remove_dir_all(&job);
+        fs::create_dir(&job).with_context(|| format!("cannot create {}", job.display()))?;
+        let words: Vec<_> = self.command.iter().map(|w| format!("{w:?}")).collect();
+        let mut text = format!("command = [{}]\nmounts = [\n", words.join(", "));
+        for (host, guest) in &self.mounts {
+            let host = host
+                .canonicalize()
+                .with_context(|| format!("{} is not there", host.display()))?;
+            text += &format!("  [{:?}, {guest:?}],\n", host.display().to_string());
+        }
+        fs::write(job.join(JOB_FILE), text + "]\n")?;
+        Ok(job)
+    }
+}
+
+impl Outcome {
+    /// The command's exit status, or an error saying how the guest went down.
+    pub fn code(&self) -> Result<i32> {
+        match self.code {
+            Some(code) => Ok(code),
+            None if self.killed => {
+                bail!(
+                    "the guest was killed after {}: {}",
+                    ui::clock(self.elapsed),
+                    self.dmesg_path.display()
+                )
+            }
+            None => {
+                let tail: Vec<_> = self.dmesg.lines().rev().take(25).collect();
+                let tail: Vec<_> = tail.into_iter().rev().collect();
+                bail!(
+                    "the guest died; the end of its log ({}):\n{}",
+                    self.dmesg_path.display(),
+                    tail.join("\n")
+                )
+            }
+        }
+    }
+}
+
+/// Puts this program into the root under init's name, unless it is there.
+fn install_init(root: &Path) -> Result<()> {
+    let exe = fs::read(std::env::current_exe()?)?;
+    let init = root.join(INIT);
+    if fs::read(&init).is_ok_and(|old| old == exe) {
+        return Ok(());
+    }
+    // By rename, so that a guest booting now gets the old or the new one, whole.
+    let new = root.join(format!("{INIT}.{}", std::process::id()));
+    fs::write(&new, exe)?;
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fs::rename(&new, &init)?;
+    Ok(())
+}
+
+fn clear_old(runs: &Path) {
+    let Ok(entries) = fs::read_dir(runs) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let age = entry
+            .metadata()
+            .and_then(|m| m.modified())
+            .map(|t| SystemTime::now().duration_since(t));
+        if matches!(age, Ok(Ok(age)) if age > KEEP_RUNS) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn read_all(mut stream: impl Read) -> Result<String> {
+    let mut data = Vec::new();
+    stream.read_to_end(&mut data)?;
+    Ok(String::from_utf8_lossy(&data).replace('\r', ""))
+}
