@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Traffic: ping with its losses counted, iperf3 with its JSON read.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::{Cmd, Done, Ns, Proc, wait_for};
+use crate::tap::{During, Failure, Outcome};
+
+/// A series of echo requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Ping {
+    /// Destination.
+    pub dst: IpAddr,
+    /// Requests.
+    pub count: u32,
+    /// Milliseconds between them.
+    pub interval: u32,
+    /// Bytes of ICMP payload.
+    pub size: u32,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PingStats {
+    /// Requests sent.
+    pub sent: u32,
+    /// Replies received.
+    pub received: u32,
+}
+
+impl Ping {
+    /// `count` requests of 56 bytes, 5 ms apart.
+    pub fn new(dst: IpAddr, count: u32) -> Self {
+        Self { dst, count, interval: 5, size: 56 }
+    }
+
+    /// With this payload size.
+    pub fn size(self, size: u32) -> Self {
+        Self { size, ..self }
+    }
+
+    /// With this many milliseconds between requests.
+    pub fn interval(self, interval: u32) -> Self {
+        Self { interval, ..self }
+    }
+
+    fn cmd(&self, ns: &Ns) -> Cmd {
+        let interval = f64::from(self.interval) / 1000.0;
+        ns.cmd(&format!("ping -n -q -W 2 -c {} -i {interval} -s {} {}", self.count, self.size, self.dst))
+    }
+
+    /// Starts it in the background.
+    pub fn spawn(&self, ns: &Ns) -> Outcome<Proc> {
+        self.cmd(ns).spawn()
+    }
+
+    /// Longest time that it can take.
+    pub fn limit(&self) -> Duration {
+        Duration::from_millis(u64::from(self.count) * u64::from(self.interval)) * 2 + Duration::from_secs(15)
+    }
+
+    /// Reads the summary of a finished ping.
+    pub fn stats(done: &Done) -> Outcome<PingStats> {
+        let numbers = done.out.lines().find(|l| l.contains("packets transmitted")).and_then(|line| {
+            let mut parts = line.split(',').map(|p| p.split_whitespace().next().and_then(|n| n.parse().ok()));
+            Some(PingStats { sent: parts.next()??, received: parts.next()?? })
+        });
+        numbers.ok_or_else(|| Failure::new(format!("ping printed no summary: {}{}", done.out, done.err)))
+    }
+
+    /// Runs it to the end.
+    pub fn run(&self, ns: &Ns) -> Outcome<PingStats> {
+        Self::stats(&self.cmd(ns).run(self.limit())?)
+    }
+
+    /// Runs it and demands that every request was answered.
+    pub fn lossless(&self, ns: &Ns) -> Outcome {
+        let stats = self.run(ns)?;
+        crate::check_eq!(
+            stats,
+            PingStats { sent: self.count, received: self.count },
+            "ping {} with {} bytes",
+            self.dst,
+            self.size
+        );
+        Ok(())
+    }
+}
+
+/// An iperf3 run.
+#[derive(Debug, Clone, Copy)]
+pub struct Flow {
+    /// Address of the server.
+    pub dst: IpAddr,
+    /// TCP port of the server, so that runs in one namespace do not meet.
+    pub port: u16,
+    /// Seconds.
+    pub seconds: u32,
+    /// Parallel streams.
+    pub streams: u32,
+    /// The server sends.
+    pub reverse: bool,
+    /// UDP at this rate in Mbit/s instead of TCP.
+    pub udp: Option<u32>,
+    /// Pages of a file are sent without a copy (`-Z`), so the driver sees page cache it must not write to.
+    pub zerocopy: bool,
+    /// Limit per stream in Mbit/s; 0 is none.
+    pub mbit: u32,
+}
+
+/// Its result.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Mbit/s received.
+    pub mbit: f64,
+    /// UDP datagrams lost, percent.
+    pub lost_percent: f64,
+}
+
+impl Flow {
+    /// One TCP stream without limit.
+    pub fn tcp(dst: IpAddr, seconds: u32) -> Self {
+        Self { dst, port: 5201, seconds, streams: 1, reverse: false, udp: None, zerocopy: false, mbit: 0 }
+    }
+
+    /// A UDP stream of `mbit` Mbit/s.
+    pub fn udp(dst: IpAddr, seconds: u32, mbit: u32) -> Self {
+        Self { udp: Some(mbit), ..Self::tcp(dst, seconds) }
+    }
+
+    fn line(&self) -> String {
+        let mut line = format!("iperf3 -J -c {} -p {} -t {} -P {}", self.dst, self.port, self.seconds, self.streams);
+        if let Some(mbit) = self.udp {
+            // A datagram that fits the tunnel's default MTU of 1416 over IPv6.
+            line += &format!(" -u -b {mbit}M -l 1350");
+        } else if self.mbit > 0 {
+            line += &format!(" -b {}M", self.mbit);
+        }
+        for (wanted, option) in [(self.reverse, " -R"), (self.zerocopy, " -Z")] {
+            if wanted {
+                line += option;
+            }
+        }
+        line
+    }
+
+    /// Starts server and client; the client is returned, the server ends with it.
+    pub fn start(&self, server: &Ns, client: &Ns) -> Outcome<(Proc, Proc)> {
+        let listener = server.cmd(&format!("iperf3 -s -1 -p {}", self.port)).spawn()?;
+        wait_for("iperf3 to listen", Duration::from_secs(10), || Ok(server.tcp_listening(self.port)?.then_some(())))?;
+        Ok((listener, client.cmd(&self.line()).spawn()?))
+    }
+
+    /// Waits for the client and reads its result.
+    pub fn result(&self, client: Proc) -> Outcome<Rate> {
+        let done = client.finish(Duration::from_secs(u64::from(self.seconds) + 30))?;
+        let json: Value = serde_json::from_str(&done.out)
+            .map_err(|e| Failure::new(format!("iperf3: {e}: {}{}", done.out, done.err)))?;
+        if let Some(error) = json.get("error").and_then(Value::as_str) {
+            return Err(Failure::new(format!("iperf3: {error}")));
+        }
+        let number = |path: &str| json.pointer(path).and_then(Value::as_f64);
+        let bits = match self.udp {
+            Some(_) => number("/end/sum_received/bits_per_second").or(number("/end/sum/bits_per_second")),
+            None => number("/end/sum_received/bits_per_second"),
+        };
+        let bits = bits.ok_or_else(|| Failure::new(format!("iperf3 reports no rate: {}", done.out)))?;
+        Ok(Rate { mbit: bits / 1e6, lost_percent: number("/end/sum/lost_percent").unwrap_or(0.0) })
+    }
+}
+
+/// Runs iperf3 from `client` to `server`.
+pub fn iperf(flow: &Flow, server: &Ns, client: &Ns) -> Outcome<Rate> {
+    let (listener, client) = flow.start(server, client)?;
+    let rate = flow.result(client).during(flow.line())?;
+    drop(listener);
+    Ok(rate)
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the cases are built from: namespaces, processes, traffic, the kernel's log, the module.
+
+mod cmd;
+mod flow;
+mod kmsg;
+mod module;
+mod ns;
+mod tunnel;
+
+pub use cmd::{Cmd, Done, Proc};
+pub use flow::{Flow, Ping, PingStats, Rate, iperf};
+pub use kmsg::KernelLog;
+pub use module::Module;
+pub use ns::{Netdev, Ns, Pair, Sysctl};
+pub use tunnel::{Cipher, End, Outer, Tunnel, TunnelSpec};
+
+use std::time::{Duration, Instant};
+
+use crate::tap::{Failure, Outcome};
+
+/// Polls until `probe` yields a value; fails when it does not within `limit`.
+pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
+    let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(found) = probe()? {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new(format!("waited {:.1} s in vain for {what}", limit.as_secs_f64())));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}

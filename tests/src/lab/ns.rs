@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Network namespaces without names: they are gone when the last descriptor and process are, whatever happens.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+use std::thread;
+
+use crate::lab::Cmd;
+use crate::tap::{During, Failure, Outcome};
+
+/// A network namespace with `lo` up.
+pub struct Ns {
+    file: File,
+}
+
+/// Counters of a device, from /proc/net/dev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Netdev {
+    /// Bytes received by the stack from the device.
+    pub rx_bytes: u64,
+    /// Packets received by the stack from the device.
+    pub rx_packets: u64,
+    /// Receive errors.
+    pub rx_errors: u64,
+    /// Dropped on receive.
+    pub rx_dropped: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Transmit errors.
+    pub tx_errors: u64,
+    /// Dropped on transmit.
+    pub tx_dropped: u64,
+}
+
+/// A knob below /proc/sys/net of one namespace.
+pub struct Sysctl(pub &'static str, pub &'static str);
+
+impl Ns {
+    /// A new namespace.
+    pub fn new() -> Outcome<Self> {
+        let made = thread::spawn(|| -> std::io::Result<File> {
+            // SAFETY: unshare of the network namespace touches no memory and concerns this short-lived thread only.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            File::open("/proc/thread-self/ns/net")
+        });
+        let file = made.join().map_err(|_| Failure::new("namespace thread panicked"))?.during("unshare")?;
+        let ns = Self { file };
+        ns.ip("link set lo up")?;
+        Ok(ns)
+    }
+
+    /// The descriptor that names it.
+    pub fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// A path that `ip link ... netns` accepts.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.fd())
+    }
+
+    /// Runs a closure on a thread inside the namespace: sockets made there belong to it for good.
+    pub fn enter<T: Send>(&self, inside: impl FnOnce() -> Outcome<T> + Send) -> Outcome<T> {
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                // SAFETY: the descriptor is open for the life of `self`; setns changes this thread only.
+                if unsafe { libc::setns(self.fd(), libc::CLONE_NEWNET) } != 0 {
+                    return Err(std::io::Error::last_os_error().into());
+                }
+                inside()
+            });
+            worker.join().unwrap_or_else(|_| Err(Failure::new("panic inside a namespace")))
+        })
+    }
+
+    /// A command to be run inside.
+    pub fn cmd(&self, line: &str) -> Cmd {
+        Cmd::new(Some(self), line)
+    }
+
+    /// Runs `ip` with these commands, one a line, in one process.
+    pub fn ip(&self, lines: &str) -> Outcome {
+        self.cmd("ip -batch -").input(format!("{lines}\n")).ok().during(lines).map(drop)
+    }
+
+    /// Sets a knob.
+    pub fn sysctl(&self, knob: &Sysctl) -> Outcome {
+        self.enter(|| Ok(fs::write(format!("/proc/sys/net/{}", knob.0), knob.1)?)).during(knob.0)
+    }
+
+    /// Counters of a device in this namespace.
+    pub fn netdev(&self, name: &str) -> Outcome<Netdev> {
+        let text = self.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?))?;
+        let row = text
+            .lines()
+            .find_map(|l| l.trim_start().strip_prefix(name)?.strip_prefix(':'))
+            .ok_or_else(|| Failure::new(format!("no device {name} in /proc/net/dev")))?;
+        let n: Vec<u64> = row.split_whitespace().map_while(|w| w.parse().ok()).collect();
+        let [rx_bytes, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx_bytes, tx_packets, tx_errors, tx_dropped, ..] =
+            n[..]
+        else {
+            return Err(Failure::new(format!("cannot read /proc/net/dev: {row}")));
+        };
+        Ok(Netdev { rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped })
+    }
+
+    /// Index of a device in this namespace; `None` when it is not there.
+    pub fn ifindex(&self, name: &str) -> Outcome<Option<u32>> {
+        let name = std::ffi::CString::new(name).map_err(Failure::new)?;
+        // SAFETY: `name` is a NUL-terminated string that outlives the call.
+        self.enter(|| Ok(Some(unsafe { libc::if_nametoindex(name.as_ptr()) }).filter(|i| *i != 0)))
+    }
+
+    /// A UDP socket that belongs to this namespace, bound to any address of the family.
+    pub fn udp(&self, v6: bool, port: u16) -> Outcome<UdpSocket> {
+        let any: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        self.enter(|| Ok(UdpSocket::bind(SocketAddr::new(any, port))?)).during("bind")
+    }
+
+    /// Whether something listens on this TCP port.
+    pub fn tcp_listening(&self, port: u16) -> Outcome<bool> {
+        let needle = format!(":{port:04X}");
+        self.enter(|| {
+            let mut listening = false;
+            for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+                listening |= fs::read_to_string(table)?.lines().any(|line| {
+                    let mut words = line.split_whitespace().skip(1);
+                    // State 0A is LISTEN (include/net/tcp_states.h).
+                    words.next().is_some_and(|local| local.ends_with(&needle)) && words.nth(1) == Some("0A")
+                });
+            }
+            Ok(listening)
+        })
+    }
+}
+
+/// Two namespaces joined by a veth pair: `a` has 10.10.0.1 and fd00:10::1, `b` has .2 and ::2, the device is `veth`.
+pub struct Pair {
+    /// The first namespace.
+    pub a: Ns,
+    /// The second namespace.
+    pub b: Ns,
+}
+
+impl Pair {
+    /// A new pair.
+    pub fn new() -> Outcome<Self> {
+        let (a, b) = (Ns::new()?, Ns::new()?);
+        a.ip(&format!("link add veth type veth peer name veth netns {}", b.path()))?;
+        for (ns, n) in [(&a, 1), (&b, 2)] {
+            ns.ip(&format!(
+                "addr add 10.10.0.{n}/24 dev veth\naddr add fd00:10::{n}/64 dev veth nodad\nlink set veth up"
+            ))?;
+        }
+        Ok(Self { a, b })
+    }
+
+    /// Address of side `n` (1 or 2) on the veth.
+    pub fn outer(v6: bool, n: u8) -> IpAddr {
+        if v6 {
+            Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, n.into()).into()
+        } else {
+            Ipv4Addr::new(10, 10, 0, n).into()
+        }
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The data channel in user space: DATA_V2 packets made and read without the driver.
+//!
+//! Layout (OpenVPN's doc/doxygen "data channel", read from drivers/net/ovpn/proto.h): be32 of opcode 9 (5 bits), key id
+//! (3 bits), peer id (24 bits); be32 packet id; 16 bytes of tag; ciphertext. The first eight bytes are authenticated.
+
+use aes_gcm::aead::consts::U12;
+use aes_gcm::aead::{AeadInPlace, KeyInit, Nonce, Tag};
+use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, aes::Aes192};
+use chacha20poly1305::ChaCha20Poly1305;
+
+use crate::lab::Cipher;
+use crate::nl::ovpn::KeyDir;
+use crate::tap::{Failure, Outcome};
+
+/// Bytes that the data channel adds to a packet.
+pub const OVERHEAD: usize = 24;
+/// Opcode of a data packet with peer id.
+pub const DATA_V2: u8 = 9;
+/// Opcode of a data packet without peer id, refused by the driver.
+pub const DATA_V1: u8 = 6;
+/// Peer id of senders that do not know theirs: the receiver goes by the source address.
+pub const PEER_ID_UNDEF: u32 = 0xff_ffff;
+/// The keepalive message of OpenVPN (src/openvpn/ping.c).
+pub const KEEPALIVE: [u8; 16] =
+    [0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48];
+
+/// The clear part of a data packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// 5 bits.
+    pub opcode: u8,
+    /// 3 bits.
+    pub key_id: u8,
+    /// 24 bits.
+    pub peer_id: u32,
+    /// Counts from 1.
+    pub packet_id: u32,
+}
+
+impl Header {
+    fn bytes(self) -> [u8; 8] {
+        let first = u32::from(self.opcode) << 27 | u32::from(self.key_id & 7) << 24 | self.peer_id & 0xff_ffff;
+        let ([a, b, c, d], [e, f, g, h]) = (first.to_be_bytes(), self.packet_id.to_be_bytes());
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// Reads the first eight bytes.
+    pub fn parse(packet: &[u8]) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h] = *packet.first_chunk::<8>()?;
+        Some(Self {
+            opcode: a >> 3,
+            key_id: a & 7,
+            peer_id: u32::from_be_bytes([0, b, c, d]),
+            packet_id: u32::from_be_bytes([e, f, g, h]),
+        })
+    }
+}
+
+fn nonce(header: &[u8; 8], tail: [u8; 8]) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    let (id, rest) = nonce.split_at_mut(4);
+    id.copy_from_slice(header.last_chunk::<4>().unwrap_or(&[0; 4]));
+    rest.copy_from_slice(&tail);
+    nonce
+}
+
+fn with<A: KeyInit + AeadInPlace, T>(key: &[u8], run: impl FnOnce(A) -> Result<T, aes_gcm::Error>) -> Outcome<T> {
+    let aead = A::new_from_slice(key).map_err(Failure::new)?;
+    run(aead).map_err(|_| Failure::new("the tag does not authenticate the packet"))
+}
+
+fn seal_with<A: KeyInit + AeadInPlace>(key: &[u8], nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Outcome<Vec<u8>> {
+    with::<A, _>(key, |aead| {
+        let nonce = Nonce::<A>::from_iter(nonce);
+        aead.encrypt_in_place_detached(&nonce, aad, text).map(|tag| tag.to_vec())
+    })
+}
+
+fn open_with<A: KeyInit + AeadInPlace>(
+    key: &[u8],
+    nonce: [u8; 12],
+    aad: &[u8],
+    text: &mut [u8],
+    tag: [u8; 16],
+) -> Outcome {
+    with::<A, _>(key, |aead| {
+        let (nonce, tag) = (Nonce::<A>::from_iter(nonce), Tag::<A>::from_iter(tag));
+        aead.decrypt_in_place_detached(&nonce, aad, text, &tag)
+    })
+}
+
+type Aes192Gcm = AesGcm<Aes192, U12>;
+
+/// Encrypts `plain` into a whole UDP payload.
+pub fn seal(cipher: Cipher, dir: &KeyDir, header: Header, plain: &[u8]) -> Outcome<Vec<u8>> {
+    let head = header.bytes();
+    let iv = nonce(&head, dir.tail);
+    let mut text = plain.to_vec();
+    let tag = match cipher {
+        Cipher::Aes128 => seal_with::<Aes128Gcm>(&dir.key, iv, &head, &mut text),
+        Cipher::Aes192 => seal_with::<Aes192Gcm>(&dir.key, iv, &head, &mut text),
+        Cipher::Aes256 => seal_with::<Aes256Gcm>(&dir.key, iv, &head, &mut text),
+        Cipher::ChaCha => seal_with::<ChaCha20Poly1305>(&dir.key, iv, &head, &mut text),
+    }?;
+    Ok([head.as_slice(), &tag, &text].concat())
+}
+
+/// Authenticates and decrypts a UDP payload.
+pub fn open(cipher: Cipher, dir: &KeyDir, packet: &[u8]) -> Outcome<(Header, Vec<u8>)> {
+    let short = || Failure::new(format!("a data packet of {} bytes is too short", packet.len()));
+    let (head, rest) = packet.split_first_chunk::<8>().ok_or_else(short)?;
+    let (tag, text) = rest.split_first_chunk::<16>().ok_or_else(short)?;
+    let header = Header::parse(packet).ok_or_else(short)?;
+    let iv = nonce(head, dir.tail);
+    let mut text = text.to_vec();
+    match cipher {
+        Cipher::Aes128 => open_with::<Aes128Gcm>(&dir.key, iv, head, &mut text, *tag),
+        Cipher::Aes192 => open_with::<Aes192Gcm>(&dir.key, iv, head, &mut text, *tag),
+        Cipher::Aes256 => open_with::<Aes256Gcm>(&dir.key, iv, head, &mut text, *tag),
+        Cipher::ChaCha => open_with::<ChaCha20Poly1305>(&dir.key, iv, head, &mut text, *tag),
+    }?;
+    Ok((header, text))
+}
+
+fn sum(words: &[u8]) -> u32 {
+    words
+        .chunks(2)
+        .map(|w| u32::from(*w.first().unwrap_or(&0)) << 8 | u32::from(*w.get(1).unwrap_or(&0)))
+        .fold(0, |acc, w| acc + w)
+}
+
+fn fold(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+/// An IPv4 packet with a UDP datagram, checksums filled in.
+pub fn ipv4_udp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, data: &[u8]) -> Vec<u8> {
+    let udp_len = (8 + data.len()) as u16;
+    let mut ip = [
+        &[0x45, 0][..],
+        &(20 + udp_len).to_be_bytes(),
+        &[0, 0, 0, 0, 64, 17, 0, 0],
+        &src,
+        &dst,
+    ]
+    .concat();
+    let header_sum = fold(sum(&ip)).to_be_bytes();
+    ip.splice(10..12, header_sum);
+    let mut udp = [&sport.to_be_bytes()[..], &dport.to_be_bytes(), &udp_len.to_be_bytes(), &[0, 0], data].concat();
+    let pseudo = sum(&src) + sum(&dst) + 17 + u32::from(udp_len);
+    let checksum = fold(pseudo + sum(&udp)).to_be_bytes();
+    udp.splice(6..8, checksum);
+    [ip, udp].concat()
+}
