@@ -95,7 +95,7 @@ impl KeyId {
 }
 
 /// Packet id: 1 to 0xFFFFFFFF, never used twice with one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketId(NonZeroU32);
 
 impl PacketId {

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use std::collections::HashSet;
+
+use ovpn_core::counters::DropReason;
+
+#[test]
+fn numbers_are_indices_and_names_differ() {
+    assert_eq!(DropReason::ALL.len(), DropReason::COUNT);
+    for (i, reason) in DropReason::ALL.iter().enumerate() {
+        assert_eq!(reason.index(), i);
+        assert!(reason.name().len() < 32 && reason.name().is_ascii());
+    }
+    let names: HashSet<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
+    assert_eq!(names.len(), DropReason::COUNT);
+}
+
+/// Scripts and graphs refer to these numbers and names.
+#[test]
+fn numbers_are_stable() {
+    assert_eq!(DropReason::Short.index(), 0);
+    assert_eq!(DropReason::Replay.index(), 5);
+    assert_eq!(DropReason::AuthFailed.index(), 6);
+    assert_eq!(DropReason::TxExhausted.index(), 14);
+    assert_eq!(DropReason::TxQueueFull.index(), 21);
+    assert_eq!(DropReason::Replay.name(), "rx_replay");
+}
