@@ -5,7 +5,7 @@
 //! no clock, no lock. The driver brings those; host tests bring plain substitutes.
 //!
 //! The same files are compiled twice: as the host crate `ovpn_core`, and as a module of the
-//! driver's crate (`#[path = "../core/src/lib.rs"] mod ...` under `--cfg ovpn_kernel`). So files
+//! driver's crate (`#[path = "../core/src/lib.rs"] mod ...` under `--cfg ovpn_kmod`). So files
 //! name each other by `super::`, never by `crate::`, and use nothing outside `core`.
 //!
 //! No function of this crate panics, whatever it is given; `tests/kernel_form.rs` looks for
@@ -24,12 +24,12 @@
 //! | [`refusal`] | what a refused request is told |
 //! | [`framing`] | packets in a TCP stream |
 //! | [`counters`] | reasons of packet drops |
-#![cfg_attr(not(ovpn_kernel), no_std)]
+#![cfg_attr(not(ovpn_kmod), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // Inside the driver's crate nothing is reachable from outside, and not every item is used.
-#![cfg_attr(not(ovpn_kernel), deny(unreachable_pub))]
-#![cfg_attr(ovpn_kernel, allow(dead_code, unreachable_pub))]
+#![cfg_attr(not(ovpn_kmod), deny(unreachable_pub))]
+#![cfg_attr(ovpn_kmod, allow(dead_code, unreachable_pub))]
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,

@@ -20,7 +20,7 @@ fn compile(name: &str, extra_source: &str) -> String {
         .args([
             "--edition=2021",
             "--crate-type=lib",
-            "--cfg=ovpn_kernel",
+            "--cfg=ovpn_kmod",
             "-Dwarnings",
         ])
         .args([

@@ -1,0 +1,628 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generic netlink family "ovpn": policies, flattening of requests, building of
+ * answers. What a request means and whether it is allowed is decided in Rust.
+ * Numbers as in include/uapi/linux/ovpn.h, which kernels before 6.16 lack.
+ */
+
+#include <linux/module.h>
+#include <net/genetlink.h>
+#include <net/sock.h>
+
+#include "internal.h"
+
+enum {
+	CMD_PEER_NEW = 1, CMD_PEER_SET, CMD_PEER_GET, CMD_PEER_DEL,
+	CMD_PEER_DEL_NTF, CMD_KEY_NEW, CMD_KEY_GET, CMD_KEY_SWAP,
+	CMD_KEY_SWAP_NTF, CMD_KEY_DEL, CMD_PEER_FLOAT_NTF,
+};
+
+enum {
+	A_IFINDEX = 1, A_PEER, A_KEYCONF, A_MAX = A_KEYCONF,
+};
+
+enum {
+	P_ID = 1, P_REMOTE_IPV4, P_REMOTE_IPV6, P_REMOTE_SCOPE, P_REMOTE_PORT,
+	P_SOCKET, P_SOCKET_NETNSID, P_VPN_IPV4, P_VPN_IPV6, P_LOCAL_IPV4,
+	P_LOCAL_IPV6, P_LOCAL_PORT, P_INTERVAL, P_TIMEOUT, P_DEL_REASON,
+	P_STATS, P_TX_ID = P_STATS + OVPN_STAT_COUNT, P_MAX = P_TX_ID,
+};
+
+enum {
+	K_PEER_ID = 1, K_SLOT, K_KEY_ID, K_CIPHER, K_ENCRYPT, K_DECRYPT,
+	K_MAX = K_DECRYPT,
+};
+
+enum {
+	D_KEY = 1, D_TAIL, D_MAX = D_TAIL,
+};
+
+#define MAX_PEER_ID	0xffffff
+#define MAX_KEEPALIVE	86400
+#define MAX_KEY_LEN	256
+#define TAIL_LEN	8
+
+/* --- policies --------------------------------------------------------------- */
+
+static const struct netlink_range_validation id_range = { .max = MAX_PEER_ID };
+static const struct netlink_range_validation time_range = { .max = MAX_KEEPALIVE };
+
+#define POLICY_ID	NLA_POLICY_FULL_RANGE(NLA_U32, &id_range)
+#define POLICY_TIME	NLA_POLICY_FULL_RANGE(NLA_U32, &time_range)
+#define POLICY_ADDR4	{ .type = NLA_BE32 }
+#define POLICY_ADDR6	NLA_POLICY_EXACT_LEN(16)
+
+static const struct nla_policy peer_policy[P_MAX + 1] = {
+	[P_ID]		 = POLICY_ID,
+	[P_REMOTE_IPV4]	 = POLICY_ADDR4,
+	[P_REMOTE_IPV6]	 = POLICY_ADDR6,
+	[P_REMOTE_SCOPE] = { .type = NLA_U32 },
+	[P_REMOTE_PORT]	 = NLA_POLICY_MIN(NLA_BE16, 1),
+	[P_SOCKET]	 = { .type = NLA_U32 },
+	[P_VPN_IPV4]	 = POLICY_ADDR4,
+	[P_VPN_IPV6]	 = POLICY_ADDR6,
+	[P_LOCAL_IPV4]	 = POLICY_ADDR4,
+	[P_LOCAL_IPV6]	 = POLICY_ADDR6,
+	[P_INTERVAL]	 = POLICY_TIME,
+	[P_TIMEOUT]	 = POLICY_TIME,
+	[P_TX_ID]	 = POLICY_ID,
+};
+
+/* PEER_SET: all of the above but the socket. */
+static const struct nla_policy peer_set_policy[P_MAX + 1] = {
+	[P_ID]		 = POLICY_ID,
+	[P_REMOTE_IPV4]	 = POLICY_ADDR4,
+	[P_REMOTE_IPV6]	 = POLICY_ADDR6,
+	[P_REMOTE_SCOPE] = { .type = NLA_U32 },
+	[P_REMOTE_PORT]	 = NLA_POLICY_MIN(NLA_BE16, 1),
+	[P_VPN_IPV4]	 = POLICY_ADDR4,
+	[P_VPN_IPV6]	 = POLICY_ADDR6,
+	[P_LOCAL_IPV4]	 = POLICY_ADDR4,
+	[P_LOCAL_IPV6]	 = POLICY_ADDR6,
+	[P_INTERVAL]	 = POLICY_TIME,
+	[P_TIMEOUT]	 = POLICY_TIME,
+	[P_TX_ID]	 = POLICY_ID,
+};
+
+/* GET and DEL name the peer and nothing else. */
+static const struct nla_policy peer_id_policy[P_ID + 1] = {
+	[P_ID] = POLICY_ID,
+};
+
+static const struct nla_policy keydir_policy[D_MAX + 1] = {
+	[D_KEY]	 = NLA_POLICY_MAX_LEN(MAX_KEY_LEN),
+	[D_TAIL] = NLA_POLICY_EXACT_LEN(TAIL_LEN),
+};
+
+static const struct nla_policy key_policy[K_MAX + 1] = {
+	[K_PEER_ID] = POLICY_ID,
+	[K_SLOT]    = NLA_POLICY_MAX(NLA_U32, 1),
+	[K_KEY_ID]  = NLA_POLICY_MAX(NLA_U32, 7),
+	[K_CIPHER]  = NLA_POLICY_MAX(NLA_U32, 2),
+	[K_ENCRYPT] = NLA_POLICY_NESTED(keydir_policy),
+	[K_DECRYPT] = NLA_POLICY_NESTED(keydir_policy),
+};
+
+static const struct nla_policy key_slot_policy[K_SLOT + 1] = {
+	[K_PEER_ID] = POLICY_ID,
+	[K_SLOT]    = NLA_POLICY_MAX(NLA_U32, 1),
+};
+
+static const struct nla_policy key_peer_policy[K_PEER_ID + 1] = {
+	[K_PEER_ID] = POLICY_ID,
+};
+
+#define TOP_POLICY(name, attr, nested)					\
+	static const struct nla_policy name[attr + 1] = {		\
+		[A_IFINDEX] = { .type = NLA_U32 },			\
+		[attr] = NLA_POLICY_NESTED(nested),			\
+	}
+
+TOP_POLICY(top_peer_policy, A_PEER, peer_policy);
+TOP_POLICY(top_peer_set_policy, A_PEER, peer_set_policy);
+TOP_POLICY(top_peer_id_policy, A_PEER, peer_id_policy);
+TOP_POLICY(top_key_policy, A_KEYCONF, key_policy);
+TOP_POLICY(top_key_slot_policy, A_KEYCONF, key_slot_policy);
+TOP_POLICY(top_key_peer_policy, A_KEYCONF, key_peer_policy);
+
+static const struct nla_policy top_dump_policy[A_IFINDEX + 1] = {
+	[A_IFINDEX] = { .type = NLA_U32 },
+};
+
+static struct genl_family ovpn_family;
+
+/* --- requests ---------------------------------------------------------------- */
+
+/* A request with its nests taken apart; attribute tables indexed by number. */
+struct ovpn_req {
+	struct genl_info *info;
+	struct {
+		struct nlattr *nest;
+		struct nlattr **attrs;
+		u32 max;
+	} level[OVPN_NEST_COUNT];
+	union {
+		struct nlattr *peer[P_MAX + 1];
+		struct nlattr *key[K_MAX + 1];
+	};
+	struct nlattr *dir[2][D_MAX + 1];
+};
+
+void ovpn_genl_refuse(struct ovpn_req *req, const char *text,
+		      enum ovpn_nest nest, u32 attr)
+{
+	struct netlink_ext_ack *extack = req->info->extack;
+
+	if (!extack)
+		return;
+	extack->_msg = text;
+	if (!attr)
+		return;
+	if (attr <= req->level[nest].max && req->level[nest].attrs &&
+	    req->level[nest].attrs[attr]) {
+		NL_SET_BAD_ATTR(extack, req->level[nest].attrs[attr]);
+	} else {
+		extack->miss_type = attr;
+		extack->miss_nest = req->level[nest].nest;
+	}
+}
+
+/* Resolve IFINDEX in the namespace of the asking socket. */
+static struct net_device *find_device(struct net *net, struct genl_info *info,
+				      netdevice_tracker *tracker)
+{
+	struct net_device *dev;
+
+	if (GENL_REQ_ATTR_CHECK(info, A_IFINDEX))
+		return ERR_PTR(-EINVAL);
+	dev = netdev_get_by_index(net, nla_get_u32(info->attrs[A_IFINDEX]),
+				  tracker, GFP_KERNEL);
+	if (!dev) {
+		NL_SET_ERR_MSG_MOD(info->extack, "no interface has this index");
+		NL_SET_BAD_ATTR(info->extack, info->attrs[A_IFINDEX]);
+		return ERR_PTR(-ENODEV);
+	}
+	if (!ovpn_netdev_is_ours(dev)) {
+		netdev_put(dev, tracker);
+		NL_SET_ERR_MSG_MOD(info->extack,
+				   "the interface is not of kind ovpn");
+		NL_SET_BAD_ATTR(info->extack, info->attrs[A_IFINDEX]);
+		return ERR_PTR(-EINVAL);
+	}
+	return dev;
+}
+
+static u32 get_u32(struct nlattr *attr)
+{
+	return attr ? nla_get_u32(attr) : 0;
+}
+
+static void get_bytes(u8 *to, struct nlattr *attr, u32 len)
+{
+	if (attr)
+		nla_memcpy(to, attr, len);
+}
+
+/* Bit n for each attribute n that is there. */
+static u32 present(struct nlattr **attrs, u32 max)
+{
+	u32 bits = 0, n;
+
+	for (n = 1; n <= max; n++)
+		if (attrs[n])
+			bits |= BIT(n);
+	return bits;
+}
+
+static void flatten_peer(struct nlattr **a, struct ovpn_peer_attrs *out)
+{
+	out->present = present(a, P_MAX);
+	out->id = get_u32(a[P_ID]);
+	out->tx_id = get_u32(a[P_TX_ID]);
+	out->scope = get_u32(a[P_REMOTE_SCOPE]);
+	out->fd = get_u32(a[P_SOCKET]);
+	out->interval = get_u32(a[P_INTERVAL]);
+	out->timeout = get_u32(a[P_TIMEOUT]);
+	if (a[P_REMOTE_PORT])
+		out->port = (__force u16)nla_get_be16(a[P_REMOTE_PORT]);
+	get_bytes(out->remote4, a[P_REMOTE_IPV4], sizeof(out->remote4));
+	get_bytes(out->remote6, a[P_REMOTE_IPV6], sizeof(out->remote6));
+	get_bytes(out->vpn4, a[P_VPN_IPV4], sizeof(out->vpn4));
+	get_bytes(out->vpn6, a[P_VPN_IPV6], sizeof(out->vpn6));
+	get_bytes(out->local4, a[P_LOCAL_IPV4], sizeof(out->local4));
+	get_bytes(out->local6, a[P_LOCAL_IPV6], sizeof(out->local6));
+}
+
+static void flatten_dir(struct nlattr **a, struct ovpn_keydir_attrs *out)
+{
+	out->present = present(a, D_MAX);
+	if (a[D_KEY]) {
+		out->key = nla_data(a[D_KEY]);
+		out->len = nla_len(a[D_KEY]);
+	}
+	get_bytes(out->tail, a[D_TAIL], sizeof(out->tail));
+}
+
+static void flatten_key(struct ovpn_req *req, struct ovpn_key_attrs *out)
+{
+	struct nlattr **a = req->key;
+
+	out->present = present(a, K_MAX);
+	out->peer_id = get_u32(a[K_PEER_ID]);
+	out->slot = get_u32(a[K_SLOT]);
+	out->key_id = get_u32(a[K_KEY_ID]);
+	out->cipher = get_u32(a[K_CIPHER]);
+	flatten_dir(req->dir[0], &out->enc);
+	flatten_dir(req->dir[1], &out->dec);
+}
+
+static void set_level(struct ovpn_req *req, enum ovpn_nest at,
+		      struct nlattr *nest, struct nlattr **attrs, u32 max)
+{
+	req->level[at].nest = nest;
+	req->level[at].attrs = attrs;
+	req->level[at].max = max;
+}
+
+/* Take the request apart. The top-level policy has validated the nests, with
+ * the operation's own policy, down to the last attribute.
+ */
+static int open_req(struct ovpn_req *req, struct genl_info *info, u32 top)
+{
+	u32 max = top == A_PEER ? P_MAX : K_MAX;
+	struct nlattr **attrs = top == A_PEER ? req->peer : req->key;
+	struct nlattr *nest = info->attrs[top];
+	int i, ret;
+
+	memset(req, 0, sizeof(*req));
+	req->info = info;
+	if (GENL_REQ_ATTR_CHECK(info, top))
+		return -EINVAL;
+	ret = nla_parse_nested(attrs, max, nest, NULL, info->extack);
+	if (ret)
+		return ret;
+	set_level(req, OVPN_NEST_TOP, NULL, info->attrs, top);
+	set_level(req, OVPN_NEST_INNER, nest, attrs, max);
+	for (i = 0; top == A_KEYCONF && i < 2; i++) {
+		struct nlattr *dir = attrs[K_ENCRYPT + i];
+
+		if (!dir)
+			continue;
+		ret = nla_parse_nested(req->dir[i], D_MAX, dir, NULL,
+				       info->extack);
+		if (ret)
+			return ret;
+		set_level(req, OVPN_NEST_ENC + i, dir, req->dir[i], D_MAX);
+	}
+	return 0;
+}
+
+static int do_peer(struct genl_info *info,
+		   int (*op)(void *, struct ovpn_req *,
+			     const struct ovpn_peer_attrs *))
+{
+	struct ovpn_peer_attrs attrs = { };
+	netdevice_tracker tracker;
+	struct net_device *net;
+	struct ovpn_req req;
+	int ret;
+
+	net = find_device(genl_info_net(info), info, &tracker);
+	if (IS_ERR(net))
+		return PTR_ERR(net);
+	ret = open_req(&req, info, A_PEER);
+	if (!ret) {
+		flatten_peer(req.peer, &attrs);
+		ret = op(ovpn_of(net)->rs, &req, &attrs);
+	}
+	netdev_put(net, &tracker);
+	return ret;
+}
+
+static int do_key(struct genl_info *info,
+		  int (*op)(void *, struct ovpn_req *,
+			    const struct ovpn_key_attrs *))
+{
+	struct ovpn_key_attrs attrs = { };
+	netdevice_tracker tracker;
+	struct net_device *net;
+	struct ovpn_req req;
+	int ret;
+
+	net = find_device(genl_info_net(info), info, &tracker);
+	if (IS_ERR(net))
+		return PTR_ERR(net);
+	ret = open_req(&req, info, A_KEYCONF);
+	if (!ret) {
+		flatten_key(&req, &attrs);
+		ret = op(ovpn_of(net)->rs, &req, &attrs);
+	}
+	netdev_put(net, &tracker);
+	return ret;
+}
+
+#define DOIT(name, kind, op)						\
+	static int name(struct sk_buff *skb, struct genl_info *info)	\
+	{								\
+		return kind(info, op);					\
+	}
+
+DOIT(peer_new_doit, do_peer, ovpn_rs_peer_new)
+DOIT(peer_set_doit, do_peer, ovpn_rs_peer_set)
+DOIT(peer_get_doit, do_peer, ovpn_rs_peer_get)
+DOIT(peer_del_doit, do_peer, ovpn_rs_peer_del)
+DOIT(key_new_doit, do_key, ovpn_rs_key_new)
+DOIT(key_get_doit, do_key, ovpn_rs_key_get)
+DOIT(key_swap_doit, do_key, ovpn_rs_key_swap)
+DOIT(key_del_doit, do_key, ovpn_rs_key_del)
+
+/* --- answers ----------------------------------------------------------------- */
+
+/* A dump in progress: where the next peer goes. */
+struct ovpn_dump {
+	struct sk_buff *msg;
+	const struct genl_info *info;
+	u32 portid;
+};
+
+static bool put_ends(struct sk_buff *msg, const struct ovpn_endpoint *ends)
+{
+	__be16 port = (__force __be16)ends->port;
+
+	switch (ends->family) {
+	case OVPN_AF_INET:
+		return !nla_put(msg, P_REMOTE_IPV4, 4, ends->remote) &&
+		       !nla_put_net16(msg, P_REMOTE_PORT, port) &&
+		       !nla_put(msg, P_LOCAL_IPV4, 4, ends->local);
+	case OVPN_AF_INET6:
+		return !nla_put(msg, P_REMOTE_IPV6, 16, ends->remote) &&
+		       !nla_put_u32(msg, P_REMOTE_SCOPE, ends->scope) &&
+		       !nla_put_net16(msg, P_REMOTE_PORT, port) &&
+		       !nla_put(msg, P_LOCAL_IPV6, 16, ends->local);
+	}
+	return true;
+}
+
+static bool put_socket(struct sk_buff *msg, struct net *asking,
+		       const struct ovpn_sock *sock)
+{
+	struct net *net = sock_net(sock->sk);
+
+	if (!net_eq(asking, net) &&
+	    nla_put_s32(msg, P_SOCKET_NETNSID,
+			peernet2id_alloc(asking, net, GFP_ATOMIC)))
+		return false;
+	return !nla_put_net16(msg, P_LOCAL_PORT,
+			      (__force __be16)ovpn_sock_port(sock));
+}
+
+static bool put_peer(struct sk_buff *msg, struct net *asking,
+		     const struct ovpn_sock *sock,
+		     const struct ovpn_peer_info *peer)
+{
+	static const u8 none[16];
+	struct nlattr *nest = nla_nest_start(msg, A_PEER);
+	int n;
+
+	if (!nest || (sock && !put_socket(msg, asking, sock)) ||
+	    nla_put_u32(msg, P_ID, peer->id) ||
+	    nla_put_u32(msg, P_TX_ID, peer->tx_id) ||
+	    nla_put_u32(msg, P_INTERVAL, peer->interval) ||
+	    nla_put_u32(msg, P_TIMEOUT, peer->timeout) ||
+	    !put_ends(msg, &peer->ends))
+		return false;
+	if (memcmp(peer->vpn4, none, sizeof(peer->vpn4)) &&
+	    nla_put(msg, P_VPN_IPV4, sizeof(peer->vpn4), peer->vpn4))
+		return false;
+	if (memcmp(peer->vpn6, none, sizeof(peer->vpn6)) &&
+	    nla_put(msg, P_VPN_IPV6, sizeof(peer->vpn6), peer->vpn6))
+		return false;
+	for (n = 0; n < OVPN_STAT_COUNT; n++)
+		if (nla_put_uint(msg, P_STATS + n, peer->stats[n]))
+			return false;
+	nla_nest_end(msg, nest);
+	return true;
+}
+
+static int put_peer_msg(struct sk_buff *msg, const struct genl_info *info,
+			u32 portid, int flags, const struct ovpn_sock *sock,
+			const struct ovpn_peer_info *peer)
+{
+	void *head = genlmsg_put(msg, portid, info->snd_seq, &ovpn_family,
+				 flags, CMD_PEER_GET);
+
+	if (!head)
+		return -EMSGSIZE;
+	if (!put_peer(msg, genl_info_net(info), sock, peer)) {
+		genlmsg_cancel(msg, head);
+		return -EMSGSIZE;
+	}
+	genlmsg_end(msg, head);
+	return 0;
+}
+
+int ovpn_genl_reply_peer(struct ovpn_req *req, const struct ovpn_sock *sock,
+			 const struct ovpn_peer_info *peer)
+{
+	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_ATOMIC);
+	int ret;
+
+	if (!msg)
+		return -ENOMEM;
+	ret = put_peer_msg(msg, req->info, req->info->snd_portid, 0, sock, peer);
+	if (ret) {
+		nlmsg_free(msg);
+		return ret;
+	}
+	return genlmsg_reply(msg, req->info);
+}
+
+int ovpn_genl_dump_peer(struct ovpn_dump *dump, const struct ovpn_sock *sock,
+			const struct ovpn_peer_info *peer)
+{
+	return put_peer_msg(dump->msg, dump->info, dump->portid, NLM_F_MULTI,
+			    sock, peer);
+}
+
+int ovpn_genl_reply_key(struct ovpn_req *req, const struct ovpn_key_info *key)
+{
+	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
+	struct nlattr *nest;
+	void *head;
+
+	if (!msg)
+		return -ENOMEM;
+	head = genlmsg_put_reply(msg, req->info, &ovpn_family, 0, CMD_KEY_GET);
+	nest = head ? nla_nest_start(msg, A_KEYCONF) : NULL;
+	if (!nest || nla_put_u32(msg, K_PEER_ID, key->peer_id) ||
+	    nla_put_u32(msg, K_SLOT, key->slot) ||
+	    nla_put_u32(msg, K_KEY_ID, key->key_id) ||
+	    nla_put_u32(msg, K_CIPHER, key->cipher)) {
+		nlmsg_free(msg);
+		return -EMSGSIZE;
+	}
+	nla_nest_end(msg, nest);
+	genlmsg_end(msg, head);
+	return genlmsg_reply(msg, req->info);
+}
+
+static int peer_get_dumpit(struct sk_buff *msg, struct netlink_callback *cb)
+{
+	const struct genl_info *info = genl_info_dump(cb);
+	struct ovpn_dump dump = {
+		.msg = msg,
+		.info = info,
+		.portid = NETLINK_CB(cb->skb).portid,
+	};
+	netdevice_tracker tracker;
+	struct net_device *net;
+	int ret;
+
+	net = find_device(sock_net(cb->skb->sk), (struct genl_info *)info,
+			  &tracker);
+	if (IS_ERR(net))
+		return PTR_ERR(net);
+	ret = ovpn_rs_peer_dump(ovpn_of(net)->rs, &dump, &cb->args[0]);
+	netdev_put(net, &tracker);
+	/* A full message is no error: the next call goes on. */
+	return ret && ret != -EMSGSIZE ? ret : msg->len;
+}
+
+/* --- notifications ----------------------------------------------------------- */
+
+/* Send msg, its nest still open, to the peers group of the socket's namespace. */
+static void notify(struct sk_buff *msg, void *head, struct nlattr *nest,
+		   const struct ovpn_sock *sock)
+{
+	nla_nest_end(msg, nest);
+	genlmsg_end(msg, head);
+	genlmsg_multicast_netns(&ovpn_family, sock_net(sock->sk), msg, 0, 0,
+				GFP_ATOMIC);
+}
+
+/* Start a notification about an interface; NULL when there is no memory. */
+static struct sk_buff *notify_start(const struct ovpn_dev *dev, u8 cmd,
+				    int nest_attr, void **head,
+				    struct nlattr **nest)
+{
+	struct sk_buff *msg = genlmsg_new(NLMSG_GOODSIZE, GFP_ATOMIC);
+
+	if (!msg)
+		return NULL;
+	*head = genlmsg_put(msg, 0, 0, &ovpn_family, 0, cmd);
+	if (*head && !nla_put_u32(msg, A_IFINDEX, ovpn_netdev_ifindex(dev))) {
+		*nest = nla_nest_start(msg, nest_attr);
+		if (*nest)
+			return msg;
+	}
+	nlmsg_free(msg);
+	return NULL;
+}
+
+void ovpn_genl_notify_del(const struct ovpn_dev *dev,
+			  const struct ovpn_sock *sock, u32 peer_id, u32 reason)
+{
+	struct nlattr *nest;
+	struct sk_buff *msg;
+	void *head;
+
+	msg = notify_start(dev, CMD_PEER_DEL_NTF, A_PEER, &head, &nest);
+	if (!msg)
+		return;
+	if (nla_put_u32(msg, P_DEL_REASON, reason) ||
+	    nla_put_u32(msg, P_ID, peer_id))
+		nlmsg_free(msg);
+	else
+		notify(msg, head, nest, sock);
+}
+
+void ovpn_genl_notify_swap(const struct ovpn_dev *dev,
+			   const struct ovpn_sock *sock, u32 peer_id, u32 key_id)
+{
+	struct nlattr *nest;
+	struct sk_buff *msg;
+	void *head;
+
+	msg = notify_start(dev, CMD_KEY_SWAP_NTF, A_KEYCONF, &head, &nest);
+	if (!msg)
+		return;
+	/* 16 bits, as the mainline driver writes it and OpenVPN reads it. */
+	if (nla_put_u32(msg, K_PEER_ID, peer_id) ||
+	    nla_put_u16(msg, K_KEY_ID, key_id))
+		nlmsg_free(msg);
+	else
+		notify(msg, head, nest, sock);
+}
+
+/* --- the family -------------------------------------------------------------- */
+
+#define DO_OP(number, func, table, top) {				\
+	.cmd = number, .doit = func, .policy = table, .maxattr = top,	\
+	.flags = GENL_ADMIN_PERM | GENL_CMD_CAP_DO,			\
+}
+
+static const struct genl_split_ops ovpn_ops[] = {
+	DO_OP(CMD_PEER_NEW, peer_new_doit, top_peer_policy, A_PEER),
+	DO_OP(CMD_PEER_SET, peer_set_doit, top_peer_set_policy, A_PEER),
+	DO_OP(CMD_PEER_GET, peer_get_doit, top_peer_id_policy, A_PEER),
+	{
+		.cmd = CMD_PEER_GET,
+		.dumpit = peer_get_dumpit,
+		.policy = top_dump_policy,
+		.maxattr = A_IFINDEX,
+		.flags = GENL_ADMIN_PERM | GENL_CMD_CAP_DUMP,
+	},
+	DO_OP(CMD_PEER_DEL, peer_del_doit, top_peer_id_policy, A_PEER),
+	DO_OP(CMD_KEY_NEW, key_new_doit, top_key_policy, A_KEYCONF),
+	DO_OP(CMD_KEY_GET, key_get_doit, top_key_slot_policy, A_KEYCONF),
+	DO_OP(CMD_KEY_SWAP, key_swap_doit, top_key_peer_policy, A_KEYCONF),
+	DO_OP(CMD_KEY_DEL, key_del_doit, top_key_slot_policy, A_KEYCONF),
+};
+
+static const struct genl_multicast_group ovpn_groups[] = {
+	{ .name = "peers" },
+};
+
+static struct genl_family ovpn_family __ro_after_init = {
+	.name		= "ovpn",
+	.version	= 1,
+	.netnsok	= true,
+	.parallel_ops	= true,
+	.module		= THIS_MODULE,
+	.split_ops	= ovpn_ops,
+	.n_split_ops	= ARRAY_SIZE(ovpn_ops),
+	.mcgrps		= ovpn_groups,
+	.n_mcgrps	= ARRAY_SIZE(ovpn_groups),
+};
+
+MODULE_ALIAS_GENL_FAMILY("ovpn");
+
+int ovpn_genl_init(void)
+{
+	return genl_register_family(&ovpn_family);
+}
+
+void ovpn_genl_exit(void)
+{
+	genl_unregister_family(&ovpn_family);
+}

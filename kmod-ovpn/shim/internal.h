@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the C files share among themselves. */
+#ifndef OVPN_INTERNAL_H
+#define OVPN_INTERNAL_H
+
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include <linux/unaligned.h>
+#include <linux/workqueue.h>
+#include <net/gro_cells.h>
+
+#include "rust.h"
+#include "shim.h"
+
+/* Data packet version 2: opcode, key id and peer id; packet id; tag. */
+#define OVPN_OP_LEN	4
+#define OVPN_AAD_LEN	8
+#define OVPN_TAG_LEN	16
+#define OVPN_HEAD_LEN	(OVPN_AAD_LEN + OVPN_TAG_LEN)
+
+/* Outer headers of the largest transport, and our own: 84 bytes of outer
+ * IPv6, UDP and OpenVPN header, rounded as the mainline driver announces it.
+ */
+#define OVPN_HEADROOM	84
+
+/* The driver's part of a net_device. */
+struct ovpn_dev {
+	struct net_device *net;
+	/* From ovpn_rs_dev_new(); lives until the net_device is freed. */
+	void *rs;
+	struct gro_cells cells;
+	struct delayed_work tick;
+	struct ovpn_drops __percpu *drops;
+};
+
+/* Packets lost on one CPU, by reason. */
+struct ovpn_drops {
+	u32 count[OVPN_DROP_SLOTS];
+};
+
+/* A transport socket that a device has taken over. Freed after a grace period
+ * behind the last release, so that a packet that found it may go on using it.
+ */
+struct ovpn_sock {
+	struct sock *sk;
+	struct ovpn_dev *dev;
+	netdevice_tracker tracker;
+	/* One for each peer. Falls to zero, and the socket is given back, under
+	 * the socket lock only: who holds that lock and finds the object in
+	 * sk_user_data may take a reference.
+	 */
+	refcount_t refs;
+	struct rcu_work free_work;
+};
+
+/* Workqueue of everything that the module defers. */
+extern struct workqueue_struct *ovpn_wq;
+
+static inline struct ovpn_pkt *ovpn_pkt(struct sk_buff *skb)
+{
+	return (struct ovpn_pkt *)skb->cb;
+}
+
+static inline struct sk_buff *ovpn_pkt_skb(struct ovpn_pkt *pkt)
+{
+	return container_of((void *)pkt, struct sk_buff, cb);
+}
+
+/* Append a packet whose data is contiguous. */
+static inline void ovpn_batch_add(struct ovpn_batch *batch, struct sk_buff *skb)
+{
+	struct ovpn_pkt *pkt = ovpn_pkt(skb);
+
+	*pkt = (struct ovpn_pkt) { .data = skb->data, .len = skb->len };
+	if (batch->tail)
+		batch->tail->next = pkt;
+	else
+		batch->head = pkt;
+	batch->tail = pkt;
+	batch->count++;
+	batch->bytes += skb->len;
+}
+
+/* Open the header in front of an outgoing packet and fill in what is
+ * authenticated with it. Returns the packet's new first byte.
+ */
+static inline u8 *ovpn_pkt_head(struct ovpn_pkt *pkt, u32 op, u32 id)
+{
+	struct sk_buff *skb = ovpn_pkt_skb(pkt);
+	u8 *head = __skb_push(skb, OVPN_HEAD_LEN);
+
+	put_unaligned_be32(op, head);
+	put_unaligned_be32(id, head + OVPN_OP_LEN);
+	pkt->data = head;
+	pkt->len = skb->len;
+	pkt->id = id;
+	return head;
+}
+
+/* Take the header off an opened packet. */
+static inline void ovpn_pkt_strip(struct ovpn_batch *batch, struct ovpn_pkt *pkt)
+{
+	struct sk_buff *skb = ovpn_pkt_skb(pkt);
+
+	pkt->data = __skb_pull(skb, OVPN_HEAD_LEN);
+	pkt->len = skb->len;
+	batch->bytes -= OVPN_HEAD_LEN;
+}
+
+static inline struct ovpn_dev *ovpn_of(struct net_device *net)
+{
+	return netdev_priv(net);
+}
+
+bool ovpn_netdev_is_ours(const struct net_device *net);
+
+#endif /* OVPN_INTERNAL_H */

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The network interface: link kind "ovpn", transmit entry, delivery, counters. */
+
+#include <linux/ethtool.h>
+#include <linux/if_arp.h>
+#include <linux/inetdevice.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <net/dst_metadata.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/rtnetlink.h>
+
+#include "compat.h"
+#include "internal.h"
+
+/* UAPI of the link kind (include/uapi/linux/if_link.h from 6.16 on). */
+#define OVPN_IFLA_MODE	1
+#define OVPN_IFLA_MAX	OVPN_IFLA_MODE
+#define OVPN_MODE_P2P	0
+#define OVPN_MODE_MP	1
+
+/* Room the mainline driver leaves behind a packet. */
+#define OVPN_TAILROOM	16
+
+MODULE_ALIAS_RTNL_LINK("ovpn");
+MODULE_VERSION(OVPN_VERSION);
+
+/* --- transmit -------------------------------------------------------------- */
+
+/* Whether the packet is what its ethertype says, with its header in reach. */
+static bool ovpn_is_ip(struct sk_buff *skb)
+{
+	switch (skb->protocol) {
+	case htons(ETH_P_IP):
+		return pskb_network_may_pull(skb, sizeof(struct iphdr)) &&
+		       ip_hdr(skb)->version == 4;
+	case htons(ETH_P_IPV6):
+		return pskb_network_may_pull(skb, sizeof(struct ipv6hdr)) &&
+		       ipv6_hdr(skb)->version == 6;
+	}
+	return false;
+}
+
+static netdev_tx_t ovpn_ndo_xmit(struct sk_buff *skb, struct net_device *net)
+{
+	/* Connection tracking of the inner flow ends at the tunnel. */
+	nf_reset_ct(skb);
+
+	if (unlikely(!ovpn_is_ip(skb))) {
+		dev_core_stats_tx_dropped_inc(net);
+		skb_tx_error(skb);
+		kfree_skb(skb);
+		return NETDEV_TX_OK;
+	}
+	ovpn_rs_xmit(ovpn_of(net)->rs, skb);
+	return NETDEV_TX_OK;
+}
+
+/* --- receive --------------------------------------------------------------- */
+
+void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
+			 u32 *packets, u32 *bytes)
+{
+	struct ovpn_pkt *pkt = batch->head;
+
+	*packets = 0;
+	*bytes = 0;
+	/* GRO cells are per CPU, and TCP may bring us here from a process. */
+	local_bh_disable();
+	while (pkt) {
+		struct sk_buff *skb = ovpn_pkt_skb(pkt);
+		u32 len = pkt->len;
+
+		skb->protocol = htons(pkt->proto);
+		pkt = pkt->next;
+
+		/* The outer packet's GSO, hash, queue, mark and route say
+		 * nothing of the inner one.
+		 */
+		skb_gso_reset(skb);
+		skb_clear_hash(skb);
+		skb->dev = dev->net;
+		skb_set_queue_mapping(skb, 0);
+		skb_scrub_packet(skb, true);
+		/* The tag has proved every byte to be what the peer sent, so no
+		 * checksum inside can find more.
+		 */
+		skb->ip_summed = CHECKSUM_UNNECESSARY;
+		skb->csum_level = ~0;
+		skb_reset_network_header(skb);
+		skb_reset_mac_header(skb);
+		skb_reset_transport_header(skb);
+		skb_reset_inner_headers(skb);
+
+		if (likely(gro_cells_receive(&dev->cells, skb) == NET_RX_SUCCESS)) {
+			dev_sw_netstats_rx_add(dev->net, len);
+			++*packets;
+			*bytes += len;
+		}
+	}
+	local_bh_enable();
+}
+
+/* --- counters -------------------------------------------------------------- */
+
+void ovpn_netdev_drop(struct ovpn_dev *dev, bool rx, u32 reason, u32 packets)
+{
+	this_cpu_add(dev->drops->count[reason % OVPN_DROP_SLOTS], packets);
+	while (packets--) {
+		if (rx)
+			dev_core_stats_rx_dropped_inc(dev->net);
+		else
+			dev_core_stats_tx_dropped_inc(dev->net);
+	}
+}
+
+static int ovpn_get_sset_count(struct net_device *net, int set)
+{
+	const char *name;
+	int n = 0;
+
+	if (set != ETH_SS_STATS)
+		return -EOPNOTSUPP;
+	while (n < OVPN_DROP_SLOTS && ovpn_rs_drop_name(n, &name))
+		n++;
+	return n;
+}
+
+static void ovpn_get_strings(struct net_device *net, u32 set, u8 *data)
+{
+	const char *name;
+	u32 len, n;
+
+	if (set != ETH_SS_STATS)
+		return;
+	for (n = 0; n < OVPN_DROP_SLOTS; n++) {
+		len = ovpn_rs_drop_name(n, &name);
+		if (len)
+			ethtool_sprintf(&data, "%.*s", len, name);
+	}
+}
+
+static void ovpn_get_stats(struct net_device *net, struct ethtool_stats *stats,
+			   u64 *data)
+{
+	int count = ovpn_get_sset_count(net, ETH_SS_STATS);
+	struct ovpn_dev *dev = ovpn_of(net);
+	int cpu, n;
+
+	memset(data, 0, count * sizeof(*data));
+	for_each_possible_cpu(cpu)
+		for (n = 0; n < count; n++)
+			data[n] += READ_ONCE(per_cpu_ptr(dev->drops, cpu)->count[n]);
+}
+
+static void ovpn_get_drvinfo(struct net_device *net, struct ethtool_drvinfo *info)
+{
+	strscpy(info->driver, "ovpn", sizeof(info->driver));
+	strscpy(info->version, OVPN_VERSION, sizeof(info->version));
+	strscpy(info->bus_info, "ovpn", sizeof(info->bus_info));
+}
+
+static const struct ethtool_ops ovpn_ethtool_ops = {
+	.get_drvinfo		= ovpn_get_drvinfo,
+	.get_link		= ethtool_op_get_link,
+	.get_ts_info		= ethtool_op_get_ts_info,
+	.get_sset_count		= ovpn_get_sset_count,
+	.get_strings		= ovpn_get_strings,
+	.get_ethtool_stats	= ovpn_get_stats,
+};
+
+/* --- small services for the Rust side ------------------------------------- */
+
+void ovpn_netdev_carrier(struct ovpn_dev *dev, bool on)
+{
+	if (on)
+		netif_carrier_on(dev->net);
+	else
+		netif_carrier_off(dev->net);
+}
+
+u32 ovpn_netdev_ifindex(const struct ovpn_dev *dev)
+{
+	return READ_ONCE(dev->net->ifindex);
+}
+
+void ovpn_netdev_tick_in(struct ovpn_dev *dev, u32 seconds)
+{
+	unsigned long at = jiffies + (unsigned long)seconds * HZ;
+
+	/* Only ever earlier: a peer that may wait must not delay another. */
+	if (!delayed_work_pending(&dev->tick) ||
+	    time_before(at, dev->tick.timer.expires))
+		mod_delayed_work(ovpn_wq, &dev->tick, seconds * HZ);
+}
+
+static void ovpn_tick(struct work_struct *work)
+{
+	ovpn_rs_tick(container_of(to_delayed_work(work), struct ovpn_dev, tick)->rs);
+}
+
+/* --- life of an interface -------------------------------------------------- */
+
+static int ovpn_ndo_init(struct net_device *net)
+{
+	return gro_cells_init(&ovpn_of(net)->cells, net);
+}
+
+static void ovpn_ndo_uninit(struct net_device *net)
+{
+	struct ovpn_dev *dev = ovpn_of(net);
+
+	/* Peers first: the last of them may still arm the tick. */
+	ovpn_rs_dev_down(dev->rs);
+	disable_delayed_work_sync(&dev->tick);
+	gro_cells_destroy(&dev->cells);
+}
+
+static int ovpn_ndo_open(struct net_device *net)
+{
+	struct in_device *in_dev = __in_dev_get_rtnl(net);
+
+	/* Clients of one server share a subnet but no link: telling one to
+	 * reach another directly would cut it off.
+	 */
+	if (in_dev && ovpn_rs_dev_mode(ovpn_of(net)->rs) == OVPN_MODE_MP) {
+		IN_DEV_CONF_SET(in_dev, SEND_REDIRECTS, false);
+		IPV4_DEVCONF_ALL(dev_net(net), SEND_REDIRECTS) = false;
+	}
+	return 0;
+}
+
+static const struct net_device_ops ovpn_netdev_ops = {
+	.ndo_init	= ovpn_ndo_init,
+	.ndo_uninit	= ovpn_ndo_uninit,
+	.ndo_open	= ovpn_ndo_open,
+	.ndo_start_xmit	= ovpn_ndo_xmit,
+};
+
+static const struct device_type ovpn_type = {
+	.name = "ovpn",
+};
+
+bool ovpn_netdev_is_ours(const struct net_device *net)
+{
+	return net->netdev_ops == &ovpn_netdev_ops;
+}
+
+/* Also runs when registration failed, so every part may be missing. */
+static void ovpn_priv_free(struct net_device *net)
+{
+	struct ovpn_dev *dev = ovpn_of(net);
+
+	if (dev->rs)
+		ovpn_rs_dev_free(dev->rs);
+	free_percpu(dev->drops);
+}
+
+static void ovpn_setup(struct net_device *net)
+{
+	/* HW_CSUM, because without it the core takes SG and GSO away again and
+	 * cuts and sums every packet before we see it.
+	 */
+	netdev_features_t features = NETIF_F_SG | NETIF_F_FRAGLIST |
+				     NETIF_F_HW_CSUM | NETIF_F_GSO |
+				     NETIF_F_GSO_SOFTWARE | NETIF_F_HIGHDMA;
+
+	net->netdev_ops = &ovpn_netdev_ops;
+	net->ethtool_ops = &ovpn_ethtool_ops;
+	net->needs_free_netdev = true;
+	net->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
+
+	net->type = ARPHRD_NONE;
+	net->flags = IFF_POINTOPOINT | IFF_NOARP;
+	net->priv_flags |= IFF_NO_QUEUE;
+	net->lltx = true;
+	/* The gateway of the inner route selects the peer of a subnet. */
+	netif_keep_dst(net);
+
+	net->mtu = ETH_DATA_LEN - OVPN_HEADROOM;
+	net->min_mtu = IPV4_MIN_MTU;
+	net->max_mtu = IP_MAX_MTU - OVPN_HEADROOM;
+	net->needed_headroom = OVPN_HEADROOM;
+	net->needed_tailroom = OVPN_TAILROOM;
+
+	net->features |= features;
+	net->hw_features |= features;
+	net->hw_enc_features |= features;
+
+	SET_NETDEV_DEVTYPE(net, &ovpn_type);
+}
+
+OVPN_NEWLINK(ovpn_newlink)
+{
+	struct nlattr **attrs = OVPN_NEWLINK_DATA;
+	struct ovpn_dev *dev = ovpn_of(net);
+	u8 mode = OVPN_MODE_P2P;
+
+	if (attrs && attrs[OVPN_IFLA_MODE])
+		mode = nla_get_u8(attrs[OVPN_IFLA_MODE]);
+
+	if (mode == OVPN_MODE_MP) {
+		NL_SET_ERR_MSG_MOD(extack, "MP mode is not supported yet");
+		return -EOPNOTSUPP;
+	}
+
+	dev->net = net;
+	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
+	dev->drops = alloc_percpu(struct ovpn_drops);
+	dev->rs = dev->drops ? ovpn_rs_dev_new(dev, mode) : NULL;
+	if (!dev->rs) {
+		NL_SET_ERR_MSG_MOD(extack, "no memory for the interface");
+		ovpn_priv_free(net);
+		dev->drops = NULL;
+		return -ENOMEM;
+	}
+	net->priv_destructor = ovpn_priv_free;
+
+	/* A server is always reachable, a client when it has its peer. */
+	ovpn_netdev_carrier(dev, mode == OVPN_MODE_MP);
+	return register_netdevice(net);
+}
+
+static size_t ovpn_get_size(const struct net_device *net)
+{
+	return nla_total_size(sizeof(u8));
+}
+
+static int ovpn_fill_info(struct sk_buff *skb, const struct net_device *net)
+{
+	return nla_put_u8(skb, OVPN_IFLA_MODE,
+			  ovpn_rs_dev_mode(ovpn_of((struct net_device *)net)->rs));
+}
+
+static const struct nla_policy ovpn_link_policy[OVPN_IFLA_MAX + 1] = {
+	[OVPN_IFLA_MODE] = NLA_POLICY_RANGE(NLA_U8, OVPN_MODE_P2P, OVPN_MODE_MP),
+};
+
+static struct rtnl_link_ops ovpn_link_ops = {
+	.kind		= "ovpn",
+	.priv_size	= sizeof(struct ovpn_dev),
+	.setup		= ovpn_setup,
+	.policy		= ovpn_link_policy,
+	.maxtype	= OVPN_IFLA_MAX,
+	.newlink	= ovpn_newlink,
+	.get_size	= ovpn_get_size,
+	.fill_info	= ovpn_fill_info,
+};
+
+int ovpn_netdev_init(void)
+{
+	return rtnl_link_register(&ovpn_link_ops);
+}
+
+void ovpn_netdev_exit(void)
+{
+	rtnl_link_unregister(&ovpn_link_ops);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What Rust defines (src/sys/entry.rs) and C calls. Only C reads this header.
+ * rs is the Rust side of a device, as ovpn_rs_dev_new() returned it.
+ */
+#ifndef OVPN_RUST_H
+#define OVPN_RUST_H
+
+#include "shim.h"
+
+/* [sleep] The Rust side of a new device; NULL without memory. */
+void *ovpn_rs_dev_new(struct ovpn_dev *dev, u8 mode);
+/* [sleep] Delete the peers of a device that is being unregistered. */
+void ovpn_rs_dev_down(void *rs);
+/* [sleep] The device is gone: free what ovpn_rs_dev_new() made. */
+void ovpn_rs_dev_free(void *rs);
+u8 ovpn_rs_dev_mode(const void *rs);
+
+/* [rcu, BH off] Send an inner packet whose IP header was checked. Consumes. */
+void ovpn_rs_xmit(void *rs, struct sk_buff *skb);
+/* [rcu, BH off] A datagram of len bytes behind its UDP header, of which the
+ * first head_len are at head. 0: consumed. 1: not for us, untouched.
+ */
+int ovpn_rs_udp_rx(void *rs, struct sk_buff *skb, const u8 *head, u32 head_len,
+		   u32 len);
+/* [sleep] Userspace closed a transport socket. */
+void ovpn_rs_sock_gone(void *rs, const struct ovpn_sock *sock);
+/* [sleep] Time for keepalives and expiries. */
+void ovpn_rs_tick(void *rs);
+/* Name of a drop reason, without a NUL: its length, 0 past the last reason. */
+u32 ovpn_rs_drop_name(u32 reason, const char **name);
+
+/* [sleep] Netlink requests, attributes within the policy's ranges. */
+int ovpn_rs_peer_new(void *rs, struct ovpn_req *req,
+		     const struct ovpn_peer_attrs *attrs);
+int ovpn_rs_peer_set(void *rs, struct ovpn_req *req,
+		     const struct ovpn_peer_attrs *attrs);
+int ovpn_rs_peer_get(void *rs, struct ovpn_req *req,
+		     const struct ovpn_peer_attrs *attrs);
+int ovpn_rs_peer_del(void *rs, struct ovpn_req *req,
+		     const struct ovpn_peer_attrs *attrs);
+int ovpn_rs_key_new(void *rs, struct ovpn_req *req,
+		    const struct ovpn_key_attrs *attrs);
+int ovpn_rs_key_get(void *rs, struct ovpn_req *req,
+		    const struct ovpn_key_attrs *attrs);
+int ovpn_rs_key_swap(void *rs, struct ovpn_req *req,
+		     const struct ovpn_key_attrs *attrs);
+int ovpn_rs_key_del(void *rs, struct ovpn_req *req,
+		    const struct ovpn_key_attrs *attrs);
+/* [sleep] Continue a dump at *cursor (0 first) and move it; 0 or -errno. */
+int ovpn_rs_peer_dump(void *rs, struct ovpn_dump *dump, unsigned long *cursor);
+
+#endif /* OVPN_RUST_H */

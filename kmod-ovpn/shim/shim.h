@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What Rust may call. bindgen reads this header, so it names no kernel type
+ * but by opaque pointer and includes nothing when it is bindgen that reads.
+ *
+ * Every function here does the work of a packet, of a batch of packets or of
+ * one configuration request; none is a primitive. Those marked [any] may be
+ * called from any context but NMI, [rcu] need the RCU read lock, [sleep] need
+ * a context that may sleep.
+ */
+#ifndef OVPN_SHIM_H
+#define OVPN_SHIM_H
+
+#ifdef __BINDGEN__
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+typedef _Bool bool;
+#else
+#include <linux/types.h>
+#endif
+
+struct sk_buff;
+struct socket;
+struct ovpn_dev;
+struct ovpn_sock;
+struct ovpn_path;
+struct ovpn_aead;
+struct ovpn_stats;
+struct ovpn_retire;
+struct ovpn_req;
+struct ovpn_dump;
+
+/*
+ * One packet of a batch; lives in skb->cb of the packet it describes, so a
+ * batch costs no memory and no packet can be in two batches. shim/skb.c
+ * asserts that it fits.
+ */
+struct ovpn_pkt {
+	struct ovpn_pkt *next;
+	/* The packet, contiguous and writable: [data, data + len). */
+	u8 *data;
+	u32 len;
+	/* Packet id, host byte order. */
+	u32 id;
+	/* Outcome of the crypto step: 0 or a negative errno. */
+	s32 err;
+	/* Ethertype of the inner packet, host byte order; 0 until known. */
+	u16 proto;
+	u16 pad;
+};
+
+/* A list of packets with one owner; head == NULL exactly when count == 0. */
+struct ovpn_batch {
+	struct ovpn_pkt *head;
+	struct ovpn_pkt *tail;
+	u32 count;
+	/* Sum of len over the packets. */
+	u32 bytes;
+};
+
+#define OVPN_AF_NONE	0
+#define OVPN_AF_INET	2
+#define OVPN_AF_INET6	10
+
+/*
+ * Both ends of a UDP path. IPv4 addresses take the first four bytes; a local
+ * address of zeros lets routing choose.
+ */
+struct ovpn_endpoint {
+	u16 family;
+	/* Remote port, network byte order. */
+	u16 port;
+	/* Interface index for link-local IPv6 remotes, else 0. */
+	u32 scope;
+	u8 remote[16];
+	u8 local[16];
+};
+
+/* The eight counters of a peer, in the order of the UAPI attributes 16 to 23. */
+enum ovpn_stat {
+	OVPN_STAT_VPN_RX_BYTES,
+	OVPN_STAT_VPN_TX_BYTES,
+	OVPN_STAT_VPN_RX_PACKETS,
+	OVPN_STAT_VPN_TX_PACKETS,
+	OVPN_STAT_LINK_RX_BYTES,
+	OVPN_STAT_LINK_TX_BYTES,
+	OVPN_STAT_LINK_RX_PACKETS,
+	OVPN_STAT_LINK_TX_PACKETS,
+	OVPN_STAT_COUNT,
+};
+
+/* Room for drop reasons; the Rust side asserts that its list fits. */
+#define OVPN_DROP_SLOTS	32
+
+/* --- rcu.c: deferred release --------------------------------------------- */
+
+/* [sleep] Bring up and tear down the workqueue every deferral runs on. The
+ * exit side returns only when no callback of ours is left anywhere.
+ */
+int ovpn_defer_init(void);
+void ovpn_defer_exit(void);
+
+/* [sleep] A ticket for one later call; NULL without memory. */
+struct ovpn_retire *ovpn_retire_new(void);
+/* [any] Return a ticket that was never used. */
+void ovpn_retire_free(struct ovpn_retire *ticket);
+/* [any] After a grace period, call drop(ptr) from a context that may sleep,
+ * then free the ticket. Consumes the ticket.
+ */
+void ovpn_retire_after_grace(struct ovpn_retire *ticket,
+			     void (*drop)(void *ptr), void *ptr);
+/* Lock for readers that no packet path brought under RCU already. */
+void ovpn_rcu_read_lock(void);
+void ovpn_rcu_read_unlock(void);
+
+/* --- stats.c: per-CPU counters ------------------------------------------- */
+
+struct ovpn_stats *ovpn_stats_new(void);
+void ovpn_stats_free(struct ovpn_stats *stats);
+/* [any] Add to a bytes counter and to the packets counter that belongs to it. */
+void ovpn_stats_add(struct ovpn_stats *stats, enum ovpn_stat bytes_of,
+		    u32 packets, u32 bytes);
+void ovpn_stats_read(const struct ovpn_stats *stats, u64 out[OVPN_STAT_COUNT]);
+/* Seconds of CLOCK_BOOTTIME, truncated to 32 bits. */
+u32 ovpn_now(void);
+
+/* --- skb.c: packets and batches ------------------------------------------ */
+
+void ovpn_skb_free(struct sk_buff *skb);
+/* [any] Cut an outgoing packet into what will be sent: segments of a GSO
+ * packet, or itself. Each result is contiguous, exclusively owned, has its
+ * checksums filled in and headroom for every outer header. Consumes skb. What
+ * memory ran out for is missing from the batch and counted in *lost.
+ * -EMSGSIZE or -ENOMEM when nothing could be made of it.
+ */
+int ovpn_tx_split(struct sk_buff *skb, struct ovpn_batch *out, u32 *lost);
+/* [any] A batch of one packet with the given content. */
+int ovpn_tx_message(struct ovpn_dev *dev, const u8 *data, u32 len,
+		    struct ovpn_batch *out);
+/* [any] Turn a received datagram into a batch: strip bytes of transport
+ * header are removed, the rest is made contiguous and writable. Consumes skb.
+ */
+int ovpn_rx_take(struct sk_buff *skb, u32 strip, struct ovpn_batch *out);
+/* [any] Free a list of packets: as dropped, or as delivered to their end. */
+void ovpn_pkts_free(struct ovpn_pkt *head, bool consumed);
+
+/* --- chachapoly.c, aead.c: crypto over a batch ---------------------------- */
+
+/*
+ * seal: prepend op, the packet id (counted up from first_id) and the tag, and
+ * encrypt the packet behind them. open: check and decrypt packets whose id is
+ * set and whose err is 0, and leave the inner packet in them. Nonce, header
+ * and tag are laid out as OpenVPN's data packet version 2. A failure is noted
+ * in the packet's err and does not stop the batch. [any]
+ */
+void ovpn_chachapoly_seal(const u32 key[8], const u8 tail[8],
+			  struct ovpn_batch *batch, u32 op, u32 first_id);
+void ovpn_chachapoly_open(const u32 key[8], const u8 tail[8],
+			  struct ovpn_batch *batch);
+
+/* [sleep] One direction of an AEAD key. alg is a crypto API name; drivers
+ * with a flag of mask set are passed over. NULL and *err on failure.
+ */
+struct ovpn_aead *ovpn_aead_new(const char *alg, const u8 *key, u32 len,
+				bool allow_async, s32 *err);
+void ovpn_aead_free(struct ovpn_aead *aead);
+void ovpn_aead_seal(struct ovpn_aead *aead, const u8 tail[8],
+		    struct ovpn_batch *batch, u32 op, u32 first_id);
+void ovpn_aead_open(struct ovpn_aead *aead, const u8 tail[8],
+		    struct ovpn_batch *batch);
+
+/* --- udp.c: transport ----------------------------------------------------- */
+
+#define OVPN_PROTO_UDP	17
+#define OVPN_PROTO_TCP	6
+
+/* [sleep] Socket behind a file descriptor of the caller; NULL and *err. */
+struct socket *ovpn_fd_get(u32 fd, s32 *err);
+/* IP protocol of the socket, 0 when it is no IP socket. */
+u32 ovpn_fd_proto(const struct socket *sock);
+void ovpn_fd_put(struct socket *sock);
+
+/* [sleep] Take a UDP socket over for a device, or share it when the device
+ * has it already. Each success is paid back by one ovpn_sock_release().
+ */
+struct ovpn_sock *ovpn_udp_attach(struct ovpn_dev *dev, struct socket *sock,
+				  s32 *err);
+/* [sleep] The last release gives the socket back to userspace. The object
+ * stays readable under RCU until a grace period has passed.
+ */
+void ovpn_sock_release(struct ovpn_sock *sock);
+/* Local port, network byte order. */
+u16 ovpn_sock_port(const struct ovpn_sock *sock);
+
+/* [sleep] Where a peer is reached, with its route cache. */
+struct ovpn_path *ovpn_path_new(void);
+void ovpn_path_free(struct ovpn_path *path);
+/* [any] */
+void ovpn_path_set(struct ovpn_path *path, const struct ovpn_endpoint *ends);
+void ovpn_path_get(const struct ovpn_path *path, struct ovpn_endpoint *ends);
+/* [any] Whether a datagram, UDP header in front, came from the remote end. */
+bool ovpn_path_is_source(const struct ovpn_path *path,
+			 const struct sk_buff *skb);
+
+/* [rcu] Send each packet of the batch as a datagram. Consumes the packets;
+ * on a negative errno none was sent.
+ */
+int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *sock,
+		  struct ovpn_path *path, struct ovpn_batch *batch);
+
+/* --- netdev.c: the network interface -------------------------------------- */
+
+int ovpn_netdev_init(void);
+void ovpn_netdev_exit(void);
+void ovpn_netdev_carrier(struct ovpn_dev *dev, bool on);
+u32 ovpn_netdev_ifindex(const struct ovpn_dev *dev);
+/* [any] Hand inner packets, ethertype set, to the stack. Consumes them and
+ * says how many, and how many bytes, the stack took.
+ */
+void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
+			 u32 *packets, u32 *bytes);
+/* [any] Count packets lost for reason, below OVPN_DROP_SLOTS. */
+void ovpn_netdev_drop(struct ovpn_dev *dev, bool rx, u32 reason, u32 packets);
+/* [any] Run ovpn_rs_tick() in this many seconds, or sooner if it was due. */
+void ovpn_netdev_tick_in(struct ovpn_dev *dev, u32 seconds);
+
+/* --- genl.c: generic netlink ---------------------------------------------- */
+
+/* Attributes of a PEER nest; bit n of present stands for attribute n. */
+struct ovpn_peer_attrs {
+	u32 present;
+	u32 id;
+	u32 tx_id;
+	u32 scope;
+	u32 fd;
+	u32 interval;
+	u32 timeout;
+	/* Network byte order. */
+	u16 port;
+	u16 pad;
+	u8 remote4[4];
+	u8 remote6[16];
+	u8 vpn4[4];
+	u8 vpn6[16];
+	u8 local4[4];
+	u8 local6[16];
+};
+
+/* Attributes of a KEYDIR nest. */
+struct ovpn_keydir_attrs {
+	u32 present;
+	/* Points into the request; len bytes, at most 256. */
+	const u8 *key;
+	u32 len;
+	u8 tail[8];
+};
+
+/* Attributes of a KEYCONF nest. */
+struct ovpn_key_attrs {
+	u32 present;
+	u32 peer_id;
+	u32 slot;
+	u32 key_id;
+	u32 cipher;
+	struct ovpn_keydir_attrs enc;
+	struct ovpn_keydir_attrs dec;
+};
+
+/* What PEER_GET tells. */
+struct ovpn_peer_info {
+	u32 id;
+	u32 tx_id;
+	u32 interval;
+	u32 timeout;
+	struct ovpn_endpoint ends;
+	u8 vpn4[4];
+	u8 vpn6[16];
+	u64 stats[OVPN_STAT_COUNT];
+};
+
+/* What KEY_GET tells. */
+struct ovpn_key_info {
+	u32 peer_id;
+	u32 slot;
+	u32 key_id;
+	u32 cipher;
+};
+
+int ovpn_genl_init(void);
+void ovpn_genl_exit(void);
+
+/* Which nest an attribute number given to ovpn_genl_refuse() belongs to. */
+enum ovpn_nest {
+	OVPN_NEST_TOP,
+	OVPN_NEST_INNER,
+	OVPN_NEST_ENC,
+	OVPN_NEST_DEC,
+	OVPN_NEST_COUNT,
+};
+
+/* Put text, a string that outlives the request, into the request's extended
+ * ACK, and when attr is not 0 the attribute at fault: where it is, if it is
+ * there, else that it is missing.
+ */
+void ovpn_genl_refuse(struct ovpn_req *req, const char *text,
+		      enum ovpn_nest nest, u32 attr);
+/* [any] Answer the request. sock may be NULL. */
+int ovpn_genl_reply_peer(struct ovpn_req *req, const struct ovpn_sock *sock,
+			 const struct ovpn_peer_info *info);
+/* [sleep] */
+int ovpn_genl_reply_key(struct ovpn_req *req, const struct ovpn_key_info *info);
+/* Add a peer to a dump; -EMSGSIZE when the message is full. */
+int ovpn_genl_dump_peer(struct ovpn_dump *dump, const struct ovpn_sock *sock,
+			const struct ovpn_peer_info *info);
+/* [rcu] Tell the peers group, in the namespace of the peer's socket. */
+void ovpn_genl_notify_del(const struct ovpn_dev *dev,
+			  const struct ovpn_sock *sock, u32 peer_id, u32 reason);
+void ovpn_genl_notify_swap(const struct ovpn_dev *dev,
+			   const struct ovpn_sock *sock, u32 peer_id,
+			   u32 key_id);
+
+#endif /* OVPN_SHIM_H */

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Packets: from the stack's shapes to batches of contiguous ones, and back. */
+
+#include <linux/skbuff.h>
+#include <net/dst.h>
+#include <net/gso.h>
+#include <net/pkt_sched.h>
+
+#include "internal.h"
+
+static_assert(sizeof(struct ovpn_pkt) <= sizeof_field(struct sk_buff, cb));
+static_assert(__alignof__(struct ovpn_pkt) <= __alignof__(u64));
+
+void ovpn_skb_free(struct sk_buff *skb)
+{
+	kfree_skb(skb);
+}
+
+void ovpn_pkts_free(struct ovpn_pkt *head, bool consumed)
+{
+	while (head) {
+		struct sk_buff *skb = ovpn_pkt_skb(head);
+
+		head = head->next;
+		if (consumed)
+			consume_skb(skb);
+		else
+			kfree_skb(skb);
+	}
+}
+
+/* A contiguous copy with headroom and a finished checksum, made in one pass
+ * over the payload. The socket that is charged for skb is charged for the
+ * copy instead, which keeps TCP small queues working.
+ */
+static struct sk_buff *ovpn_tx_copy(struct sk_buff *skb)
+{
+	unsigned int room = OVPN_HEADROOM + LL_MAX_HEADER;
+	struct sk_buff *copy;
+
+	/* The copy below insists that the checksummed part starts in the
+	 * linear area; a packet injected from userspace may break that.
+	 */
+	if (skb->ip_summed == CHECKSUM_PARTIAL &&
+	    !pskb_may_pull(skb, skb_checksum_start_offset(skb)))
+		return NULL;
+
+	copy = alloc_skb(room + skb->len, GFP_ATOMIC);
+	if (unlikely(!copy))
+		return NULL;
+	skb_reserve(copy, room);
+	skb_copy_and_csum_dev(skb, skb_put(copy, skb->len));
+
+	copy->dev = skb->dev;
+	copy->protocol = skb->protocol;
+	copy->priority = skb->priority;
+	copy->mark = skb->mark;
+	skb_copy_hash(copy, skb);
+
+	if (skb->destructor) {
+		/* The charge is the truesize: exchange it with the owner. */
+		swap(copy->truesize, skb->truesize);
+		swap(copy->destructor, skb->destructor);
+		swap(copy->sk, skb->sk);
+	}
+	consume_skb(skb);
+	return copy;
+}
+
+/* Whether encryption may work in the packet's own buffer. */
+static bool ovpn_tx_in_place(const struct sk_buff *skb)
+{
+	return !skb_shared(skb) && !skb_cloned(skb) && !skb_is_nonlinear(skb) &&
+	       skb_headroom(skb) >= OVPN_HEADROOM;
+}
+
+/* NULL and skb freed when memory runs out. */
+static struct sk_buff *ovpn_tx_own(struct sk_buff *skb)
+{
+	struct sk_buff *own;
+
+	if (ovpn_tx_in_place(skb)) {
+		if (skb->ip_summed == CHECKSUM_PARTIAL &&
+		    unlikely(skb_checksum_help(skb))) {
+			kfree_skb(skb);
+			return NULL;
+		}
+		return skb;
+	}
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (unlikely(!skb))
+		return NULL;
+	own = ovpn_tx_copy(skb);
+	if (unlikely(!own))
+		kfree_skb(skb);
+	return own;
+}
+
+int ovpn_tx_split(struct sk_buff *skb, struct ovpn_batch *out, u32 *lost)
+{
+	struct sk_buff *next;
+
+	/* Peer selection was the last to look at the inner route. */
+	skb_dst_drop(skb);
+
+	if (skb_is_gso(skb)) {
+		/* No features: the segments come out linear and summed, copied
+		 * in the same pass.
+		 */
+		struct sk_buff *segs = skb_gso_segment(skb, 0);
+
+		if (IS_ERR_OR_NULL(segs)) {
+			kfree_skb(skb);
+			return segs ? PTR_ERR(segs) : -EINVAL;
+		}
+		consume_skb(skb);
+		skb = segs;
+	}
+
+	for (; skb; skb = next) {
+		next = skb->next;
+		skb_mark_not_on_list(skb);
+		skb = ovpn_tx_own(skb);
+		if (unlikely(!skb)) {
+			++*lost;
+			continue;
+		}
+		/* The outer headers are built without the inner packet's GSO
+		 * and checksum state, but find it by these offsets.
+		 */
+		skb->ip_summed = CHECKSUM_NONE;
+		skb_reset_network_header(skb);
+		skb_reset_inner_headers(skb);
+		ovpn_batch_add(out, skb);
+	}
+	return 0;
+}
+
+int ovpn_tx_message(struct ovpn_dev *dev, const u8 *data, u32 len,
+		    struct ovpn_batch *out)
+{
+	unsigned int room = OVPN_HEADROOM + LL_MAX_HEADER;
+	struct sk_buff *skb = alloc_skb(room + len, GFP_ATOMIC);
+
+	if (unlikely(!skb))
+		return -ENOMEM;
+	skb_reserve(skb, room);
+	skb_put_data(skb, data, len);
+	skb->dev = dev->net;
+	skb->priority = TC_PRIO_BESTEFFORT;
+	skb_reset_network_header(skb);
+	skb_reset_inner_headers(skb);
+	ovpn_batch_add(out, skb);
+	return 0;
+}
+
+int ovpn_rx_take(struct sk_buff *skb, u32 strip, struct ovpn_batch *out)
+{
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (unlikely(!skb))
+		return -ENOMEM;
+	/* Contiguous and ours alone, so that decryption may happen in place.
+	 * skb_linearize_cow() also copies when a tap shares the data.
+	 */
+	if (unlikely(!pskb_may_pull(skb, strip) || skb_linearize_cow(skb))) {
+		kfree_skb(skb);
+		return -ENOMEM;
+	}
+	__skb_pull(skb, strip);
+	ovpn_batch_add(out, skb);
+	return 0;
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+//! An interface: its mode, its peers, and the lock under which both are configured.
+
+use kernel::prelude::*;
+
+use crate::compat::{new_mutex, Arc, Mutex};
+use crate::peer::{DelReason, Peer};
+use crate::peers::Peers;
+use crate::proto::attrs::Mode;
+use crate::proto::refusal::Refusal;
+use crate::proto::wire::PeerId;
+use crate::sys::genl::notify_del;
+use crate::sys::netdev::NetDev;
+use crate::sys::rcu::{self, Retired};
+use crate::sys::udp::SocketId;
+
+/// What only the holder of the configuration lock may know or change.
+pub(crate) struct Config {
+    /// The interface is being unregistered and takes no more peers.
+    down: bool,
+}
+
+/// The Rust side of an interface; lives as long as the interface.
+#[pin_data]
+pub(crate) struct Device {
+    pub(crate) net: NetDev,
+    pub(crate) mode: Mode,
+    pub(crate) peers: Peers,
+    #[pin]
+    pub(crate) config: Mutex<Config>,
+}
+
+impl Device {
+    /// `ENOMEM` without memory.
+    pub(crate) fn new(net: NetDev, mode: Mode) -> Result<Arc<Device>> {
+        Arc::pin_init(
+            pin_init!(Device {
+                net,
+                mode,
+                peers: Peers::new(),
+                config <- new_mutex!(Config { down: false }, "ovpn_config"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Deletes all peers, for good.
+    pub(crate) fn down(&self) {
+        let mut config = self.config.lock();
+        config.down = true;
+        self.delete(&mut config, DelReason::Teardown, |_| true);
+    }
+
+    /// Userspace closed a socket: its peers are unreachable.
+    pub(crate) fn socket_gone(&self, socket: SocketId) {
+        let mut config = self.config.lock();
+        self.delete(&mut config, DelReason::TransportDisconnect, |peer| {
+            peer.socket.is(socket)
+        });
+    }
+
+    /// Adds a peer.
+    pub(crate) fn add(&self, config: &mut Config, peer: Arc<Peer>) -> Result<(), Refusal> {
+        if config.down {
+            return Err(Refusal::InterfaceGone);
+        }
+        if let Some(replaced) = self.peers.insert(config, peer)? {
+            self.bury(replaced, DelReason::Teardown);
+        }
+        self.net.carrier(true);
+        Ok(())
+    }
+
+    /// Deletes the peer with this id; false when there is none.
+    pub(crate) fn delete_id(&self, config: &mut Config, id: PeerId, reason: DelReason) -> bool {
+        self.delete(config, reason, |peer| peer.id() == id)
+    }
+
+    /// Deletes the peers that `choose` picks; false when there are none.
+    fn delete(
+        &self,
+        config: &mut Config,
+        reason: DelReason,
+        mut choose: impl FnMut(&Peer) -> bool,
+    ) -> bool {
+        let mut any = false;
+        self.peers.drain(
+            config,
+            |_, peer| choose(peer),
+            |gone| {
+                any = true;
+                self.bury(gone, reason);
+            },
+        );
+        self.update_carrier();
+        any
+    }
+
+    /// A P2P interface has carrier while it has its peer, an MP interface always.
+    pub(crate) fn update_carrier(&self) {
+        let on = self.mode == Mode::Mp || !rcu::read(|rcu| self.peers.is_empty(rcu));
+        self.net.carrier(on);
+    }
+
+    /// The end of a peer that left the table: tell userspace, give its socket back. Packets that
+    /// still see it finish with it before it is freed.
+    pub(crate) fn bury(&self, peer: Retired<Peer>, reason: DelReason) {
+        rcu::read(|rcu| {
+            if let Some(socket) = peer.socket.get(rcu) {
+                notify_del(&self.net, socket, peer.id().get(), reason as u32);
+            }
+        });
+        peer.socket.release();
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What requests of the family `ovpn` do. Their attributes are within range; what they may say
+//! together is checked here by `proto::attrs`, and nothing changes before all checks are passed.
+
+use kernel::prelude::*;
+
+use crate::compat::Arc;
+use crate::device::Device;
+use crate::key::Key;
+use crate::peer::{DelReason, Peer};
+use crate::proto::attrs::{KeyRequest, PeerOp, PeerRequest, SocketFd, Transport, ValidPeer};
+use crate::proto::refusal::Refusal;
+use crate::proto::slots::Role;
+use crate::proto::wire::PeerId;
+use crate::sys::genl::{Dump, KeyInfo, Req};
+use crate::sys::rcu::{self, Rcu};
+use crate::sys::udp::{FdSocket, Socket, SocketKind};
+use crate::tick;
+
+/// Why a request fails.
+pub(crate) enum Denied {
+    /// It is wrong, and the answer says why.
+    Refused(Refusal),
+    /// The kernel could not do it, in these words.
+    Failed(Error, &'static core::ffi::CStr),
+    /// The answer could not be built.
+    Reply(Error),
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Denied::Refused(refusal)
+    }
+}
+
+/// Result of a request.
+pub(crate) type Answer = Result<(), Denied>;
+
+/// PEER_NEW. In P2P mode it takes the place of the present peer.
+pub(crate) fn peer_new(device: &Device, request: &PeerRequest) -> Answer {
+    let (valid, fd) = request.validate_new(device.mode)?;
+    let socket = attach(device, &valid, fd)?;
+    let peer = Peer::new(&valid, socket)
+        .and_then(|peer| Ok(Arc::new(peer, GFP_KERNEL)?))
+        .map_err(|e| Denied::Failed(e, c"ovpn: no memory for the peer"))?;
+    let mut config = device.config.lock();
+    device.add(&mut config, peer)?;
+    rcu::read(|rcu| {
+        if let Some(peer) = device.peers.by_id(rcu, valid.id) {
+            tick::arrange(device, peer);
+        }
+    });
+    Ok(())
+}
+
+fn attach(device: &Device, valid: &ValidPeer, fd: SocketFd) -> Result<Socket, Denied> {
+    let file = FdSocket::get(fd.0).map_err(|_| Refusal::NotASocket)?;
+    match file.kind() {
+        SocketKind::Udp => valid.fits(PeerOp::New, Transport::Udp)?,
+        SocketKind::Tcp => return Err(Refusal::NoTcp.into()),
+        SocketKind::Other => return Err(Refusal::WrongProtocol.into()),
+    }
+    file.attach_udp(&device.net).map_err(|e| {
+        if e == EBUSY {
+            Refusal::SocketBusy.into()
+        } else {
+            Refusal::AttachFailed.into()
+        }
+    })
+}
+
+/// PEER_SET.
+pub(crate) fn peer_set(device: &Device, request: &PeerRequest) -> Answer {
+    let valid = request.validate_set(device.mode)?;
+    let _config = device.config.lock();
+    rcu::read(|rcu| {
+        let peer = find(device, rcu, valid.id)?;
+        valid.fits(PeerOp::Set, Transport::Udp)?;
+        peer.modify(&valid);
+        tick::arrange(device, peer);
+        Ok(())
+    })
+}
+
+/// PEER_GET of one peer.
+pub(crate) fn peer_get(device: &Device, req: &Req, request: &PeerRequest) -> Answer {
+    let id = request.peer_id()?;
+    rcu::read(|rcu| {
+        let peer = find(device, rcu, id)?;
+        req.reply_peer(peer.socket.get(rcu), &peer.info())
+            .map_err(Denied::Reply)
+    })
+}
+
+/// PEER_GET of all peers, from where the last message ended.
+pub(crate) fn peer_dump(device: &Device, dump: &Dump, cursor: &mut usize) -> Result {
+    let _config = device.config.lock();
+    rcu::read(|rcu| {
+        device.peers.resume(rcu, cursor, |peer| {
+            dump.peer(peer.socket.get(rcu), &peer.info())
+        })
+    })
+}
+
+/// PEER_DEL.
+pub(crate) fn peer_del(device: &Device, request: &PeerRequest) -> Answer {
+    let id = request.peer_id()?;
+    let mut config = device.config.lock();
+    if !device.delete_id(&mut config, id, DelReason::Userspace) {
+        return Err(Refusal::NoSuchPeer.into());
+    }
+    Ok(())
+}
+
+/// KEY_NEW.
+pub(crate) fn key_new(device: &Device, request: &KeyRequest<'_>) -> Answer {
+    let valid = request.validate_new()?;
+    // Before the costly part, and again under the lock that makes it true.
+    with_keys(device, valid.peer_id, |_, _| ())?;
+    let key = Key::new(&valid)
+        .map_err(|e| Denied::Failed(e, c"ovpn: the kernel has no cipher for this key"))?;
+    let _config = device.config.lock();
+    let replaced = with_keys(device, valid.peer_id, |_, peer| {
+        peer.keys.install(valid.role, key)
+    })?;
+    drop(replaced);
+    Ok(())
+}
+
+/// KEY_GET: what a slot holds, not the key itself.
+pub(crate) fn key_get(device: &Device, req: &Req, request: &KeyRequest<'_>) -> Answer {
+    let (peer_id, role) = request.peer_and_role()?;
+    let info = with_keys(device, peer_id, |rcu, peer| {
+        peer.keys.of(rcu, role).map(|key| KeyInfo {
+            peer_id: peer_id.get(),
+            slot: role as u32,
+            key_id: u32::from(key.id().get()),
+            cipher: key.alg() as u32,
+        })
+    })?
+    .ok_or(Refusal::SlotEmpty)?;
+    req.reply_key(&info).map_err(Denied::Reply)
+}
+
+/// KEY_SWAP.
+pub(crate) fn key_swap(device: &Device, request: &KeyRequest<'_>) -> Answer {
+    let id = request.peer()?;
+    let _config = device.config.lock();
+    with_keys(device, id, |_, peer| peer.keys.swap())
+}
+
+/// KEY_DEL. An empty slot is as good as an emptied one.
+pub(crate) fn key_del(device: &Device, request: &KeyRequest<'_>) -> Answer {
+    let (id, role): (PeerId, Role) = request.peer_and_role()?;
+    let _config = device.config.lock();
+    drop(with_keys(device, id, |_, peer| peer.keys.remove(role))?);
+    Ok(())
+}
+
+fn find<'a>(device: &'a Device, rcu: &'a Rcu, id: PeerId) -> Result<&'a Peer, Denied> {
+    Ok(device.peers.by_id(rcu, id).ok_or(Refusal::NoSuchPeer)?)
+}
+
+/// Runs `f` on the peer that a key request is about.
+fn with_keys<R>(
+    device: &Device,
+    id: PeerId,
+    f: impl FnOnce(&Rcu, &Peer) -> R,
+) -> Result<R, Denied> {
+    rcu::read(|rcu| {
+        let peer = device.peers.by_id(rcu, id).ok_or(Refusal::NoSuchKeyPeer)?;
+        Ok(f(rcu, peer))
+    })
+}

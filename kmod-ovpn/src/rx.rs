@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The way in: recognise, decrypt, reject replays, deliver.
+//!
+//! As on the way out, [`submit`] ends where the cipher begins and [`complete`] begins where it
+//! ends.
+
+use crate::device::Device;
+use crate::key::Key;
+use crate::peer::Peer;
+use crate::proto::counters::DropReason;
+use crate::proto::wire::{classify, inner_protocol, is_keepalive, Header, KeyId, Verdict};
+use crate::sys::rcu::Rcu;
+use crate::sys::skb::{Batch, Fate, Skb};
+use crate::sys::stats::{now, Traffic};
+
+/// Length of a UDP header, which a datagram still has in front.
+const UDP_HEADER: u32 = 8;
+
+/// Takes a datagram of `len` bytes that begins with `head`; gives it back if it is userspace's.
+pub(crate) fn datagram(
+    device: &Device,
+    rcu: &Rcu,
+    skb: Skb,
+    head: &[u8],
+    len: usize,
+) -> Option<Skb> {
+    let (peer_id, key_id) = match classify(head, len) {
+        Verdict::Data(peer_id, key_id) => (peer_id, key_id),
+        Verdict::Userspace => return Some(skb),
+        Verdict::Drop(reason) => {
+            device.net.rx_dropped(reason, 1);
+            return None;
+        }
+    };
+    let peer = if peer_id.is_undef() {
+        device.peers.by_source(rcu, &skb)
+    } else {
+        device.peers.by_id(rcu, peer_id)
+    };
+    let Some(peer) = peer else {
+        device.net.rx_dropped(DropReason::UnknownPeer, 1);
+        return None;
+    };
+    match Batch::received(skb, UDP_HEADER) {
+        Ok(batch) => submit(device, rcu, peer, key_id, batch),
+        Err(_) => device.net.rx_dropped(DropReason::RxNoMemory, 1),
+    }
+    None
+}
+
+/// Puts packets of one peer and key id through the cipher.
+fn submit(device: &Device, rcu: &Rcu, peer: &Peer, key_id: KeyId, mut batch: Batch) {
+    peer.stats
+        .add(Traffic::LinkRx, batch.count(), batch.bytes());
+    let Some(key) = peer.keys.rx(rcu, key_id) else {
+        return device.net.rx_dropped(DropReason::NoKey, batch.count());
+    };
+    let _malformed = batch.sift(|pkt| match Header::parse(pkt.bytes(), pkt.len() as usize) {
+        Ok(header) => {
+            pkt.set_id(header.packet_id);
+            Fate::Keep
+        }
+        Err(reason) => drop_for(device, reason),
+    });
+    key.open(&mut batch);
+    complete(device, rcu, peer, key, batch);
+}
+
+/// Delivers what the cipher found authentic.
+fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch) {
+    let at = now();
+    let replayed = {
+        let mut window = key.replay().lock();
+        batch.sift(|pkt| {
+            if pkt.failed() {
+                return drop_for(device, DropReason::AuthFailed);
+            }
+            let Some(id) = pkt.id() else {
+                return drop_for(device, DropReason::Replay);
+            };
+            match window.accept(id, at) {
+                Ok(()) => Fate::Keep,
+                Err(rejected) => drop_for(device, rejected.into()),
+            }
+        })
+    };
+    drop(replayed);
+    if batch.is_empty() {
+        return;
+    }
+    peer.received(at);
+
+    let _strange = batch.sift(|pkt| {
+        let len = pkt.len() as usize;
+        match inner_protocol(pkt.bytes(), len) {
+            Some(protocol) => pkt.set_protocol(protocol),
+            None if is_keepalive(pkt.bytes()) => return Fate::Consume,
+            None => return drop_for(device, DropReason::BadProtocol),
+        }
+        if device.peers.is_path_back(rcu, peer, pkt) {
+            Fate::Keep
+        } else {
+            drop_for(device, DropReason::ReversePath)
+        }
+    });
+    let count = batch.count();
+    if count == 0 {
+        return;
+    }
+    let (packets, bytes) = device.net.deliver(batch);
+    peer.stats.add(Traffic::VpnRx, packets, bytes);
+    if let Some(refused @ 1..) = count.checked_sub(packets) {
+        device.net.rx_dropped(DropReason::RxRefused, refused);
+    }
+}
+
+fn drop_for(device: &Device, reason: DropReason) -> Fate {
+    device.net.rx_dropped(reason, 1);
+    Fate::Drop
+}

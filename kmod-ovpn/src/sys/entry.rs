@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What C calls, as `shim/rust.h` declares it: raw pointers become types here, and nothing else
+//! happens.
+
+use core::ffi::{c_char, c_int, c_ulong, c_void};
+use core::ptr::{self, NonNull};
+
+use kernel::prelude::*;
+
+use super::ffi;
+use super::genl::{bytes, key_request, peer_request, Dump, Req};
+use super::netdev::NetDev;
+use super::rcu::Rcu;
+use super::skb::Skb;
+use super::udp::SocketId;
+use crate::compat::Arc;
+use crate::device::Device;
+use crate::netlink::{self, Answer, Denied};
+use crate::proto::attrs::Mode;
+use crate::proto::counters::DropReason;
+use crate::{rx, tick, tx};
+
+/// # Safety
+/// `rs` comes from `ovpn_rs_dev_new` and is not freed while the result is used.
+unsafe fn device<'a>(rs: *const c_void) -> &'a Device {
+    // SAFETY: By this function's contract; `Arc::into_raw` made the pointer.
+    unsafe { &*rs.cast::<Device>() }
+}
+
+/// # Safety
+/// `dev` is live and outlives the result, which goes to `ovpn_rs_dev_free` once.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_dev_new(dev: *mut ffi::ovpn_dev, mode: u8) -> *mut c_void {
+    let Some(dev) = NonNull::new(dev) else {
+        return ptr::null_mut();
+    };
+    let mode = if mode == Mode::Mp as u8 {
+        Mode::Mp
+    } else {
+        Mode::P2p
+    };
+    // SAFETY: The interface outlives its Rust side, by this function's contract.
+    let net = unsafe { NetDev::new(dev) };
+    match Device::new(net, mode) {
+        Ok(device) => Arc::into_raw(device).cast_mut().cast(),
+        Err(_) => ptr::null_mut(),
+    }
+}
+
+/// # Safety
+/// See `device`.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_dev_down(rs: *mut c_void) {
+    // SAFETY: By this function's contract.
+    unsafe { device(rs) }.down();
+}
+
+/// # Safety
+/// `rs` comes from `ovpn_rs_dev_new` and is not used again.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_dev_free(rs: *mut c_void) {
+    // SAFETY: The reference that `ovpn_rs_dev_new` gave away.
+    drop(unsafe { Arc::from_raw(rs.cast_const().cast::<Device>()) });
+}
+
+/// # Safety
+/// See `device`.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_dev_mode(rs: *const c_void) -> u8 {
+    // SAFETY: By this function's contract.
+    unsafe { device(rs) }.mode as u8
+}
+
+/// # Safety
+/// See `device`; the RCU read lock is held, and `skb` is handed over.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_xmit(rs: *mut c_void, skb: *mut ffi::sk_buff) {
+    let Some(skb) = NonNull::new(skb) else {
+        return;
+    };
+    // SAFETY: By this function's contract, in the order of its sentences.
+    let (device, rcu, skb) = unsafe { (device(rs), Rcu::assume(), Skb::from_raw(skb)) };
+    tx::xmit(device, &rcu, skb);
+}
+
+/// # Safety
+/// See `device`; the RCU read lock is held, `head_len` bytes are readable at `head`, and `skb` is
+/// handed over unless the result is 1.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_udp_rx(
+    rs: *mut c_void,
+    skb: *mut ffi::sk_buff,
+    head: *const u8,
+    head_len: u32,
+    len: u32,
+) -> c_int {
+    let Some(skb) = NonNull::new(skb) else {
+        return 0;
+    };
+    // The bytes are copied, because the packet that holds them changes hands first.
+    let mut copy = [0; crate::proto::wire::HEADER_LEN];
+    // SAFETY: By this function's contract.
+    let seen = unsafe { bytes(head, head_len) };
+    let seen_len = seen.len().min(copy.len());
+    for (to, from) in copy.iter_mut().zip(seen) {
+        *to = *from;
+    }
+    let head = copy.get(..seen_len).unwrap_or_default();
+    // SAFETY: By this function's contract.
+    let (device, rcu, skb) = unsafe { (device(rs), Rcu::assume(), Skb::from_raw(skb)) };
+    match rx::datagram(device, &rcu, skb, head, len as usize) {
+        None => 0,
+        Some(skb) => {
+            // It stays with the caller.
+            let _ = skb.into_raw();
+            1
+        }
+    }
+}
+
+/// # Safety
+/// See `device`; may sleep.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_sock_gone(rs: *mut c_void, sock: *const ffi::ovpn_sock) {
+    // SAFETY: By this function's contract.
+    unsafe { device(rs) }.socket_gone(SocketId(sock));
+}
+
+/// # Safety
+/// See `device`; may sleep.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_tick(rs: *mut c_void) {
+    // SAFETY: By this function's contract.
+    tick::run(unsafe { device(rs) });
+}
+
+/// # Safety
+/// `name` may be written.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_drop_name(reason: u32, name: *mut *const c_char) -> u32 {
+    match DropReason::ALL.get(reason as usize) {
+        Some(reason) => {
+            let text = reason.name();
+            // SAFETY: By this function's contract.
+            unsafe { *name = text.as_ptr().cast() };
+            text.len() as u32
+        }
+        None => 0,
+    }
+}
+
+/// Turns the outcome of a request into its errno, explained in the answer.
+fn answer(req: &Req, outcome: Answer) -> c_int {
+    match outcome {
+        Ok(()) => 0,
+        Err(Denied::Refused(refusal)) => req.refuse(refusal).to_errno(),
+        Err(Denied::Failed(error, text)) => {
+            req.explain(text);
+            error.to_errno()
+        }
+        Err(Denied::Reply(error)) => error.to_errno(),
+    }
+}
+
+/// Defines the entry point of a request on a peer or a key.
+macro_rules! request {
+    ($name:ident, $attrs:ty, |$device:ident, $req:ident, $parsed:ident = $parse:ident| $run:expr) => {
+        /// # Safety
+        /// See `device`; `req` and `attrs` are live during the call, with what they point to.
+        #[no_mangle]
+        unsafe extern "C" fn $name(
+            rs: *mut c_void,
+            req: *mut ffi::ovpn_req,
+            attrs: *const $attrs,
+        ) -> c_int {
+            let Some(req) = NonNull::new(req) else {
+                return EINVAL.to_errno();
+            };
+            // SAFETY: By this function's contract.
+            let ($device, $req, attrs) = unsafe { (device(rs), Req::new(req), &*attrs) };
+            let $parsed = $parse(attrs);
+            answer(&$req, $run)
+        }
+    };
+}
+
+/// # Safety
+/// As `key_request`: only called with the attributes of a live request.
+fn key<'a>(attrs: &'a ffi::ovpn_key_attrs) -> crate::proto::attrs::KeyRequest<'a> {
+    // SAFETY: `request!` hands over attributes whose pointers are valid during the call.
+    unsafe { key_request(attrs) }
+}
+
+request!(ovpn_rs_peer_new, ffi::ovpn_peer_attrs,
+    |device, req, peer = peer_request| netlink::peer_new(device, &peer));
+request!(ovpn_rs_peer_set, ffi::ovpn_peer_attrs,
+    |device, req, peer = peer_request| netlink::peer_set(device, &peer));
+request!(ovpn_rs_peer_get, ffi::ovpn_peer_attrs,
+    |device, req, peer = peer_request| netlink::peer_get(device, &req, &peer));
+request!(ovpn_rs_peer_del, ffi::ovpn_peer_attrs,
+    |device, req, peer = peer_request| netlink::peer_del(device, &peer));
+request!(ovpn_rs_key_new, ffi::ovpn_key_attrs,
+    |device, req, request = key| netlink::key_new(device, &request));
+request!(ovpn_rs_key_get, ffi::ovpn_key_attrs,
+    |device, req, request = key| netlink::key_get(device, &req, &request));
+request!(ovpn_rs_key_swap, ffi::ovpn_key_attrs,
+    |device, req, request = key| netlink::key_swap(device, &request));
+request!(ovpn_rs_key_del, ffi::ovpn_key_attrs,
+    |device, req, request = key| netlink::key_del(device, &request));
+
+/// # Safety
+/// See `device`; `dump` and `cursor` are live during the call.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_peer_dump(
+    rs: *mut c_void,
+    dump: *mut ffi::ovpn_dump,
+    cursor: *mut c_ulong,
+) -> c_int {
+    let Some(dump) = NonNull::new(dump) else {
+        return EINVAL.to_errno();
+    };
+    // SAFETY: By this function's contract.
+    let (device, dump, cursor) = unsafe { (device(rs), Dump::new(dump), &mut *cursor) };
+    let mut at = *cursor as usize;
+    let result = netlink::peer_dump(device, &dump, &mut at);
+    *cursor = at as c_ulong;
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}

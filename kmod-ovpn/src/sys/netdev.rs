@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The network interface.
+
+use core::ptr::NonNull;
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+use super::ffi;
+use super::skb::Batch;
+use crate::proto::counters::DropReason;
+
+const _: () = assert!(
+    DropReason::COUNT <= ffi::OVPN_DROP_SLOTS as usize,
+    "the shim counts too few drop reasons"
+);
+
+/// The link kind `ovpn`; dropping it deletes all interfaces of that kind.
+pub(crate) struct LinkKind(());
+
+impl LinkKind {
+    /// `EEXIST` when another driver has the kind.
+    pub(crate) fn register() -> Result<Self> {
+        // SAFETY: Called once, when the module is loaded.
+        to_result(unsafe { ffi::ovpn_netdev_init() })?;
+        Ok(LinkKind(()))
+    }
+}
+
+impl Drop for LinkKind {
+    fn drop(&mut self) {
+        // SAFETY: Pairs with `register`.
+        unsafe { ffi::ovpn_netdev_exit() };
+    }
+}
+
+/// The C side of an interface.
+///
+/// # Invariants
+/// The interface outlives this value: it is a field of the device that the interface owns.
+pub(crate) struct NetDev(NonNull<ffi::ovpn_dev>);
+
+// SAFETY: All functions below may be called from any CPU at any time.
+unsafe impl Send for NetDev {}
+// SAFETY: As above.
+unsafe impl Sync for NetDev {}
+
+impl NetDev {
+    /// # Safety
+    /// The interface must outlive the value.
+    pub(super) unsafe fn new(raw: NonNull<ffi::ovpn_dev>) -> Self {
+        // INVARIANT: promised by the caller.
+        NetDev(raw)
+    }
+
+    pub(super) fn as_raw(&self) -> *mut ffi::ovpn_dev {
+        self.0.as_ptr()
+    }
+
+    /// Switches the carrier.
+    pub(crate) fn carrier(&self, on: bool) {
+        // SAFETY: Live by the invariant.
+        unsafe { ffi::ovpn_netdev_carrier(self.0.as_ptr(), on) };
+    }
+
+    /// Hands inner packets to the stack; says how many packets and bytes it took.
+    pub(crate) fn deliver(&self, batch: Batch) -> (u32, u32) {
+        let mut raw = batch.into_raw();
+        let (mut packets, mut bytes) = (0, 0);
+        // SAFETY: Live by the invariant; the packets are given up.
+        unsafe { ffi::ovpn_netdev_deliver(self.0.as_ptr(), &mut raw, &mut packets, &mut bytes) };
+        (packets, bytes)
+    }
+
+    /// Counts received packets as lost.
+    pub(crate) fn rx_dropped(&self, reason: DropReason, packets: u32) {
+        self.dropped(true, reason, packets);
+    }
+
+    /// Counts packets to be sent as lost.
+    pub(crate) fn tx_dropped(&self, reason: DropReason, packets: u32) {
+        self.dropped(false, reason, packets);
+    }
+
+    fn dropped(&self, rx: bool, reason: DropReason, packets: u32) {
+        // SAFETY: Live by the invariant; the index is in range by the assertion above.
+        unsafe { ffi::ovpn_netdev_drop(self.0.as_ptr(), rx, reason.index() as u32, packets) };
+    }
+
+    /// Has the device's tick run in so many seconds, or sooner.
+    pub(crate) fn tick_in(&self, seconds: u32) {
+        // SAFETY: Live by the invariant.
+        unsafe { ffi::ovpn_netdev_tick_in(self.0.as_ptr(), seconds) };
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+//! RCU: read sections as types, slots that readers follow without a lock, deferred release.
+
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use kernel::prelude::*;
+
+use super::ffi;
+use crate::compat::Arc;
+
+/// Proof that this thread is inside an RCU read section.
+///
+/// # Invariants
+/// The RCU read lock is held while the value lives; it stays on its thread.
+pub(crate) struct Rcu(PhantomData<*mut ()>);
+
+impl Rcu {
+    /// Takes over a read section that somebody else opened.
+    ///
+    /// # Safety
+    /// The read lock must be held until the value is gone.
+    pub(super) unsafe fn assume() -> Rcu {
+        // INVARIANT: promised by the caller.
+        Rcu(PhantomData)
+    }
+}
+
+/// Runs `f` in a read section of its own.
+pub(crate) fn read<R>(f: impl FnOnce(&Rcu) -> R) -> R {
+    // SAFETY: May be called anywhere; paired below. `f` cannot unwind in the kernel.
+    unsafe { ffi::ovpn_rcu_read_lock() };
+    // INVARIANT: the lock was taken above and is released after the value's last use.
+    let result = f(&Rcu(PhantomData));
+    // SAFETY: Pairs with the lock above.
+    unsafe { ffi::ovpn_rcu_read_unlock() };
+    result
+}
+
+/// The workqueue behind every deferral; dropping it waits for all that was deferred.
+pub(crate) struct Deferral(());
+
+impl Deferral {
+    /// Starts it. `ENOMEM` without memory.
+    pub(crate) fn start() -> Result<Self> {
+        // SAFETY: Called once, when the module is loaded.
+        kernel::error::to_result(unsafe { ffi::ovpn_defer_init() })?;
+        Ok(Deferral(()))
+    }
+}
+
+impl Drop for Deferral {
+    fn drop(&mut self) {
+        // SAFETY: Pairs with `start`; the module's other entry points are closed by now.
+        unsafe { ffi::ovpn_defer_exit() };
+    }
+}
+
+/// What a value needs to be released after a grace period without allocating at that time.
+///
+/// # Invariants
+/// Null, or a ticket that belongs to this value alone.
+pub(crate) struct Ticket(AtomicPtr<ffi::ovpn_retire>);
+
+impl Ticket {
+    /// `ENOMEM` without memory.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: May sleep, as its callers may: they allocate objects for configuration.
+        let ticket = NonNull::new(unsafe { ffi::ovpn_retire_new() }).ok_or(ENOMEM)?;
+        // INVARIANT: fresh from the shim.
+        Ok(Ticket(AtomicPtr::new(ticket.as_ptr())))
+    }
+
+    fn take(&self) -> Option<NonNull<ffi::ovpn_retire>> {
+        NonNull::new(self.0.swap(ptr::null_mut(), Ordering::Relaxed))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.take() {
+            // SAFETY: By the invariant the ticket is ours and unused.
+            unsafe { ffi::ovpn_retire_free(ticket.as_ptr()) };
+        }
+    }
+}
+
+/// A value that readers reach through a [`Slot`].
+pub(crate) trait Retire: Send + Sync + 'static {
+    /// The ticket its release will use.
+    fn ticket(&self) -> &Ticket;
+}
+
+/// A pointer that is read under RCU and replaced under a lock of its owner.
+///
+/// # Invariants
+/// Null, or a pointer from [`Arc::into_raw`] with the reference it stands for. A pointer that was
+/// taken out keeps that reference for a grace period.
+pub(crate) struct Slot<T: Retire>(AtomicPtr<T>);
+
+impl<T: Retire> Slot<T> {
+    /// An empty slot.
+    pub(crate) fn empty() -> Self {
+        // INVARIANT: null.
+        Slot(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// What the slot holds at this moment, valid to the end of the read section.
+    pub(crate) fn read<'a>(&'a self, _rcu: &'a Rcu) -> Option<&'a T> {
+        // SAFETY: By the invariant the pointee outlives a grace period after it leaves the slot,
+        // hence this read section. Acquire pairs with the swap in `replace`.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Exchanges the content. The caller holds the lock that guards the slot's owner.
+    pub(crate) fn replace(&self, new: Option<Arc<T>>) -> Option<Retired<T>> {
+        let new = new.map_or(ptr::null_mut(), |arc| Arc::into_raw(arc).cast_mut());
+        // INVARIANT: what goes in is null or comes with its reference.
+        NonNull::new(self.0.swap(new, Ordering::AcqRel)).map(|old| Retired(old))
+    }
+}
+
+impl<T: Retire> Drop for Slot<T> {
+    fn drop(&mut self) {
+        if let Some(last) = NonNull::new(*self.0.get_mut()) {
+            // SAFETY: The reference is the slot's, and with the slot's owner unreachable nobody
+            // reads it any more.
+            drop(unsafe { Arc::from_raw(last.as_ptr().cast_const()) });
+        }
+    }
+}
+
+/// A value that left its slot: still readable, released a grace period after this is dropped.
+///
+/// # Invariants
+/// Holds the reference that the slot held.
+pub(crate) struct Retired<T: Retire>(NonNull<T>);
+
+impl<T: Retire> Deref for Retired<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: By the invariant we hold a reference.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T: Retire> Drop for Retired<T> {
+    fn drop(&mut self) {
+        let ptr = self.0.as_ptr();
+        match self.ticket().take() {
+            // SAFETY: The ticket is unused; `release` gets the pointer that carries our reference.
+            Some(ticket) => unsafe {
+                ffi::ovpn_retire_after_grace(ticket.as_ptr(), Some(release::<T>), ptr.cast())
+            },
+            // Cannot be: a value leaves a slot once. Leaking it would still be sound.
+            None => (),
+        }
+    }
+}
+
+/// Drops the reference behind a retired pointer.
+///
+/// # Safety
+/// `ptr` carries a reference of an `Arc<T>`, and a grace period has passed.
+unsafe extern "C" fn release<T: Retire>(ptr: *mut c_void) {
+    // SAFETY: By this function's contract.
+    drop(unsafe { Arc::from_raw(ptr.cast_const().cast::<T>()) });
+}

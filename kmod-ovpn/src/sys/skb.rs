@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Packets and batches of them, each with one owner.
+
+use core::ptr::{self, NonNull};
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+use super::ffi;
+use super::netdev::NetDev;
+use crate::proto::wire::{InnerProtocol, PacketId};
+
+/// A packet as the stack hands it over.
+///
+/// # Invariants
+/// A live `sk_buff`, ours to send or free.
+pub(crate) struct Skb(NonNull<ffi::sk_buff>);
+
+impl Skb {
+    /// # Safety
+    /// `skb` must be live and handed over to the new value.
+    pub(super) unsafe fn from_raw(skb: NonNull<ffi::sk_buff>) -> Skb {
+        // INVARIANT: promised by the caller.
+        Skb(skb)
+    }
+
+    /// Gives the packet up to whoever gets the pointer.
+    pub(super) fn into_raw(self) -> *mut ffi::sk_buff {
+        let skb = self.0.as_ptr();
+        core::mem::forget(self);
+        skb
+    }
+
+    pub(super) fn as_raw(&self) -> *const ffi::sk_buff {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Skb {
+    fn drop(&mut self) {
+        // SAFETY: Ours by the invariant.
+        unsafe { ffi::ovpn_skb_free(self.0.as_ptr()) };
+    }
+}
+
+/// A packet of a [`Batch`]: contiguous bytes and what is known of them.
+///
+/// # Invariants
+/// `data` and `len` of the wrapped value describe readable memory that belongs to the packet.
+#[repr(transparent)]
+pub(crate) struct Pkt(ffi::ovpn_pkt);
+
+impl Pkt {
+    /// The packet's bytes: wire format before [`open`](super::crypto), inner packet after.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: By the type's invariant.
+        unsafe { core::slice::from_raw_parts(self.0.data, self.0.len as usize) }
+    }
+
+    /// Length of [`bytes`](Self::bytes).
+    pub(crate) fn len(&self) -> u32 {
+        self.0.len
+    }
+
+    /// Sets the packet id by which the packet will be opened.
+    pub(crate) fn set_id(&mut self, id: PacketId) {
+        self.0.id = id.get();
+    }
+
+    /// The packet id, if one was set.
+    pub(crate) fn id(&self) -> Option<PacketId> {
+        PacketId::new(self.0.id)
+    }
+
+    /// Whether the crypto step failed on this packet.
+    pub(crate) fn failed(&self) -> bool {
+        self.0.err != 0
+    }
+
+    /// Names the inner packet's protocol.
+    pub(crate) fn set_protocol(&mut self, protocol: InnerProtocol) {
+        self.0.proto = match protocol {
+            InnerProtocol::V4 => 0x0800,
+            InnerProtocol::V6 => 0x86dd,
+        };
+    }
+}
+
+/// What [`Batch::sift`] does with a packet.
+pub(crate) enum Fate {
+    /// It stays in the batch.
+    Keep,
+    /// It is freed as lost.
+    Drop,
+    /// It is freed, having reached its end as it should.
+    Consume,
+}
+
+/// Packets that travel together: one peer, one key, one direction.
+///
+/// # Invariants
+/// A well-formed list: `tail` is the last packet, `count` and `bytes` are its sums, and every
+/// packet in it is ours.
+pub(crate) struct Batch(ffi::ovpn_batch);
+
+impl Batch {
+    const EMPTY: Batch = Batch(ffi::ovpn_batch {
+        head: ptr::null_mut(),
+        tail: ptr::null_mut(),
+        count: 0,
+        bytes: 0,
+    });
+
+    /// Cuts an outgoing packet into the packets that will be sent. `lost` is raised by those that
+    /// memory was missing for.
+    pub(crate) fn outgoing(skb: Skb, lost: &mut u32) -> Result<Batch> {
+        let mut batch = Batch::EMPTY;
+        // SAFETY: The packet is given up to the shim, which fills the list.
+        to_result(unsafe { ffi::ovpn_tx_split(skb.into_raw(), &mut batch.0, lost) })?;
+        Ok(batch)
+    }
+
+    /// A packet with the given content.
+    pub(crate) fn message(net: &NetDev, content: &[u8]) -> Result<Batch> {
+        let mut batch = Batch::EMPTY;
+        let len = u32::try_from(content.len()).map_err(|_| EMSGSIZE)?;
+        // SAFETY: The device lives while `net` does; `content` is `len` bytes long.
+        to_result(unsafe {
+            ffi::ovpn_tx_message(net.as_raw(), content.as_ptr(), len, &mut batch.0)
+        })?;
+        Ok(batch)
+    }
+
+    /// A received packet without the first `strip` bytes.
+    pub(crate) fn received(skb: Skb, strip: u32) -> Result<Batch> {
+        let mut batch = Batch::EMPTY;
+        // SAFETY: The packet is given up to the shim, which fills the list.
+        to_result(unsafe { ffi::ovpn_rx_take(skb.into_raw(), strip, &mut batch.0) })?;
+        Ok(batch)
+    }
+
+    /// Number of packets.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.count
+    }
+
+    /// Sum of the packets' lengths.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.0.bytes
+    }
+
+    /// Whether no packet is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.head.is_null()
+    }
+
+    pub(super) fn as_raw(&mut self) -> *mut ffi::ovpn_batch {
+        &mut self.0
+    }
+
+    /// Empties the batch into the hands of whoever gets the list.
+    pub(super) fn into_raw(self) -> ffi::ovpn_batch {
+        let raw = self.0;
+        core::mem::forget(self);
+        raw
+    }
+
+    /// Decides on each packet in turn. The rejected ones live on in the result, so that they can
+    /// be freed after a lock is released.
+    pub(crate) fn sift(&mut self, mut decide: impl FnMut(&mut Pkt) -> Fate) -> Sifted {
+        let mut sifted = Sifted {
+            dropped: Batch::EMPTY,
+            consumed: Batch::EMPTY,
+        };
+        let mut kept = Batch::EMPTY;
+        let mut next = core::mem::replace(self, Batch::EMPTY).into_raw().head;
+        while let Some(mut pkt) = NonNull::new(next) {
+            // SAFETY: In the list, so live and ours; `Pkt` is transparent over it, and no other
+            // reference to it exists.
+            let fate = decide(unsafe { pkt.cast::<Pkt>().as_mut() });
+            // SAFETY: As above.
+            next = unsafe { pkt.as_mut() }.next;
+            match fate {
+                Fate::Keep => &mut kept,
+                Fate::Drop => &mut sifted.dropped,
+                Fate::Consume => &mut sifted.consumed,
+            }
+            .push(pkt);
+        }
+        *self = kept;
+        sifted
+    }
+
+    /// Appends a packet that is ours and in no list.
+    fn push(&mut self, mut pkt: NonNull<ffi::ovpn_pkt>) {
+        // SAFETY: Ours by the contract.
+        let raw = unsafe { pkt.as_mut() };
+        raw.next = ptr::null_mut();
+        self.0.count = self.0.count.wrapping_add(1);
+        self.0.bytes = self.0.bytes.wrapping_add(raw.len);
+        // SAFETY: By the invariant the tail, if there is one, is a packet of ours.
+        match unsafe { self.0.tail.as_mut() } {
+            Some(tail) => tail.next = pkt.as_ptr(),
+            None => self.0.head = pkt.as_ptr(),
+        }
+        self.0.tail = pkt.as_ptr();
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if !self.is_empty() {
+            // SAFETY: The packets are ours by the invariant.
+            unsafe { ffi::ovpn_pkts_free(self.0.head, false) };
+        }
+    }
+}
+
+/// Packets that [`Batch::sift`] took out; freed with this value.
+pub(crate) struct Sifted {
+    // Freed by its own destructor.
+    #[allow(dead_code)]
+    dropped: Batch,
+    consumed: Batch,
+}
+
+impl Drop for Sifted {
+    fn drop(&mut self) {
+        let consumed = core::mem::replace(&mut self.consumed, Batch::EMPTY).into_raw();
+        // SAFETY: The packets were ours and are given up here.
+        unsafe { ffi::ovpn_pkts_free(consumed.head, true) };
+    }
+}

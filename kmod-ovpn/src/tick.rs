@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What time brings: keepalives to send, peers that went silent, keys that ran out.
+
+use crate::device::Device;
+use crate::peer::{DelReason, Peer};
+use crate::proto::slots::Role;
+use crate::sys::rcu::Rcu;
+use crate::sys::stats::now;
+use crate::tx;
+
+/// Does what is due and arranges for the next time. Process context.
+pub(crate) fn run(device: &Device) {
+    let at = now();
+    let mut next: Option<u32> = None;
+    let mut config = device.config.lock();
+    device.peers.drain(
+        &mut config,
+        |rcu, peer| {
+            reap(rcu, peer);
+            let due = peer.timers().due(at, peer.last_sent(), peer.last_recv());
+            if due.expired {
+                return true;
+            }
+            if due.send {
+                tx::keepalive(device, rcu, peer);
+                // Also when it could not be sent, or a missing key would be tried in a loop.
+                peer.sent(at);
+            }
+            if let Some(seconds) = due.next_in {
+                next = Some(next.map_or(seconds, |other| other.min(seconds)));
+            }
+            false
+        },
+        |expired| device.bury(expired, DelReason::Expired),
+    );
+    device.update_carrier();
+    if let Some(seconds) = next {
+        device.net.tick_in(seconds.max(1));
+    }
+}
+
+/// Arranges for a peer whose timers were set.
+pub(crate) fn arrange(device: &Device, peer: &Peer) {
+    let due = peer.timers().due(now(), peer.last_sent(), peer.last_recv());
+    if due.expired || due.send {
+        device.net.tick_in(0);
+    } else if let Some(seconds) = due.next_in {
+        device.net.tick_in(seconds);
+    }
+}
+
+/// Takes keys without packet ids out of their slots.
+fn reap(rcu: &Rcu, peer: &Peer) {
+    for role in [Role::Primary, Role::Secondary] {
+        if peer.keys.of(rcu, role).is_some_and(|key| key.is_dead()) {
+            drop(peer.keys.remove(role));
+        }
+    }
+}
