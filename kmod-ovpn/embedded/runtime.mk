@@ -34,6 +34,9 @@ ovpn-rust-target-flags := $(addprefix --target=,$(ovpn-rust-target))
 # Modules are out of reach of a plain MIPS call.
 ovpn-rust-target-flags += $(if $(CONFIG_MIPS),-Ctarget-feature=+long-calls)
 
+# Stack traces go through Rust code too where the kernel unwinds by tables.
+rustflags-$(CONFIG_ARM_UNWIND) += -Cforce-unwind-tables=y
+
 # Paths end up in panic messages: those of this machine have no business there.
 rustflags-y += $(ovpn-rust-target-flags) -L $(ovpn-rt) -Zfunction-sections=y \
 	--remap-path-prefix=$(OVPN_RUST_KERNEL)/= \
@@ -61,7 +64,7 @@ ovpn-rt-flags = $(filter-out %/rustc_cfg --check-cfg=% '--check-cfg=%,$(rust_fla
 ovpn-source = $(firstword $(filter $(1),$(real-prereqs)))
 
 quiet_cmd_ovpn_rustc = RUSTC L $@
-      cmd_ovpn_rustc = : $(RUSTC_VERSION_TEXT); OBJTREE=$(ovpn-objtree) \
+      cmd_ovpn_rustc = : '$(OVPN_RUSTC_VERSION)'; OBJTREE=$(ovpn-objtree) \
 	$(RUSTC) $(filter-out $(ovpn-skip-flags),$(ovpn-rt-flags)) $(ovpn-crate-flags) \
 	--emit=dep-info=$(depfile) --emit=obj=$@ \
 	--emit=metadata=$(@:%/$(notdir $@)=%)/lib$(basename $(notdir $@)).rmeta \
@@ -73,7 +76,7 @@ define rule_ovpn_rustc
 endef
 
 quiet_cmd_ovpn_rustc_macro = RUSTC P $@
-      cmd_ovpn_rustc_macro = : $(RUSTC_VERSION_TEXT); \
+      cmd_ovpn_rustc_macro = : '$(OVPN_RUSTC_VERSION)'; \
 	$(RUSTC) $(rust_common_flags) --cap-lints=allow \
 	-Clinker-flavor=gcc -Clinker=$(HOSTCC) --extern proc_macro \
 	--emit=dep-info=$(depfile) --emit=link=$@ --crate-type proc-macro \
@@ -89,12 +92,10 @@ ovpn-bindgen-cflags = $(filter -nostdinc -I% -isystem -include %.h -D% -U% -std=
 	-Wp$(comma)-MMD$(comma)$(depfile)
 
 # _printk is called from Rust with the specifier %pA only, which this kernel
-# does not know: print.c has a stand-in. The others that may be called so get a
-# name which nobody defines, and the build fails where one is reached.
+# does not know: print.c has a stand-in.
 ovpn-bindgen-fixup = \
 	-e 's/pub const RUST_CONST_HELPER_/pub const /' \
-	-e 's/^( *)pub fn _printk\(/\1\#[link_name = "ovpn_rust_printk"]\n&/' \
-	-e 's/^( *)pub fn (_dev_printk|seq_printf)\(/\1\#[link_name = "no_percent_pA_\2"]\n&/'
+	-e 's/^( *)pub fn _printk\(/\1\#[link_name = "ovpn_rust_printk"]\n&/'
 
 quiet_cmd_ovpn_kbindgen = BINDGEN $@
       cmd_ovpn_kbindgen = $(BINDGEN) $(call ovpn-source,%.h %.c) $(ovpn-bindgen-flags) --rust-target 1.68 \
