@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What must not hurt: wrong keys, and a module that goes away in use.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::daemon::{self, INTERFACE};
+use crate::lab::Pair;
+use crate::probe::{PATIENCE, no_ping, ping};
+use crate::report::Report;
+use crate::underlay::load;
+
+/// Seconds iperf3 runs when the module goes away under it.
+const FLOW: u64 = 10;
+
+/// Each case starts and ends with ovpnd not running.
+pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
+    report.step("a wrong key carries nothing and hurts nobody", |notes| {
+        daemon::wrong_key(&pair.b)?;
+        start(pair)?;
+        no_ping(notes, &pair.a, "10.8.0.2")?;
+        no_ping(notes, &pair.b, "10.8.0.1")?;
+        for vm in [&pair.a, &pair.b] {
+            daemon::status(vm)?;
+        }
+        stop(pair)?;
+        daemon::share_key(pair)?;
+        start(pair)?;
+        ping(notes, &pair.a, "10.8.0.2")?;
+        stop(pair)
+    })?;
+
+    report.step("the module can be unloaded under traffic", |notes| {
+        start(pair)?;
+        daemon::serve(&pair.b)?;
+        let flow = pair.a.start(&format!(
+            "iperf3 -c 10.8.0.2 -t {FLOW} --connect-timeout 5000"
+        ))?;
+        pair.a.wait(
+            "traffic in the tunnel",
+            &format!("test $(cat /sys/class/net/{INTERFACE}/statistics/tx_packets) -gt 1000"),
+            PATIENCE,
+        )?;
+        // A module in use may refuse to go; what it may not do is go halfway.
+        let gone = pair.a.exec("rmmod ovpn", PATIENCE)?;
+        notes.say(&format!(
+            "rmmod ovpn: status {} {}",
+            gone.status, gone.stderr
+        ));
+        let links = pair.a.run("ip -o link")?;
+        ensure!(
+            links.contains(&format!(" {INTERFACE}:")) == (gone.status != 0),
+            "rmmod gave {}, and yet the links are:\n{links}",
+            gone.status
+        );
+        pair.a.run("killall -KILL iperf3")?;
+        drop(flow.wait(Duration::from_secs(FLOW) + PATIENCE)?);
+        stop(pair)?;
+        pair.a
+            .run("! grep -q '^ovpn ' /proc/modules || rmmod ovpn")?;
+        load(&pair.a)?;
+        start(pair)?;
+        ping(notes, &pair.a, "10.8.0.2")?;
+        stop(pair)
+    })
+}
+
+fn start(pair: &Pair) -> Result<()> {
+    daemon::start(&pair.a)?;
+    daemon::start(&pair.b)
+}
+
+fn stop(pair: &Pair) -> Result<()> {
+    for vm in [&pair.a, &pair.b] {
+        crate::probe::terminate(vm, "ovpnd", INTERFACE)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Two emulated routers with a tunnel between them: to watch, and to test.
+#![deny(missing_docs, unreachable_pub)]
+#![forbid(unsafe_code)]
+
+mod bad;
+mod cpio;
+mod daemon;
+mod debian;
+mod image;
+mod lab;
+pub mod machine;
+mod openvpn;
+mod pki;
+mod probe;
+mod report;
+mod underlay;
+pub mod vm;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use lab::Bench;
+use machine::ARM;
+pub use report::Tally;
+use report::{Report, Style};
+
+/// Longest the suites inside a guest may take.
+const SUITES: Duration = Duration::from_secs(20 * 60);
+
+/// What was built elsewhere and is run here; all programs are for the guest.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Directory for everything that outlives a run, outside the source tree.
+    pub cache: PathBuf,
+    /// Kernel image as QEMU boots it.
+    pub kernel: PathBuf,
+    /// Build directory of that kernel: its modules are taken from there.
+    pub kernel_build: PathBuf,
+    /// Our ovpn.ko for that kernel.
+    pub module: PathBuf,
+    /// The daemon.
+    pub ovpnd: PathBuf,
+    /// Its command line tool.
+    pub ovpnctl: PathBuf,
+    /// The suites that run inside a guest.
+    pub tests: PathBuf,
+    /// A ubus broker.
+    pub ubusd: PathBuf,
+    /// A ubus command line client.
+    pub ubus_client: PathBuf,
+}
+
+/// Shows the chain at work to a person: two routers, a tunnel by ovpnd, then
+/// one by stock OpenVPN.
+///
+/// # Errors
+/// Something of it failed; the story ends there.
+pub fn demo(inputs: &Inputs) -> Result<()> {
+    let mut report = Report::new(Style::Story, ARM.lane);
+    let started = Instant::now();
+    run(inputs, &mut report, false)?;
+    let tally = report.finish();
+    println!(
+        "\nAll {} steps held, in {:.1} minutes.",
+        tally.passed,
+        started.elapsed().as_secs_f32() / 60.0
+    );
+    Ok(())
+}
+
+/// The same as TAP on standard output, with bad cases and the suites that run
+/// inside a guest.
+///
+/// # Errors
+/// The routers could not be had at all. A failed case is no error: it is
+/// counted.
+pub fn system_test(inputs: &Inputs) -> Result<Tally> {
+    let mut report = Report::new(Style::Tap, ARM.lane);
+    run(inputs, &mut report, true)?;
+    suites(inputs, &mut report)?;
+    Ok(report.finish())
+}
+
+/// The one body of both.
+fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
+    let bench = Bench::new(inputs, &ARM)?;
+    let a = pki::identity("router-a", bench.scratch())?;
+    let b = pki::identity("router-b", bench.scratch())?;
+    let (mut files_a, mut files_b) = daemon::files();
+    files_a.extend(openvpn::files(&a));
+    files_b.extend(openvpn::files(&b));
+    let pair = bench.pair(files_a, files_b)?;
+
+    underlay::steps(report, &bench, &pair)?;
+    daemon::steps(report, &pair)?;
+    daemon::end(report, &pair)?;
+    if bad_cases {
+        bad::steps(report, &pair)?;
+    }
+    openvpn::steps(report, &pair, &a, &b)?;
+    report.step("the module unloads", |notes| {
+        for vm in [&pair.a, &pair.b] {
+            probe::show(notes, vm, "rmmod ovpn")?;
+        }
+        Ok(())
+    })?;
+    report.step("the kernels have nothing to complain about", |notes| {
+        probe::clean_log(notes, &pair.a)?;
+        probe::clean_log(notes, &pair.b)
+    })?;
+    report.step("the routers power off", |_| {
+        pair.a.shutdown()?;
+        pair.b.shutdown()
+    })
+}
+
+/// The suites of the guest's test program, on a machine of their own.
+fn suites(inputs: &Inputs, report: &mut Report) -> Result<()> {
+    let bench = Bench::new(inputs, &ARM)?;
+    let vm = bench.boot("suites", 3, None, Vec::new())?;
+    let output = vm.exec("ovpn-tests uapi,p2p", SUITES)?;
+    report.relay(&output.stdout);
+    report.step("the suites ran to their end", |notes| {
+        notes.say(&output.stderr);
+        // 3 is "nothing failed, something was skipped", which is counted.
+        anyhow::ensure!(
+            matches!(output.status, 0 | 3),
+            "ovpn-tests gave status {}",
+            output.status
+        );
+        probe::clean_log(notes, &vm)
+    })?;
+    report.step("the suites' machine powers off", |_| vm.shutdown())
+}
+
+/// Tells a person that something slow begins. Standard output is kept for
+/// results.
+fn progress(what: &str) {
+    eprintln!("[qemu-arm] {what}");
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What differs between the boards we emulate, in one table.
+//!
+//! Everything else in this crate is the same for every board: a new one is a
+//! new row here and a kernel lane that builds for it.
+
+/// How the board reaches its virtio devices; QEMU names them differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// Memory mapped, found through the device tree (`virtio-net-device`).
+    Mmio,
+}
+
+impl Bus {
+    /// The QEMU device name of virtio device `kind` on this bus.
+    pub(crate) fn device(self, kind: &str) -> String {
+        match self {
+            Self::Mmio => format!("virtio-{kind}-device"),
+        }
+    }
+}
+
+/// One emulated board.
+#[derive(Debug)]
+pub struct Machine {
+    /// Name of the lane that builds its kernel.
+    pub lane: &'static str,
+    /// QEMU's program for its CPU family.
+    pub qemu: &'static str,
+    /// Board and CPU, as QEMU arguments.
+    pub board: &'static [&'static str],
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// RAM in MiB: what a small router has, plus the initramfs.
+    pub memory_mib: u32,
+    /// Kernel console.
+    pub console: &'static str,
+    /// Bus of the virtio devices.
+    pub virtio: Bus,
+    /// Debian's name of the architecture.
+    pub debian: &'static str,
+    /// Debian's multiarch library directory.
+    pub multiarch: &'static str,
+    /// One line for people.
+    pub description: &'static str,
+}
+
+/// QEMU's `virt` board with two Cortex-A7, the CPU of ipq40xx routers: ARMv7
+/// with NEON, without AES instructions.
+pub static ARM: Machine = Machine {
+    lane: "arm-6.12",
+    qemu: "qemu-system-arm",
+    board: &["-M", "virt", "-cpu", "cortex-a7"],
+    cpus: 2,
+    memory_mib: 256,
+    console: "ttyAMA0",
+    virtio: Bus::Mmio,
+    debian: "armhf",
+    multiarch: "arm-linux-gnueabihf",
+    description: "QEMU virt, 2 x Cortex-A7, 256 MiB, emulated (TCG)",
+};

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! One body of steps, told in two ways: a story for a person, or TAP 13.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+/// How steps are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Commands and what they print, as they happen.
+    Story,
+    /// One line a step; what happened in it only if it failed.
+    Tap,
+}
+
+/// Number of steps by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Steps that ran and held.
+    pub passed: usize,
+    /// Steps that did not hold.
+    pub failed: usize,
+    /// Steps that could not run here.
+    pub skipped: usize,
+}
+
+/// Where steps are told to.
+pub(crate) struct Report {
+    style: Style,
+    lane: &'static str,
+    tally: Tally,
+}
+
+/// What a step wants to be seen.
+pub(crate) struct Notes {
+    style: Style,
+    kept: Vec<String>,
+}
+
+impl Notes {
+    /// Shows `text`, every line of it indented.
+    pub(crate) fn say(&mut self, text: &str) {
+        for line in text.lines() {
+            match self.style {
+                Style::Story => println!("    {line}"),
+                Style::Tap => self.kept.push(line.to_owned()),
+            }
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(style: Style, lane: &'static str) -> Self {
+        if style == Style::Tap {
+            println!("TAP version 13");
+        }
+        Self {
+            style,
+            lane,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Runs one step. A story ends at the first step that fails, because what
+    /// follows would only confuse; TAP goes on.
+    pub(crate) fn step(
+        &mut self,
+        name: &str,
+        body: impl FnOnce(&mut Notes) -> Result<()>,
+    ) -> Result<()> {
+        let mut notes = Notes {
+            style: self.style,
+            kept: Vec::new(),
+        };
+        if self.style == Style::Story {
+            println!("\n==> {name}");
+        }
+        let started = Instant::now();
+        let outcome = body(&mut notes);
+        let seconds = started.elapsed().as_secs_f32();
+        match (&outcome, self.style) {
+            (Ok(()), Style::Story) => println!("    ok ({seconds:.1} s)"),
+            (Ok(()), Style::Tap) => self.line(true, &format!("{name} ({seconds:.1} s)")),
+            (Err(_), Style::Story) => println!("    FAILED ({seconds:.1} s)"),
+            (Err(error), Style::Tap) => {
+                self.line(false, name);
+                for line in notes.kept {
+                    println!("# {line}");
+                }
+                for line in format!("{error:#}").lines() {
+                    println!("# {line}");
+                }
+            }
+        }
+        match outcome {
+            Ok(()) => self.tally.passed += 1,
+            Err(_) => self.tally.failed += 1,
+        }
+        match self.style {
+            Style::Story => outcome,
+            Style::Tap => Ok(()),
+        }
+    }
+
+    /// Repeats the results of a TAP stream made in a guest as steps of ours.
+    pub(crate) fn relay(&mut self, tap: &str) {
+        for line in tap.lines() {
+            if let Some(name) = result(line, "not ok ") {
+                self.tally.failed += 1;
+                self.line(false, name);
+            } else if let Some(name) = result(line, "ok ") {
+                if name.contains("# SKIP") {
+                    self.tally.skipped += 1;
+                } else {
+                    self.tally.passed += 1;
+                }
+                self.line(true, name);
+            } else if line.starts_with('#') {
+                println!("{line}");
+            }
+        }
+    }
+
+    /// Writes the plan and gives the numbers.
+    pub(crate) fn finish(self) -> Tally {
+        if self.style == Style::Tap {
+            let Tally {
+                passed,
+                failed,
+                skipped,
+            } = self.tally;
+            println!("1..{}", passed + failed + skipped);
+        }
+        self.tally
+    }
+
+    fn line(&self, ok: bool, name: &str) {
+        let Tally {
+            passed,
+            failed,
+            skipped,
+        } = self.tally;
+        let number = passed + failed + skipped + 1;
+        let word = if ok { "ok" } else { "not ok" };
+        println!("{word} {number} - {}: {name}", self.lane);
+    }
+}
+
+/// The name in a line "`prefix`NUMBER - NAME".
+fn result<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
+    let (number, name) = line.strip_prefix(prefix)?.split_once(" - ")?;
+    number.parse::<u32>().ok()?;
+    Some(name)
+}

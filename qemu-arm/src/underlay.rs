@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The first steps of every run: the routers, the link, the module.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Bench, Pair};
+use crate::probe::{ping, show};
+use crate::report::Report;
+use crate::vm::Vm;
+
+/// Brings up the link and the module on both routers.
+pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Result<()> {
+    report.step("two routers boot", |notes| {
+        notes.say(&format!(
+            "root file system {:.1} MiB",
+            bench.base_size()? as f64 / f64::from(1 << 20)
+        ));
+        for vm in [&pair.a, &pair.b] {
+            notes.say(&format!(
+                "{} took commands after {:.1} s",
+                vm.name(),
+                vm.boot_time().as_secs_f32()
+            ));
+            show(notes, vm, "uname -srm")?;
+        }
+        Ok(())
+    })?;
+
+    report.step("the kernel knows no Rust", |notes| {
+        let config = pair.a.run("zcat /proc/config.gz")?;
+        // An option whose dependencies are missing has no line at all, and
+        // 6.12 has no Rust for ARM.
+        let set = config.lines().any(|line| line.starts_with("CONFIG_RUST="));
+        ensure!(!set, "CONFIG_RUST is set: this is not the embedded mode");
+        ensure!(
+            config.contains("CONFIG_MODULES=y"),
+            "/proc/config.gz is not a kernel configuration"
+        );
+        notes.say("/proc/config.gz: CONFIG_RUST is not set");
+        Ok(())
+    })?;
+
+    report.step("the link carries packets", |notes| {
+        for (vm, number) in [(&pair.a, 1), (&pair.b, 2)] {
+            vm.run(&format!(
+                "ip link set eth0 up && \
+                 ip address add 192.0.2.{number}/24 dev eth0 && \
+                 ip address add 2001:db8::{number}/64 dev eth0 nodad && \
+                 ip link add lan0 type dummy && ip link set lan0 up && \
+                 ip address add 192.168.{number}.1/24 dev lan0 && \
+                 echo 1 >/proc/sys/net/ipv4/ip_forward"
+            ))?;
+        }
+        ping(notes, &pair.a, "192.0.2.2")?;
+        ping(notes, &pair.a, "2001:db8::2")
+    })?;
+
+    report.step("the module loads", |notes| {
+        for vm in [&pair.a, &pair.b] {
+            load(vm)?;
+        }
+        notes.say(&format!(
+            "ovpn.ko has {} bytes; in memory:",
+            pair.a.run("stat -c %s $(modinfo -n ovpn)")?.trim()
+        ));
+        show(notes, &pair.a, "lsmod | grep -E '^(Module|ovpn)'")?;
+        show(notes, &pair.a, "cat /sys/module/ovpn/version")?;
+        Ok(())
+    })
+}
+
+/// Loads the module and sees that its netlink family is there.
+pub(crate) fn load(vm: &Vm) -> Result<()> {
+    vm.run("modprobe ovpn")?;
+    vm.run("ip link add probe0 type ovpn && ip link delete probe0")
+        .context("the module is loaded, but there is no link kind ovpn")?;
+    Ok(())
+}
