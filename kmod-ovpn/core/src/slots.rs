@@ -10,13 +10,14 @@
 //! Writers of one peer exclude each other (a lock of the caller). To fill a place, store the
 //! pointer, then publish the word; to empty it, publish the word, then clear the pointer.
 //! A reader loads the word, then the pointer of the place it names. Between the two loads the
-//! place may have been emptied or refilled: so the reader compares the key id of what it found
-//! with the one the word told, and treats a difference as a changed word: load again.
+//! place may have been emptied or refilled: then the key it finds is none, or has another id than
+//! the word told, and the reader looks once more ([`Slots::tx`] and [`Slots::rx`] do this).
+//! `tests/loom.rs` tries every interleaving.
 //!
 //! Roles change by [`SlotWord::swapped`] alone, without moving a pointer: a packet that was
 //! sealed with the old word is still sealed with a key the peer holds.
 
-use super::sync::{AtomicU32, Ordering};
+use super::sync::{fence, AtomicU32, Ordering};
 use super::wire::KeyId;
 
 /// Role of a key, as netlink names it (`enum ovpn_key_slot`).
@@ -182,6 +183,45 @@ impl Slots {
     #[inline]
     pub fn publish(&self, word: SlotWord) {
         self.word.store(word.0, Ordering::Release);
+        // Whoever sees a pointer cleared after this sees the word too: pairs with `reload`.
+        fence(Ordering::Release);
+    }
+
+    /// The key that seals packets. `at` tells which key is at a place now, with its key id.
+    ///
+    /// `None` only if there is no primary key.
+    #[inline]
+    pub fn tx<K>(&self, mut at: impl FnMut(Place) -> Option<(KeyId, K)>) -> Option<K> {
+        let (place, id) = self.load().tx()?;
+        match at(place) {
+            Some((found, key)) if found == id => return Some(key),
+            _ => {}
+        }
+        // Deleted or replaced just now. If the word has not changed, the key that is being put
+        // in the place is the primary one.
+        let (place, _) = self.reload().tx()?;
+        at(place).map(|(_, key)| key)
+    }
+
+    /// The key that opens packets of that key id. `at` tells which key is at a place now, with
+    /// its key id.
+    #[inline]
+    pub fn rx<K>(&self, id: KeyId, mut at: impl FnMut(Place) -> Option<(KeyId, K)>) -> Option<K> {
+        match at(self.load().rx(id)?) {
+            Some((found, key)) if found == id => return Some(key),
+            _ => {}
+        }
+        match at(self.reload().rx(id)?) {
+            Some((found, key)) if found == id => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The state, at least as new as the pointer that was just read. Without the fence a CPU may
+    /// see the pointer cleared and go on seeing the word from before.
+    fn reload(&self) -> SlotWord {
+        fence(Ordering::Acquire);
+        self.load()
     }
 }
 

@@ -4,6 +4,6 @@
 //! Only 32 bits wide: MIPS32 has no 64-bit atomics, and ARMv6 has none of 8 bits.
 
 #[cfg(not(loom))]
-pub(super) use core::sync::atomic::{AtomicU32, Ordering};
+pub(super) use core::sync::atomic::{fence, AtomicU32, Ordering};
 #[cfg(loom)]
-pub(super) use loom::sync::atomic::{AtomicU32, Ordering};
+pub(super) use loom::sync::atomic::{fence, AtomicU32, Ordering};

@@ -62,18 +62,16 @@ fn window_is_2048_wide() {
 #[test]
 fn every_jump_from_every_alignment() {
     for start in 5000..5000 + 33 {
-        for jump in (1..70).chain(2000..2100).chain([4096, 100_000]) {
+        for jump in (1..68).chain(2040..2052).chain([4096, 100_000]) {
             // Every third id of the old window was received.
+            let received = |n| n <= start && n % 3 == start % 3;
             let mut w = ReplayWindow::new(T0);
-            let old: Vec<u32> = (start - 2047..=start)
-                .filter(|n| n % 3 == start % 3)
-                .collect();
-            for n in &old {
-                w.accept(id(*n), T0).unwrap();
+            for n in (start - 2047..=start).filter(|n| received(*n)) {
+                w.accept(id(n), T0).unwrap();
             }
             w.accept(id(start + jump), T0).unwrap();
             for n in (start + jump - 2047)..=(start + jump) {
-                let seen = n == start + jump || old.contains(&n);
+                let seen = n == start + jump || received(n);
                 let want = if seen {
                     Err(Rejected::Duplicate)
                 } else {
