@@ -6,6 +6,8 @@ mod flow;
 mod kmsg;
 mod module;
 mod ns;
+mod sniffer;
+mod soft;
 mod tunnel;
 
 pub use cmd::{Cmd, Done, Proc};
@@ -13,6 +15,8 @@ pub use flow::{Flow, Ping, PingStats, Rate, iperf};
 pub use kmsg::KernelLog;
 pub use module::Module;
 pub use ns::{Netdev, Ns, Pair, Sysctl};
+pub use sniffer::Sniffer;
+pub use soft::{Soft, SoftTunnel};
 pub use tunnel::{Cipher, End, Outer, Tunnel, TunnelSpec};
 
 use std::time::{Duration, Instant};

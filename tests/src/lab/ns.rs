@@ -151,7 +151,9 @@ impl Pair {
     /// A new pair.
     pub fn new() -> Outcome<Self> {
         let (a, b) = (Ns::new()?, Ns::new()?);
-        a.ip(&format!("link add veth type veth peer name veth netns {}", b.path()))?;
+        // Different indices: the kernel reports a change of carrier at once only for a device whose peer's index is not
+        // its own (linkwatch_urgent_event), else up to a second later, and IPv6 waits for it.
+        a.ip(&format!("link add veth index 10 type veth peer name veth index 20 netns {}", b.path()))?;
         for (ns, n) in [(&a, 1), (&b, 2)] {
             ns.ip(&format!(
                 "addr add 10.10.0.{n}/24 dev veth\naddr add fd00:10::{n}/64 dev veth nodad\nlink set veth up"

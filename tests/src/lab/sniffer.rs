@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What passes through a device, by a packet socket.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use crate::lab::Ns;
+use crate::tap::{During, Failure, Outcome};
+
+/// A packet socket bound to one device.
+pub struct Sniffer(OwnedFd);
+
+const IPV4_UDP: u8 = 17;
+
+impl Sniffer {
+    /// Captures from now on.
+    pub fn open(ns: &Ns, device: &str) -> Outcome<Self> {
+        let index = ns.ifindex(device)?.ok_or_else(|| Failure::new(format!("no {device}")))?;
+        ns.enter(|| {
+            let protocol = (libc::ETH_P_ALL as u16).to_be();
+            let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+            // SAFETY: plain socket call; the result is checked before use.
+            let fd = unsafe { libc::socket(libc::AF_PACKET, kind, protocol.into()) };
+            if fd < 0 {
+                return Err(std::io::Error::last_os_error().into());
+            }
+            // SAFETY: `fd` is a fresh descriptor that nothing else owns.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            // SAFETY: all-zero is a valid sockaddr_ll.
+            let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+            addr.sll_family = libc::AF_PACKET as u16;
+            addr.sll_protocol = protocol;
+            addr.sll_ifindex = index as i32;
+            let len = size_of_val(&addr) as libc::socklen_t;
+            // SAFETY: `addr` is a sockaddr_ll of the length given.
+            if unsafe { libc::bind(fd.as_raw_fd(), (&raw const addr).cast(), len) } != 0 {
+                return Err(std::io::Error::last_os_error().into());
+            }
+            Ok(Self(fd))
+        })
+        .during("packet socket")
+    }
+
+    /// Payloads of the UDP datagrams over IPv4 that have left through the device.
+    pub fn udp_sent(&self) -> Outcome<Vec<Vec<u8>>> {
+        let mut payloads = Vec::new();
+        let mut buffer = vec![0u8; 65536];
+        loop {
+            // SAFETY: all-zero is a valid sockaddr_ll.
+            let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+            let mut len = size_of_val(&addr) as libc::socklen_t;
+            // SAFETY: buffer and address are writable for the lengths given.
+            let got = unsafe {
+                libc::recvfrom(
+                    self.0.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    0,
+                    (&raw mut addr).cast(),
+                    &raw mut len,
+                )
+            };
+            let Ok(got) = usize::try_from(got) else {
+                match std::io::Error::last_os_error() {
+                    e if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(payloads),
+                    e => return Err(e.into()),
+                }
+            };
+            let packet = buffer.get(..got).unwrap_or_default();
+            let outgoing = addr.sll_pkttype == libc::PACKET_OUTGOING as u8;
+            let header = usize::from(packet.first().unwrap_or(&0) & 0xf) * 4;
+            if outgoing && packet.first().is_some_and(|b| b >> 4 == 4) && packet.get(9) == Some(&IPV4_UDP) {
+                payloads.extend(packet.get(header + 8..).map(<[u8]>::to_vec));
+            }
+        }
+    }
+}

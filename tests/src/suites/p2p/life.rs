@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How peers, sockets, devices and namespaces come to their ends, idle and under traffic.
+
+use std::time::{Duration, Instant};
+
+use crate::lab::{Flow, Ping, Proc, Tunnel, wait_for};
+use crate::nl::ovpn::{Event, Reason};
+use crate::tap::{Case, During, Failure, Outcome};
+use crate::{Ctx, check, check_eq};
+
+const SOON: Duration = Duration::from_secs(2);
+const IFF_RUNNING: u32 = libc::IFF_RUNNING as u32;
+
+fn gone(end: &crate::lab::End, reason: Reason) -> Event {
+    Event::PeerDel { ifindex: end.ifindex, id: end.id, reason }
+}
+
+/// After its peer an end has neither peer nor carrier.
+fn lonely(end: &crate::lab::End) -> Outcome {
+    check_eq!(end.nl.peer_dump(end.ifindex)?.len(), 0, "peers left");
+    wait_for("the carrier to go", SOON, || Ok((end.links.get(end.ifindex)?.flags & IFF_RUNNING == 0).then_some(())))
+}
+
+/// Two idle ends keep each other alive; the tunnel's own counters do not see it.
+fn keepalive_both_ways(_: &Ctx) -> Outcome {
+    let tunnel = Tunnel::simple()?;
+    let events = (tunnel.a.nl.listen(&tunnel.a.ns)?, tunnel.b.nl.listen(&tunnel.b.ns)?);
+    let start = Instant::now();
+    for end in [&tunnel.a, &tunnel.b] {
+        end.nl.keepalive(end.ifindex, end.id, 1, 2)?;
+    }
+    wait_for("three keepalives each way", Duration::from_secs(8), || {
+        let received = (tunnel.a.stats()?.link_rx_packets, tunnel.b.stats()?.link_rx_packets);
+        Ok((received.0 >= 3 && received.1 >= 3).then_some(()))
+    })?;
+    check!(start.elapsed() >= Duration::from_secs(2), "three keepalives within {:?}", start.elapsed());
+    for end in [&tunnel.a, &tunnel.b] {
+        let stats = end.stats()?;
+        check_eq!((stats.vpn_rx_packets, stats.vpn_tx_packets), (0, 0), "vpn counters");
+        check_eq!(end.dev()?.rx_dropped, 0, "rx_dropped");
+    }
+    events.0.expect_none()?;
+    events.1.expect_none()
+}
+
+/// A silent peer is deleted after its timeout, not before, and data counts as a sign of life.
+fn expiry(_: &Ctx) -> Outcome {
+    const TIMEOUT: u32 = 2;
+    let tunnel = Tunnel::simple()?;
+    let (a, b) = (&tunnel.a, &tunnel.b);
+    let events = (a.nl.listen(&a.ns)?, b.nl.listen(&b.ns)?);
+    a.nl.keepalive(a.ifindex, a.id, 60, TIMEOUT)?;
+    // Replies to these pings are all that a hears.
+    Ping::new(Tunnel::inner(false, 2), 30).interval(100).lossless(&a.ns)?;
+    let silent = Instant::now();
+    events.0.expect_none().during("while pings were answered")?;
+    events.0.expect(&gone(a, Reason::Expired), Duration::from_secs(5))?;
+    let took = silent.elapsed().as_secs_f64();
+    // Time is kept in whole seconds: up to one early, and one more until the next look.
+    let (early, late) = (f64::from(TIMEOUT) - 1.0, f64::from(TIMEOUT) + 1.5);
+    check!((early..=late).contains(&took), "timeout of {TIMEOUT} s came after {took:.2} s");
+    lonely(a)?;
+    check_eq!(b.nl.peer_dump(b.ifindex)?.len(), 1, "peers of the other end");
+    events.1.expect_none()?;
+    // It can be added again, and works again.
+    a.add_peer()?;
+    a.add_key(crate::nl::ovpn::PRIMARY, tunnel.spec.cipher, 2)?;
+    b.add_key(crate::nl::ovpn::PRIMARY, tunnel.spec.cipher, 2)?;
+    tunnel.works(20)
+}
+
+/// A keepalive that is switched off again expires nobody.
+fn keepalive_off(_: &Ctx) -> Outcome {
+    let tunnel = Tunnel::simple()?;
+    let events = tunnel.a.nl.listen(&tunnel.a.ns)?;
+    tunnel.a.nl.keepalive(tunnel.a.ifindex, tunnel.a.id, 1, 1)?;
+    tunnel.a.nl.keepalive(tunnel.a.ifindex, tunnel.a.id, 0, 0)?;
+    if let Some(event) = events.next(Duration::from_millis(2500))? {
+        return Err(Failure::new(format!("{event:?}")));
+    }
+    tunnel.works(5)
+}
+
+/// Closing the transport socket deletes its peer.
+fn socket_closed(_: &Ctx) -> Outcome {
+    let mut tunnel = Tunnel::simple()?;
+    let events = tunnel.b.nl.listen(&tunnel.b.ns)?;
+    drop(tunnel.b.sock.take());
+    events.expect(&gone(&tunnel.b, Reason::TransportDisconnect), SOON)?;
+    lonely(&tunnel.b)?;
+    events.expect_none()
+}
+
+/// Traffic from a to b and back that does not end by itself soon.
+fn busy(tunnel: &Tunnel) -> Outcome<Vec<Proc>> {
+    let flow = Flow::tcp(Tunnel::inner(false, 2), 30);
+    let (server, client) = flow.start(&tunnel.b.ns, &tunnel.a.ns)?;
+    let ping = Ping::new(Tunnel::inner(true, 1), 100_000).interval(1).spawn(&tunnel.b.ns)?;
+    wait_for("traffic", Duration::from_secs(5), || {
+        Ok((tunnel.b.stats()?.vpn_rx_packets > 500).then_some(()))
+    })?;
+    Ok(vec![server, client, ping])
+}
+
+/// What can be done to an end while packets are under way.
+type Blow = fn(&mut Tunnel) -> Outcome;
+
+fn under_traffic(reason: Option<Reason>, blow: Blow) -> Outcome {
+    for _ in 0..3 {
+        let mut tunnel = Tunnel::simple()?;
+        let events = tunnel.b.nl.listen(&tunnel.b.ns)?;
+        let _traffic = busy(&tunnel)?;
+        blow(&mut tunnel)?;
+        if let Some(reason) = reason {
+            events.expect(&gone(&tunnel.b, reason), SOON)?;
+        }
+    }
+    // The driver as a whole is none the worse.
+    Tunnel::simple()?.works(20)
+}
+
+fn delete_peer(tunnel: &mut Tunnel) -> Outcome {
+    tunnel.b.nl.peer_del(tunnel.b.ifindex, tunnel.b.id)
+}
+
+fn replace_peer(tunnel: &mut Tunnel) -> Outcome {
+    tunnel.b.add_peer()
+}
+
+fn close_socket(tunnel: &mut Tunnel) -> Outcome {
+    drop(tunnel.b.sock.take());
+    Ok(())
+}
+
+fn delete_link(tunnel: &mut Tunnel) -> Outcome {
+    tunnel.b.links.delete(tunnel.b.ifindex)?.during("RTM_DELLINK")
+}
+
+fn link_down(tunnel: &mut Tunnel) -> Outcome {
+    tunnel.b.ns.ip("link set tun down")?;
+    check_eq!(tunnel.b.nl.peer_dump(tunnel.b.ifindex)?.len(), 1, "peers of a device that is down");
+    tunnel.b.ns.ip("link set tun up")?;
+    tunnel.b.nl.peer_del(tunnel.b.ifindex, tunnel.b.id)
+}
+
+fn delete_transport(tunnel: &mut Tunnel) -> Outcome {
+    tunnel.b.ns.ip("link del veth")?;
+    tunnel.b.nl.peer_del(tunnel.b.ifindex, tunnel.b.id)
+}
+
+/// A namespace that ends with a live device in it. Its descriptors are those of the tunnel.
+fn namespace_gone(_: &Ctx) -> Outcome {
+    for _ in 0..3 {
+        let tunnel = Tunnel::simple()?;
+        let traffic = busy(&tunnel)?;
+        let Tunnel { a, b, .. } = tunnel;
+        drop(b);
+        drop(traffic);
+        drop(a);
+    }
+    Tunnel::simple()?.works(20)
+}
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    let blows: [(&str, Option<Reason>, Blow); 6] = [
+        ("peer deleted", Some(Reason::Userspace), delete_peer),
+        ("peer replaced", Some(Reason::Teardown), replace_peer),
+        ("socket closed", Some(Reason::TransportDisconnect), close_socket),
+        ("link deleted", Some(Reason::Teardown), delete_link),
+        ("link down and up, peer deleted", Some(Reason::Userspace), link_down),
+        ("transport device deleted", Some(Reason::Userspace), delete_transport),
+    ];
+    let mut cases = vec![
+        Case::new("life: keepalive both ways", keepalive_both_ways),
+        Case::new("life: expiry", expiry),
+        Case::new("life: keepalive switched off", keepalive_off),
+        Case::new("life: socket closed", socket_closed),
+    ];
+    cases.extend(blows.map(|(name, reason, blow)| {
+        Case::new(format!("life: {name} under traffic"), move |_| under_traffic(reason, blow))
+    }));
+    cases.push(Case::new("life: namespace gone under traffic", namespace_gone));
+    cases
+}

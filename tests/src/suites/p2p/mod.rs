@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! P2P tunnels over UDP: traffic, the wire format, keys, lifetimes, hostile packets.
+
+mod hostile;
+mod keys;
+mod life;
+mod replay;
+mod traffic;
+mod wire_format;
+
+use crate::tap::Case;
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    let mut cases = wire_format::cases();
+    cases.extend(traffic::cases());
+    cases.extend(keys::cases());
+    cases.extend(hostile::cases());
+    cases.extend(replay::cases());
+    cases.extend(life::cases());
+    cases
+}
