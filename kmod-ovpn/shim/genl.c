@@ -90,7 +90,7 @@ static const struct nla_policy peer_id_policy[P_ID + 1] = {
 };
 
 static const struct nla_policy keydir_policy[D_MAX + 1] = {
-	[D_KEY]	 = NLA_POLICY_MAX_LEN(MAX_KEY_LEN),
+	[D_KEY]	 = NLA_POLICY_MAX(NLA_BINARY, MAX_KEY_LEN),
 	[D_TAIL] = NLA_POLICY_EXACT_LEN(TAIL_LEN),
 };
 

@@ -104,11 +104,12 @@ void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
 
 /* --- counters -------------------------------------------------------------- */
 
-void ovpn_netdev_drop(struct ovpn_dev *dev, bool rx, u32 reason, u32 packets)
+void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
+		      u32 reason, u32 packets)
 {
 	this_cpu_add(dev->drops->count[reason % OVPN_DROP_SLOTS], packets);
-	while (packets--) {
-		if (rx)
+	for (; packets && total != OVPN_DROP_COUNTED; packets--) {
+		if (total == OVPN_DROP_RX)
 			dev_core_stats_rx_dropped_inc(dev->net);
 		else
 			dev_core_stats_tx_dropped_inc(dev->net);

@@ -222,8 +222,17 @@ u32 ovpn_netdev_ifindex(const struct ovpn_dev *dev);
  */
 void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
 			 u32 *packets, u32 *bytes);
+/* Which total of the interface a lost packet belongs to. */
+enum ovpn_drop_total {
+	OVPN_DROP_RX,
+	OVPN_DROP_TX,
+	/* The stack has counted it already. */
+	OVPN_DROP_COUNTED,
+};
+
 /* [any] Count packets lost for reason, below OVPN_DROP_SLOTS. */
-void ovpn_netdev_drop(struct ovpn_dev *dev, bool rx, u32 reason, u32 packets);
+void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
+		      u32 reason, u32 packets);
 /* [any] Run ovpn_rs_tick() in this many seconds, or sooner if it was due. */
 void ovpn_netdev_tick_in(struct ovpn_dev *dev, u32 seconds);
 

@@ -57,7 +57,10 @@ fn attach(device: &Device, valid: &ValidPeer, fd: SocketFd) -> Result<Socket, De
     let file = FdSocket::get(fd.0).map_err(|_| Refusal::NotASocket)?;
     match file.kind() {
         SocketKind::Udp => valid.fits(PeerOp::New, Transport::Udp)?,
-        SocketKind::Tcp => return Err(Refusal::NoTcp.into()),
+        SocketKind::Tcp => {
+            valid.fits(PeerOp::New, Transport::Tcp)?;
+            return Err(Refusal::NoTcp.into());
+        }
         SocketKind::Other => return Err(Refusal::WrongProtocol.into()),
     }
     file.attach_udp(&device.net).map_err(|e| {

@@ -110,7 +110,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     let (packets, bytes) = device.net.deliver(batch);
     peer.stats.add(Traffic::VpnRx, packets, bytes);
     if let Some(refused @ 1..) = count.checked_sub(packets) {
-        device.net.rx_dropped(DropReason::RxRefused, refused);
+        device.net.rx_refused(refused);
     }
 }
 

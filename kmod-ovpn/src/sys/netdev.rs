@@ -74,17 +74,23 @@ impl NetDev {
 
     /// Counts received packets as lost.
     pub(crate) fn rx_dropped(&self, reason: DropReason, packets: u32) {
-        self.dropped(true, reason, packets);
+        self.dropped(ffi::ovpn_drop_total_OVPN_DROP_RX, reason, packets);
+    }
+
+    /// Counts packets that [`deliver`](Self::deliver) could not get rid of.
+    pub(crate) fn rx_refused(&self, packets: u32) {
+        let total = ffi::ovpn_drop_total_OVPN_DROP_COUNTED;
+        self.dropped(total, DropReason::RxRefused, packets);
     }
 
     /// Counts packets to be sent as lost.
     pub(crate) fn tx_dropped(&self, reason: DropReason, packets: u32) {
-        self.dropped(false, reason, packets);
+        self.dropped(ffi::ovpn_drop_total_OVPN_DROP_TX, reason, packets);
     }
 
-    fn dropped(&self, rx: bool, reason: DropReason, packets: u32) {
+    fn dropped(&self, total: ffi::ovpn_drop_total, reason: DropReason, packets: u32) {
         // SAFETY: Live by the invariant; the index is in range by the assertion above.
-        unsafe { ffi::ovpn_netdev_drop(self.0.as_ptr(), rx, reason.index() as u32, packets) };
+        unsafe { ffi::ovpn_netdev_drop(self.0.as_ptr(), total, reason.index() as u32, packets) };
     }
 
     /// Has the device's tick run in so many seconds, or sooner.

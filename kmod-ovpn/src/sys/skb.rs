@@ -123,7 +123,7 @@ impl Batch {
     /// A packet with the given content.
     pub(crate) fn message(net: &NetDev, content: &[u8]) -> Result<Batch> {
         let mut batch = Batch::EMPTY;
-        let len = u32::try_from(content.len()).map_err(|_| EMSGSIZE)?;
+        let len = u32::try_from(content.len()).map_err(|_| EINVAL)?;
         // SAFETY: The device lives while `net` does; `content` is `len` bytes long.
         to_result(unsafe {
             ffi::ovpn_tx_message(net.as_raw(), content.as_ptr(), len, &mut batch.0)
