@@ -82,7 +82,7 @@ fn open(alg: CipherAlg, key: &[u8], tail: NonceTail, packet: &[u8]) -> Option<Ve
 }
 
 fn hex(s: &str) -> Vec<u8> {
-    assert!(s.len() % 2 == 0);
+    assert!(s.len().is_multiple_of(2));
     let byte = |i| u8::from_str_radix(&s[i..i + 2], 16).unwrap();
     (0..s.len()).step_by(2).map(byte).collect()
 }
