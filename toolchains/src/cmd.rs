@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Nothing here takes longer; a step that does hangs.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(40 * 60);
@@ -181,7 +181,7 @@ impl Cmd {
         if let Some(dir) = self.log.parent() {
             fs::create_dir_all(dir)?;
         }
-        let mut log = File::options().create(true).append(true).open(&self.log)?;
+        let mut log = open_log(&self.log)?;
         writeln!(log, "+ {shown}")?;
         let (reader, writer) = std::io::pipe()?;
         self.command.stdout(writer.try_clone()?).stderr(writer);
@@ -213,6 +213,20 @@ impl Cmd {
         }
         Ok((status, tail, self.log))
     }
+}
+
+/// Starts a log anew the first time this process writes to it.
+fn open_log(path: &Path) -> Result<File> {
+    static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let first = OPENED
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .insert(path.to_path_buf());
+    if first {
+        let _ = fs::remove_file(path);
+    }
+    let log = File::options().create(true).append(true).open(path);
+    log.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Lines of a stream that need not be UTF-8.
@@ -315,19 +329,5 @@ fn groups<T>(f: impl FnOnce(&mut BTreeSet<i32>) -> T) -> T {
 pub fn kill_all() {
     for group in groups(|g| g.clone()) {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-    }
-}
-
-/// Polls `ready` until it gives a value or the time is up.
-pub fn poll<T>(timeout: Duration, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + timeout;
-    loop {
-        if let Some(value) = ready() {
-            return Some(value);
-        }
-        if Instant::now() >= end {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(50));
     }
 }

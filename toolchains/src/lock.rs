@@ -132,6 +132,8 @@ pub struct Lane {
     pub cross_compile: String,
     /// File below `toolchains/configs`, merged on top of allnoconfig.
     pub config: String,
+    /// More arguments of `make`, for the kernel and for our module.
+    pub make: Vec<String>,
     /// Make targets; none means the default one.
     pub targets: Vec<String>,
     /// What boots, relative to the build directory.

@@ -1,19 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `lane`: fetches, builds and tests every lane; the harness behind `make`.
+#![forbid(unsafe_code)]
 
+mod apt;
+mod arm;
+mod checks;
 mod cli;
 mod cmd;
 mod ctx;
+mod fetch;
 mod guest;
+mod kernel;
 mod lock;
+mod musl;
+mod plan;
+mod root;
 mod stamp;
+mod steps;
+mod tally;
 mod ui;
 mod um;
 
 use crate::cli::RunArgs;
 use crate::ctx::Ctx;
+use crate::tally::Tally;
 use anyhow::{Result, bail};
+use nix::sys::signal::{SigSet, Signal};
 use std::process::ExitCode;
+use std::thread;
+
+const USAGE: &str = "\
+lane VERB [ARGUMENT]...
+  test               everything; the last line is the sum
+  test-fast          unit tests and the fast suites in user-mode Linux
+  bench [ARGUMENT].. our driver against the mainline one, in user-mode Linux
+  demo               two emulated ARM routers and a tunnel between them
+  run [..] LANE -- COMMAND [ARGUMENT]..
+                     a command in a guest (`lane run` alone lists its options)
+  fetch              every source of sources.lock
+  host-deps          missing packages of this machine
+  kernel LANE        a lane's kernel and modules
+  module LANE        ovpn.ko for it
+  root NAME          a guest's root file system
+  programs LANE      the programs its guests run";
 
 fn main() -> ExitCode {
     let mut args = std::env::args();
@@ -21,6 +50,7 @@ fn main() -> ExitCode {
     if program.ends_with(guest::INIT) {
         guest::init();
     }
+    end_children_on_signals();
     let args: Vec<_> = args.collect();
     match dispatch(&args) {
         Ok(code) => code,
@@ -32,13 +62,45 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(args: &[String]) -> Result<ExitCode> {
-    let Some((verb, rest)) = args.split_first() else {
-        bail!("usage")
+    let words: Vec<_> = args.iter().map(String::as_str).collect();
+    let Some((verb, rest)) = words.split_first() else {
+        bail!("{USAGE}")
     };
     let ctx = Ctx::new()?;
-    match verb.as_str() {
-        "run" => run(&ctx, rest),
-        _ => bail!("{verb} is not known"),
+    match (*verb, rest) {
+        ("test", []) => steps::test(&ctx).map(total),
+        ("test-fast", []) => steps::test_fast(&ctx).map(total),
+        ("bench", _) => done(steps::bench(&ctx, args.get(1..).unwrap_or_default())),
+        ("demo", []) => done(steps::demo(&ctx)),
+        ("system-arm", []) => arm::system_test(&ctx).map(|held| {
+            if held {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }),
+        ("run", _) => run(&ctx, args.get(1..).unwrap_or_default()),
+        ("fetch", []) => done(fetch::everything(&ctx)),
+        ("host-deps", []) => done(fetch::host_deps(&ctx)),
+        ("kernel", [lane]) => done(kernel::build(&ctx, lane)),
+        ("module", [lane]) => done(kernel::module(&ctx, lane).map(drop)),
+        ("root", [name]) => done(root::build(&ctx, name)),
+        ("programs", [lane]) => done(steps::programs(&ctx, lane)),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// The last line, alone; only a run in which every case ran and held is a success.
+fn total(tally: Tally) -> ExitCode {
+    println!("{}", tally.line());
+    if tally.is_clean() && tally.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -57,4 +119,19 @@ fn run(ctx: &Ctx, args: &[String]) -> Result<ExitCode> {
         outcome.dmesg_path.display()
     );
     Ok(ExitCode::from(u8::try_from(outcome.code()?).unwrap_or(1)))
+}
+
+/// Programs run in process groups of their own, which the terminal's signals do not reach.
+fn end_children_on_signals() {
+    let mut signals = SigSet::empty();
+    signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    // Before any other thread exists, so that all inherit it; std gives children an empty mask.
+    if signals.thread_block().is_ok() {
+        thread::spawn(move || {
+            if let Ok(signal) = signals.wait() {
+                cmd::kill_all();
+                std::process::exit(128 + signal as i32);
+            }
+        });
+    }
 }

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What is checked on the build machine itself: style, unit tests, models of concurrency, fuzzing.
+
+use crate::cmd::Cmd;
+use crate::ctx::Ctx;
+use crate::fetch;
+use crate::tally::{Tally, cargo_result};
+use crate::ui;
+use anyhow::{Result, bail};
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+/// Seconds each fuzz target runs.
+const FUZZ_SECONDS: u32 = 60;
+/// Longest source file, lines.
+const MAX_LINES: usize = 800;
+/// Kinds of files that carry an SPDX header.
+const SOURCES: [&str; 11] = [
+    "rs", "c", "h", "sh", "toml", "config", "lock", "lds", "py", "S", "yml",
+];
+
+/// Formatting, lints and the house rules about files.
+pub fn workspace(ctx: &Ctx) -> Result<Tally> {
+    let mut tally = Tally::default();
+    tally += one("cargo fmt", cargo(ctx, &["fmt", "--all", "--check"]).run());
+    let clippy = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    tally += one("cargo clippy", cargo(ctx, &clippy).run());
+    let files = Cmd::new(ctx, "git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .cwd(&ctx.project)
+        .output()?;
+    let faults: Vec<_> = files
+        .split('\0')
+        .filter(|f| !f.is_empty())
+        .filter_map(|f| fault(&ctx.project, f))
+        .collect();
+    tally += match faults.is_empty() {
+        true => Tally::pass(),
+        false => Tally::fail(format!("files: {}", faults.join("; "))),
+    };
+    Ok(tally)
+}
+
+/// What is wrong with a file by the house rules.
+fn fault(project: &Path, file: &str) -> Option<String> {
+    let text = fs::read_to_string(project.join(file)).ok()?;
+    let extension = Path::new(file).extension()?.to_str()?;
+    // Written by cargo.
+    if !SOURCES.contains(&extension) || file.ends_with("Cargo.lock") {
+        return None;
+    }
+    if !text
+        .lines()
+        .take(3)
+        .any(|l| l.contains("SPDX-License-Identifier: GPL-2.0"))
+    {
+        return Some(format!("{file} has no SPDX header"));
+    }
+    let lines = text.lines().count();
+    (lines > MAX_LINES).then(|| format!("{file} has {lines} lines, {MAX_LINES} are the limit"))
+}
+
+/// Unit, property and vector tests of all crates.
+pub fn unit(ctx: &Ctx) -> Result<Tally> {
+    cargo_tests(cargo(
+        ctx,
+        &["test", "--locked", "--workspace", "--no-fail-fast"],
+    ))
+}
+
+/// Every interleaving of the parts that share state without a lock.
+pub fn loom(ctx: &Ctx) -> Result<Tally> {
+    let args = [
+        "test",
+        "--locked",
+        "--release",
+        "--package",
+        "ovpn-core",
+        "--test",
+        "loom",
+    ];
+    // A target directory of its own: the flag would rebuild everything in the common one.
+    let target = ctx.cache.join("target/loom");
+    cargo_tests(
+        cargo(ctx, &args)
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("CARGO_TARGET_DIR", target),
+    )
+}
+
+/// Every fuzz target for a minute, two at a time; what it learns is kept for the next run.
+pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
+    fetch::tool(ctx, "cargo-fuzz")?;
+    let dir = ctx.project.join("kmod-ovpn/core");
+    let list = fuzzer(ctx, &["list"]).cwd(&dir).output()?;
+    let targets: Vec<&str> = list.split_whitespace().collect();
+    if targets.is_empty() {
+        bail!("there are no fuzz targets");
+    }
+    fuzzer(ctx, &["build"]).cwd(&dir).run()?;
+    let label = ui::label();
+    let tally = Mutex::new(Tally::default());
+    let queue = Mutex::new(targets.into_iter());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(target) = queue.lock().unwrap_or_else(|e| e.into_inner()).next()
+                    else {
+                        break;
+                    };
+                    ui::set_label(&format!("{label} {target}"));
+                    let result = one(target, fuzz_one(ctx, &dir, target));
+                    *tally.lock().unwrap_or_else(|e| e.into_inner()) += result;
+                }
+            });
+        }
+    });
+    Ok(tally.into_inner().unwrap_or_else(|e| e.into_inner()))
+}
+
+fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str) -> Result<()> {
+    let corpus = ctx.cache.join("fuzz").join(target);
+    fs::create_dir_all(&corpus)?;
+    fuzzer(ctx, &["run", target])
+        .arg(&corpus)
+        .args([
+            "--",
+            &format!("-max_total_time={FUZZ_SECONDS}"),
+            "-timeout=10",
+            "-print_final_stats=1",
+        ])
+        .cwd(dir)
+        .timeout(Duration::from_secs(5 * 60))
+        .run()
+}
+
+fn fuzzer(ctx: &Ctx, args: &[&str]) -> Cmd {
+    // libFuzzer's instrumentation is nightly's.
+    let (verb, rest) = args.split_first().unwrap_or((&"list", &[]));
+    let mut cmd = Cmd::new(ctx, "cargo").args(["+nightly", "fuzz", verb]);
+    if *verb != "list" {
+        cmd = cmd.arg("--target-dir").arg(ctx.cache.join("target/fuzz"));
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    cmd.args(rest).env(
+        "PATH",
+        format!("{}:{path}", ctx.tools().join("bin").display()),
+    )
+}
+
+fn cargo(ctx: &Ctx, args: &[&str]) -> Cmd {
+    Cmd::new(ctx, "cargo").args(args).cwd(&ctx.project)
+}
+
+/// Runs cargo tests and adds up what they report; nothing reported is a failure.
+fn cargo_tests(cmd: Cmd) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut named = Vec::new();
+    let status = cmd.status_with(|line| {
+        if let Some(result) = cargo_result(line) {
+            tally += result;
+        }
+        if let Some(name) = line
+            .strip_prefix("test ")
+            .and_then(|l| l.strip_suffix(" ... FAILED"))
+        {
+            named.push(format!("cargo test {name}"));
+        }
+        if line.starts_with("error") || line.contains("panicked at") {
+            ui::say(line);
+        }
+    })?;
+    if named.len() == tally.failed.len() {
+        tally.failed = named;
+    }
+    if !status.success() && tally.failed.is_empty() {
+        tally += Tally::fail("cargo test did not build or did not end");
+    } else if tally == Tally::default() {
+        tally += Tally::fail("cargo test ran nothing");
+    }
+    Ok(tally)
+}
+
+/// The result of one case; the reason of a failure is shown in full.
+fn one(name: &str, result: Result<()>) -> Tally {
+    match result {
+        Ok(()) => Tally::pass(),
+        Err(err) => {
+            ui::say(format!("{err:#}"));
+            Tally::fail(name)
+        }
+    }
+}

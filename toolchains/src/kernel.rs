@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Kernels of the lanes, our module for them, and the kernel's own test client.
+
+use crate::cmd::Cmd;
+use crate::ctx::Ctx;
+use crate::fetch;
+use crate::lock::Lane;
+use crate::stamp::{self, Key};
+use crate::ui;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+/// Configures and builds a lane's kernel and its modules; nothing happens when it is built from the same inputs.
+pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
+    let lane = ctx.lock.lane(name)?;
+    let source = fetch::unpack(ctx, &lane.source)?;
+    let config = ctx.project.join("toolchains/configs").join(&lane.config);
+    let gcc = Cmd::new(ctx, format!("{}gcc", lane.cross_compile))
+        .arg("--version")
+        .output()?;
+    let key = Key::new("kernel 1")
+        .with(&ctx.lock.deb(&lane.source)?.sha256)
+        .with_file(&config)?
+        .with(fetch::rustc_version(ctx)?)
+        .with(gcc)
+        .with(lane.make.join(" "));
+    let dir = ctx.lane(name);
+    let ran = stamp::once(&stamp::path(&dir, "kernel"), key, || {
+        forget_other_source(ctx, lane)?;
+        configure(ctx, lane, &source, &config)?;
+        ui::say(format!("building the kernel of {name}"));
+        kbuild(ctx, lane, &source)?.args(&lane.targets).run()?;
+        install_modules(ctx, lane, &source)
+    })?;
+    let image = dir.join("kernel").join(&lane.image);
+    ensure!(
+        image.is_file(),
+        "{} is missing although the kernel is built",
+        image.display()
+    );
+    if ran {
+        ui::say(format!(
+            "{name}: {} KiB {}",
+            fs::metadata(&image)?.len() >> 10,
+            lane.image
+        ));
+    }
+    Ok(())
+}
+
+/// Object files of another kernel source would be taken for current ones: their time stamps say nothing.
+fn forget_other_source(ctx: &Ctx, lane: &Lane) -> Result<()> {
+    let build = ctx.lane(&lane.name).join("kernel");
+    let mark = ctx.lane(&lane.name).join(".source");
+    let want = &ctx.lock.deb(&lane.source)?.sha256;
+    if build.exists() && fs::read_to_string(&mark).is_ok_and(|got| got != *want) {
+        fs::remove_dir_all(&build)?;
+    }
+    fs::create_dir_all(&build)?;
+    fs::write(mark, want)?;
+    Ok(())
+}
+
+fn configure(ctx: &Ctx, lane: &Lane, source: &Path, config: &Path) -> Result<()> {
+    kbuild(ctx, lane, source)?
+        .env("KCONFIG_ALLCONFIG", config)
+        .arg("allnoconfig")
+        .run()?;
+    let wanted = fs::read_to_string(config)?;
+    let got = fs::read_to_string(ctx.lane(&lane.name).join("kernel/.config"))?;
+    let lost = lost_options(&wanted, &got);
+    ensure!(
+        lost.is_empty(),
+        "{}: this kernel does not take {}",
+        config.display(),
+        lost.join(", ")
+    );
+    Ok(())
+}
+
+/// Options of a fragment that the resulting configuration does not have as written.
+fn lost_options(wanted: &str, got: &str) -> Vec<String> {
+    let has = |line: &str| got.lines().any(|l| l == line);
+    wanted
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("CONFIG_") || line.ends_with(" is not set"))
+        .filter(|line| {
+            let off = line
+                .strip_suffix("=n")
+                .or_else(|| line.strip_prefix("# ")?.strip_suffix(" is not set"));
+            match off {
+                Some(option) => got
+                    .lines()
+                    .any(|l| l.strip_prefix(option).is_some_and(|r| r.starts_with('='))),
+                None => !has(line),
+            }
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+fn install_modules(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<()> {
+    let to = ctx.lane(&lane.name).join("modules");
+    if to.exists() {
+        fs::remove_dir_all(&to)?;
+    }
+    kbuild(ctx, lane, source)?
+        .arg(format!("INSTALL_MOD_PATH={}", to.display()))
+        .arg("modules_install")
+        .run()
+}
+
+/// `make` in a kernel source with the lane's settings.
+fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
+    let cmd = Cmd::new(ctx, "nice")
+        .args(["make", &format!("-j{}", available_parallelism()?), "-C"])
+        .arg(source)
+        .arg(format!(
+            "O={}",
+            ctx.lane(&lane.name).join("kernel").display()
+        ));
+    rust_tools(ctx, settings(lane, cmd))
+}
+
+fn settings(lane: &Lane, mut cmd: Cmd) -> Cmd {
+    cmd = cmd.arg(format!("ARCH={}", lane.arch));
+    if !lane.cross_compile.is_empty() {
+        cmd = cmd.arg(format!("CROSS_COMPILE={}", lane.cross_compile));
+    }
+    cmd.args(&lane.make)
+}
+
+/// Points a kernel build at the pinned bindgen, its libclang and the sources of `core`.
+fn rust_tools(ctx: &Ctx, cmd: Cmd) -> Result<Cmd> {
+    let bindgen = fetch::tool(ctx, "bindgen-cli")?;
+    Ok(cmd
+        .arg(format!("BINDGEN={}", bindgen.display()))
+        .arg(format!(
+            "RUST_LIB_SRC={}",
+            fetch::rust_library(ctx)?.display()
+        ))
+        .env("LIBCLANG_PATH", fetch::libclang()?)
+        // Rust code in the kernel is built with the flags kbuild chooses.
+        .env_remove("RUSTFLAGS"))
+}
+
+/// Builds `ovpn.ko` for a lane and gives its path. `make` itself knows what is up to date.
+pub fn module(ctx: &Ctx, name: &str) -> Result<PathBuf> {
+    let lane = ctx.lock.lane(name)?;
+    let source = fetch::unpack(ctx, &lane.source)?;
+    let out = ctx.lane(name).join("module");
+    fs::create_dir_all(&out)?;
+    let _guard = stamp::lock(&ctx.lane(name).join(".module.lock"))?;
+    let cmd = Cmd::new(ctx, "make")
+        .arg(format!("-j{}", available_parallelism()?))
+        .arg("-C")
+        .arg(ctx.project.join("kmod-ovpn"))
+        .arg(format!(
+            "KERNEL_SRC={}",
+            ctx.lane(name).join("kernel").display()
+        ))
+        .arg(format!("RUST_KERNEL_SRC={}", source.display()))
+        .arg(format!("OUT={}", out.display()));
+    let mut undefined = None;
+    rust_tools(ctx, settings(lane, cmd))?.run_with(|line| {
+        if line.contains("undefined symbol") {
+            undefined = Some(line.trim().to_owned());
+        }
+    })?;
+    if let Some(line) = undefined {
+        ui::say(line);
+    }
+    let module = out.join("ovpn.ko");
+    ensure!(module.is_file(), "the build made no {}", module.display());
+    let size = Cmd::new(ctx, format!("{}size", lane.cross_compile))
+        .arg(&module)
+        .output()?;
+    let text = size
+        .lines()
+        .nth(1)
+        .and_then(|l| l.split_whitespace().next())
+        .context("unknown answer of size")?;
+    ui::say(format!(
+        "{name}: ovpn.ko {} bytes, text {text} bytes",
+        fs::metadata(&module)?.len()
+    ));
+    Ok(module)
+}
+
+/// Builds the kernel's own client of the driver from its self-tests, for the guests of `name`.
+pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
+    let lane = ctx.lock.lane(name)?;
+    let source = fetch::unpack(ctx, &lane.source)?;
+    let cli = source.join("tools/testing/selftests/net/ovpn/ovpn-cli.c");
+    if !cli.is_file() {
+        bail!("{} has no ovpn-cli", lane.source);
+    }
+    let dir = ctx.lane(name);
+    let key = Key::new("ovpn-cli 1").with(&ctx.lock.deb(&lane.source)?.sha256);
+    stamp::once(&stamp::path(&dir, "ovpn-cli"), key, || {
+        let headers = dir.join("headers");
+        Cmd::new(ctx, "make")
+            .arg("-C")
+            .arg(&source)
+            .arg(format!("O={}", dir.join("headers-build").display()))
+            .arg("ARCH=x86")
+            .arg(format!("INSTALL_HDR_PATH={}", headers.display()))
+            .arg("headers_install")
+            .run()?;
+        let bin = dir.join("bin");
+        fs::create_dir_all(&bin)?;
+        let libnl = Cmd::new(ctx, "pkg-config")
+            .args(["--cflags", "libnl-genl-3.0"])
+            .output()?;
+        // The guest's release has other versions of these libraries: only libc stays dynamic.
+        Cmd::new(ctx, "gcc")
+            .args(["-O2", "-w", "-o"])
+            .arg(bin.join("ovpn-cli"))
+            .arg(format!("-I{}", headers.join("include").display()))
+            .args(libnl.split_whitespace())
+            .arg(&cli)
+            .args([
+                "-l:libnl-genl-3.a",
+                "-l:libnl-3.a",
+                "-l:libmbedtls.a",
+                "-l:libmbedcrypto.a",
+                "-lpthread",
+            ])
+            .run()
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_options_are_named() {
+        let wanted = "# a comment\nCONFIG_A=y\nCONFIG_B=m\nCONFIG_C=n\n# CONFIG_D is not set\n\nCONFIG_E=\"x\"\n";
+        let kept = "CONFIG_A=y\nCONFIG_B=m\n# CONFIG_D is not set\nCONFIG_E=\"x\"\nCONFIG_AB=y\n";
+        assert!(lost_options(wanted, kept).is_empty());
+        let changed = "CONFIG_A=m\n# CONFIG_B is not set\nCONFIG_C=y\nCONFIG_D=m\nCONFIG_E=\"x\"\n";
+        assert_eq!(
+            lost_options(wanted, changed),
+            [
+                "CONFIG_A=y",
+                "CONFIG_B=m",
+                "CONFIG_C=n",
+                "# CONFIG_D is not set"
+            ]
+        );
+    }
+}

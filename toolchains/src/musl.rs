@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Userland for routers: statically linked against musl, with a std built from source, since rustup cannot be
+//! asked for the targets here.
+
+use crate::cmd::Cmd;
+use crate::ctx::Ctx;
+use crate::fetch;
+use crate::lock::Crate;
+use crate::stamp::{self, Key};
+use crate::ui;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The emulated routers' triple.
+pub const ARM: &str = "armv7-unknown-linux-musleabihf";
+/// The same for zig.
+const ZIG_ARM: &str = "arm-linux-musleabihf";
+
+/// Programs of this workspace that go into the guest: package, program, cargo profile.
+const OWN: [(&str, &str, &str); 3] = [
+    ("ovpnd", "ovpnd", "router"),
+    ("ovpnd", "ovpnctl", "router"),
+    ("ovpn-tests", "ovpn-tests", "release"),
+];
+
+/// Builds this workspace's programs and the ubus tools for a lane's guests.
+pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
+    let bin = ctx.lane(lane).join("bin");
+    fs::create_dir_all(&bin)?;
+    for (package, program, profile) in OWN {
+        let target = ctx.cache.join("target/musl");
+        cross(ctx, Cmd::new(ctx, "cargo").arg("build"))?
+            .args([
+                "--locked",
+                "--profile",
+                profile,
+                "--package",
+                package,
+                "--bin",
+                program,
+            ])
+            .arg("--manifest-path")
+            .arg(ctx.project.join("Cargo.toml"))
+            .env("CARGO_TARGET_DIR", &target)
+            .run()?;
+        let built = target.join(ARM).join(profile).join(program);
+        fs::copy(&built, bin.join(program))
+            .with_context(|| format!("cargo made no {}", built.display()))?;
+        ui::say(format!(
+            "{program}: {} KiB",
+            fs::metadata(&built)?.len().div_ceil(1024)
+        ));
+    }
+    for krate in ctx.lock.crates.iter().filter(|c| c.target == ARM) {
+        install(ctx, lane, krate, &bin)?;
+    }
+    Ok(())
+}
+
+fn install(ctx: &Ctx, lane: &str, krate: &Crate, bin: &Path) -> Result<()> {
+    let key = Key::new("musl 1")
+        .with(&krate.version)
+        .with(&krate.sha256)
+        .with(fetch::rustc_version(ctx)?);
+    stamp::once(&stamp::path(&ctx.lane(lane), &krate.name), key, || {
+        let to = ctx
+            .cache
+            .join("target")
+            .join(format!("{}-{ARM}", krate.name));
+        cross(ctx, fetch::cargo_install(ctx, krate, &to))?.run()?;
+        fetch::verify_crate(krate)?;
+        for name in &krate.bins {
+            let built = to.join("bin").join(name);
+            fs::copy(&built, bin.join(name))
+                .with_context(|| format!("cargo made no {}", built.display()))?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Makes a cargo command one for [`ARM`].
+fn cross(ctx: &Ctx, cmd: Cmd) -> Result<Cmd> {
+    let linker = linker(ctx)?;
+    Ok(cmd
+        .args(["--target", ARM, "-Zbuild-std=std,panic_abort"])
+        // Leaves the user's toolchain as it is: cargo looks nowhere else without this.
+        .env("__CARGO_TESTS_ONLY_SRC_ROOT", fetch::rust_library(ctx)?)
+        // -Zbuild-std is the one unstable option; the pinned compiler is a stable one.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env(
+            "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_LINKER",
+            &linker,
+        )
+        // zig brings crt1.o, libc and the unwinder; a std built here has none of its own.
+        .env(
+            "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_RUSTFLAGS",
+            "-Clink-self-contained=no -Ctarget-feature=+crt-static",
+        )
+        .env("CC_armv7_unknown_linux_musleabihf", &linker)
+        .env("ZIG_GLOBAL_CACHE_DIR", ctx.cache.join("target/zig"))
+        .env("ZIG_LOCAL_CACHE_DIR", ctx.cache.join("target/zig")))
+}
+
+/// rustc wants one program for the linker: a script that calls `zig cc` for the target.
+fn linker(ctx: &Ctx) -> Result<PathBuf> {
+    let zig = fetch::zig(ctx)?;
+    let script = ctx.tools().join("bin").join(format!("{ZIG_ARM}-cc"));
+    let text = format!(
+        "#!/bin/sh\nexec '{}' cc -target {ZIG_ARM} -mcpu=cortex_a7 \"$@\"\n",
+        zig.display()
+    );
+    if fs::read_to_string(&script).is_ok_and(|old| old == text) {
+        return Ok(script);
+    }
+    fs::create_dir_all(ctx.tools().join("bin"))?;
+    let new = script.with_extension("new");
+    fs::write(&new, text)?;
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fs::rename(new, &script)?;
+    Ok(script)
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A plan of steps that wait for each other and share the processors, and the table that closes it.
+
+use crate::apt::Unavailable;
+use crate::tally::Tally;
+use crate::ui;
+use anyhow::{Result, ensure};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+type Work<'a> = Box<dyn FnOnce() -> Result<Tally> + Send + 'a>;
+
+/// Processors the plan shares out, however many the machine has: its steps are made for two.
+const CORES: u32 = 2;
+
+/// One thing to do.
+pub struct Step<'a> {
+    name: String,
+    needs: Vec<String>,
+    cores: u32,
+    work: Option<Work<'a>>,
+    state: State,
+}
+
+enum State {
+    Waiting,
+    Running,
+    Done(Tally, Duration),
+}
+
+/// Steps in order of preference.
+#[derive(Default)]
+pub struct Plan<'a> {
+    steps: Vec<Step<'a>>,
+}
+
+impl<'a> Plan<'a> {
+    /// Adds a step that waits for `needs` (which must be in the plan already) and keeps `cores` of the two
+    /// processors busy; 0 for one that mostly waits for the network.
+    pub fn step(
+        &mut self,
+        name: &str,
+        needs: &[&str],
+        cores: u32,
+        work: impl FnOnce() -> Result<Tally> + Send + 'a,
+    ) {
+        debug_assert!(
+            needs
+                .iter()
+                .all(|n| self.steps.iter().any(|s| s.name == *n)),
+            "{name} needs what is not there"
+        );
+        self.steps.push(Step {
+            name: name.to_owned(),
+            needs: needs.iter().map(|n| (*n).to_owned()).collect(),
+            cores: cores.min(CORES),
+            work: Some(Box::new(work)),
+            state: State::Waiting,
+        });
+    }
+
+    /// A step that prepares something and has no cases of its own: only its failure counts.
+    pub fn prepare(
+        &mut self,
+        name: &str,
+        needs: &[&str],
+        cores: u32,
+        work: impl FnOnce() -> Result<()> + Send + 'a,
+    ) {
+        self.step(name, needs, cores, || work().map(|()| Tally::default()));
+    }
+
+    /// Runs everything, prints the closing table and gives the sum.
+    pub fn run(self) -> Result<Tally> {
+        let started = Instant::now();
+        ensure!(!self.steps.is_empty(), "the plan is empty");
+        let shared = Shared {
+            steps: Mutex::new(self.steps),
+            changed: Condvar::new(),
+        };
+        thread::scope(|scope| {
+            let mut steps = shared.lock();
+            loop {
+                skip_hopeless(&mut steps);
+                while let Some(at) = next(&steps) {
+                    let Some(step) = steps.get_mut(at) else { break };
+                    let Some(work) = step.work.take() else { break };
+                    step.state = State::Running;
+                    let name = step.name.clone();
+                    let shared = &shared;
+                    scope.spawn(move || shared.execute(at, &name, work));
+                }
+                if steps.iter().all(|s| matches!(s.state, State::Done(..))) {
+                    break;
+                }
+                steps = shared
+                    .changed
+                    .wait(steps)
+                    .unwrap_or_else(|e| e.into_inner());
+            }
+        });
+        let steps = shared.steps.into_inner().unwrap_or_else(|e| e.into_inner());
+        Ok(summary(&steps, started.elapsed()))
+    }
+}
+
+struct Shared<'a> {
+    steps: Mutex<Vec<Step<'a>>>,
+    changed: Condvar,
+}
+
+impl<'a> Shared<'a> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Step<'a>>> {
+        self.steps.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn execute(&self, at: usize, name: &str, work: Work<'a>) {
+        let started = Instant::now();
+        ui::set_label(name);
+        ui::say("starts");
+        // A fault of the harness ends its step, not the report on the others.
+        let result = catch_unwind(AssertUnwindSafe(work));
+        let tally = match result {
+            Ok(Ok(tally)) => tally,
+            Ok(Err(err)) if err.is::<Unavailable>() => {
+                ui::say(format!("SKIPPED: {err:#}"));
+                Tally::skip(format!("{name}: {err:#}"))
+            }
+            Ok(Err(err)) => {
+                ui::say(format!("FAILED: {err:#}"));
+                Tally::fail(format!("{name}: {}", first_line(&format!("{err:#}"))))
+            }
+            Err(_) => Tally::fail(format!("{name}: the harness itself failed")),
+        };
+        let elapsed = started.elapsed();
+        ui::say(format!("{} after {}", verdict(&tally), ui::clock(elapsed)));
+        if let Some(step) = self.lock().get_mut(at) {
+            step.state = State::Done(tally, elapsed);
+        }
+        self.changed.notify_all();
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn done<'t>(steps: &'t [Step<'_>], name: &str) -> Option<&'t Tally> {
+    steps
+        .iter()
+        .find(|s| s.name == name)
+        .and_then(|s| match &s.state {
+            State::Done(tally, _) => Some(tally),
+            _ => None,
+        })
+}
+
+/// A step whose ground is missing is skipped, with the reason.
+fn skip_hopeless(steps: &mut [Step<'_>]) {
+    // In order: what is skipped here takes along what comes later.
+    for at in 0..steps.len() {
+        let Some(step) = steps.get(at) else { return };
+        if !matches!(step.state, State::Waiting) {
+            continue;
+        }
+        let bad = step
+            .needs
+            .iter()
+            .find(|n| done(steps, n).is_some_and(|t| !t.is_clean()));
+        let Some(why) = bad.map(|n| format!("{}: needs {n}", step.name)) else {
+            continue;
+        };
+        ui::say_as(&step.name, &format!("SKIPPED {why}"));
+        if let Some(step) = steps.get_mut(at) {
+            step.state = State::Done(Tally::skip(why), Duration::ZERO);
+        }
+    }
+}
+
+/// The first step that can start now.
+fn next(steps: &[Step<'_>]) -> Option<usize> {
+    let busy: u32 = steps
+        .iter()
+        .filter(|s| matches!(s.state, State::Running))
+        .map(|s| s.cores)
+        .sum();
+    steps.iter().position(|step| {
+        matches!(step.state, State::Waiting)
+            && busy + step.cores <= CORES
+            && step.needs.iter().all(|n| done(steps, n).is_some())
+    })
+}
+
+fn verdict(tally: &Tally) -> &'static str {
+    match (tally.failed.is_empty(), tally.skipped.is_empty()) {
+        (false, _) => "FAILED",
+        (true, false) => "SKIPPED",
+        (true, true) => "ok",
+    }
+}
+
+fn summary(steps: &[Step<'_>], elapsed: Duration) -> Tally {
+    let mut sum = Tally::default();
+    let mut text = format!(
+        "\n{:<28} {:>8} {:>7} {:>7} {:>8} {:>7}\n",
+        "step", "result", "passed", "failed", "skipped", "time"
+    );
+    for step in steps {
+        let State::Done(tally, time) = &step.state else {
+            continue;
+        };
+        text += &format!(
+            "{:<28} {:>8} {:>7} {:>7} {:>8} {:>7}\n",
+            step.name,
+            verdict(tally),
+            tally.passed,
+            tally.failed.len(),
+            tally.skipped.len(),
+            ui::clock(*time)
+        );
+        sum += tally.clone();
+    }
+    for (word, cases) in [("FAILED", &sum.failed), ("SKIPPED", &sum.skipped)] {
+        for case in cases {
+            text += &format!("{word} {case}\n");
+        }
+    }
+    text += &format!("all in {}\n", ui::clock(elapsed));
+    ui::say_as("", &text);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn what_needs_a_failed_step_is_skipped() {
+        let mut plan = Plan::default();
+        plan.step("a", &[], 1, || Ok(Tally::passes(3)));
+        plan.step("b", &["a"], 1, || anyhow::bail!("broken"));
+        plan.step("c", &["b"], 1, || Ok(Tally::pass()));
+        plan.step("d", &["c"], 1, || Ok(Tally::pass()));
+        plan.step("e", &["a"], 2, || Err(Unavailable("gone".into()).into()));
+        plan.step("f", &["a"], 1, || panic!("a fault of the harness"));
+        let sum = plan.run().unwrap();
+        assert_eq!(sum.passed, 3);
+        assert_eq!(sum.failed, ["b: broken", "f: the harness itself failed"]);
+        assert_eq!(sum.skipped, ["c: needs b", "d: needs c", "e: gone"]);
+    }
+
+    #[test]
+    fn processors_are_not_shared_out_twice() {
+        let busy = AtomicU32::new(0);
+        let most = AtomicU32::new(0);
+        let mut plan = Plan::default();
+        for (n, cores) in [1, 2, 1, 1, 2, 1].into_iter().enumerate() {
+            let (busy, most) = (&busy, &most);
+            plan.step(&n.to_string(), &[], cores, move || {
+                most.fetch_max(
+                    busy.fetch_add(cores, Ordering::SeqCst) + cores,
+                    Ordering::SeqCst,
+                );
+                thread::yield_now();
+                busy.fetch_sub(cores, Ordering::SeqCst);
+                Ok(Tally::pass())
+            });
+        }
+        assert_eq!(plan.run().unwrap(), Tally::passes(6));
+        assert!(most.load(Ordering::SeqCst) <= CORES);
+    }
+
+    #[test]
+    fn a_step_starts_after_what_it_needs() {
+        let order = Mutex::new(Vec::new());
+        let mut plan = Plan::default();
+        for (name, needs) in [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b", "a"])] {
+            let order = &order;
+            plan.prepare(name, &needs, 0, move || {
+                order.lock().unwrap().push(name);
+                Ok(())
+            });
+        }
+        assert_eq!(plan.run().unwrap(), Tally::default());
+        assert_eq!(order.into_inner().unwrap(), ["a", "b", "c"]);
+    }
+}

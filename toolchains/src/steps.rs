@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What `lane test`, `test-fast`, `bench` and `demo` consist of.
+
+use crate::checks;
+use crate::cmd::Cmd;
+use crate::ctx::Ctx;
+use crate::fetch;
+use crate::kernel;
+use crate::musl;
+use crate::plan::Plan;
+use crate::root;
+use crate::tally::{Tally, Tap, check_log};
+use crate::ui;
+use crate::um::{self, Guest};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::time::Duration;
+
+const UM: &str = "um-7.2";
+const ARM: &str = "arm-6.12";
+/// Our module as the user-mode guests see it.
+const OURS: &str = "/lane/module/ovpn.ko";
+/// Suites of `ovpn-tests` that one guest runs after the other; the last ones belong to `lane test` only.
+const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
+const FAST_SUITES: &str = "fast";
+const SLOW_SUITES: [(&str, &[&str]); 2] = [("openvpn", &[]), ("leak", &["kmemleak=on"])];
+/// The longest suite takes a quarter of this on an idle machine.
+const SUITE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const ARM_TIMEOUT: Duration = Duration::from_secs(25 * 60);
+
+/// Everything.
+pub fn test(ctx: &Ctx) -> Result<Tally> {
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    um_lane(ctx, &mut plan);
+    plan.step("um fast", &UM_READY, 2, || suite(ctx, FAST_SUITES, &[]));
+    arm_lane(ctx, &mut plan);
+    plan.step("workspace", &["host packages"], 2, || {
+        checks::workspace(ctx)
+    });
+    plan.step("unit", &["host packages"], 2, || checks::unit(ctx));
+    plan.step("loom", &["host packages"], 2, || checks::loom(ctx));
+    plan.step(
+        "system arm",
+        &["arm module", "arm programs", "arm packages"],
+        1,
+        || system_arm(ctx),
+    );
+    plan.step("fuzz", &["host packages"], 1, || checks::fuzz(ctx));
+    for (name, args) in SLOW_SUITES {
+        plan.step(&format!("um {name}"), &UM_READY, 2, move || {
+            suite(ctx, name, args)
+        });
+    }
+    plan.run()
+}
+
+/// What a change in the driver or its core usually breaks, in a few minutes.
+pub fn test_fast(ctx: &Ctx) -> Result<Tally> {
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    um_lane(ctx, &mut plan);
+    plan.step("unit", &["host packages"], 2, || checks::unit(ctx));
+    plan.step("um fast", &UM_READY, 2, || suite(ctx, FAST_SUITES, &[]));
+    plan.run()
+}
+
+/// Our driver against the mainline one, same guest, same run.
+pub fn bench(ctx: &Ctx, args: &[String]) -> Result<()> {
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    um_lane(ctx, &mut plan);
+    let ready = plan.run()?;
+    ensure!(ready.is_clean(), "the user-mode lane is not ready");
+    let theirs = mainline_module(ctx)?;
+    let ours = format!("ours={OURS}");
+    let mut command: Vec<String> = [
+        "/lane/bin/ovpn-tests",
+        "bench",
+        "--a",
+        &ours,
+        "--b",
+        &theirs,
+        "--json",
+        "/lane/job/bench.json",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    command.extend_from_slice(args);
+    let mut guest = Guest::new(ctx, UM, command)?;
+    guest.mem = 2048;
+    guest.timeout = SUITE_TIMEOUT;
+    let outcome = guest.run(ctx, |line| ui::say(line))?;
+    ui::say(format!(
+        "kernel log and bench.json: {}",
+        outcome.dmesg_path.display()
+    ));
+    let log = check_log(UM, &outcome.dmesg);
+    ensure!(log.is_clean(), "{}", log.failed.join("\n"));
+    match outcome.code()? {
+        0 => Ok(()),
+        code => bail!("the benchmark ended with status {code}"),
+    }
+}
+
+/// Two emulated routers and what they do, told to the user.
+pub fn demo(ctx: &Ctx) -> Result<()> {
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    arm_lane(ctx, &mut plan);
+    let ready = plan.run()?;
+    ensure!(ready.is_clean(), "the routers are not ready");
+    crate::arm::demo(ctx)
+}
+
+/// Packages and tools of the build machine.
+fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    plan.prepare("host packages", &[], 1, || fetch::host_deps(ctx));
+    plan.prepare("rust tools", &["host packages"], 1, || {
+        fetch::rust_library(ctx)?;
+        fetch::tool(ctx, "bindgen-cli").map(drop)
+    });
+}
+
+fn um_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    plan.prepare("um source", &["host packages"], 1, || {
+        fetch::unpack(ctx, "linux-source-7.2").map(drop)
+    });
+    plan.prepare("um kernel", &["um source", "rust tools"], 2, || {
+        kernel::build(ctx, UM)
+    });
+    plan.step("um module", &["um kernel"], 2, || {
+        kernel::module(ctx, UM).map(|_| Tally::pass())
+    });
+    plan.prepare("um root", &["host packages"], 1, || {
+        root::build(ctx, um::ROOT)
+    });
+    plan.prepare("um programs", &["um source"], 2, || programs(ctx, UM));
+}
+
+fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    plan.prepare("arm source", &["host packages"], 1, || {
+        fetch::unpack(ctx, "linux-source-6.12").map(drop)
+    });
+    plan.prepare("arm packages", &["host packages"], 0, || {
+        crate::arm::packages(ctx)
+    });
+    plan.prepare("arm kernel", &["arm source", "rust tools"], 2, || {
+        kernel::build(ctx, ARM)
+    });
+    plan.step("arm module", &["arm kernel"], 2, || {
+        kernel::module(ctx, ARM).map(|_| Tally::pass())
+    });
+    plan.prepare("arm programs", &["rust tools"], 2, || musl::build(ctx, ARM));
+}
+
+/// Builds what the guests of a lane run.
+pub fn programs(ctx: &Ctx, lane: &str) -> Result<()> {
+    match lane {
+        UM => {
+            kernel::ovpn_cli(ctx, UM)?;
+            host_programs(ctx)
+        }
+        ARM => {
+            crate::arm::packages(ctx)?;
+            musl::build(ctx, ARM)
+        }
+        _ => bail!("{lane} has no programs"),
+    }
+}
+
+/// Builds the guest-side tests for this machine's processor, which user-mode guests share.
+fn host_programs(ctx: &Ctx) -> Result<()> {
+    Cmd::new(ctx, "cargo")
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--package",
+            "ovpn-tests",
+            "--package",
+            "ovpnd",
+            "--bins",
+        ])
+        .cwd(&ctx.project)
+        .run()?;
+    let bin = ctx.lane(UM).join("bin");
+    fs::create_dir_all(&bin)?;
+    for name in ["ovpn-tests", "ovpnd", "ovpnctl"] {
+        let built = ctx.target_dir().join("release").join(name);
+        // A guest may be running the old one: replace it, do not write into it.
+        let new = bin.join(format!("{name}.new"));
+        fs::copy(&built, &new).with_context(|| format!("cargo made no {}", built.display()))?;
+        fs::rename(new, bin.join(name))?;
+    }
+    Ok(())
+}
+
+/// Runs suites of `ovpn-tests` in one user-mode guest.
+fn suite(ctx: &Ctx, suites: &str, args: &[&str]) -> Result<Tally> {
+    let command = [
+        "/lane/bin/ovpn-tests",
+        "--module",
+        OURS,
+        "--cli",
+        "/lane/bin/ovpn-cli",
+        suites,
+    ];
+    let mut guest = Guest::new(ctx, UM, command.map(str::to_owned).to_vec())?;
+    guest.args = args.iter().map(|a| (*a).to_owned()).collect();
+    guest.timeout = SUITE_TIMEOUT;
+    let mut tap = Tap::default();
+    let outcome = guest.run(ctx, |line| {
+        tap.line(line);
+        ui::say(line);
+    })?;
+    let mut tally = tap.finish();
+    tally += check_log(UM, &outcome.dmesg);
+    ui::say(format!("kernel log: {}", outcome.dmesg_path.display()));
+    match outcome.code() {
+        Ok(code @ (1 | 3)) if tally.is_clean() => {
+            tally += Tally::fail(format!(
+                "{suites}: exit status {code}, although nothing was reported"
+            ));
+        }
+        Ok(0 | 1 | 3) => {}
+        Ok(code) => tally += Tally::fail(format!("{suites}: exit status {code}")),
+        Err(err) => tally += Tally::fail(format!("{suites}: {err:#}")),
+    }
+    Ok(tally)
+}
+
+/// Runs the emulated routers' tests in a process of their own, which can be killed as a whole.
+fn system_arm(ctx: &Ctx) -> Result<Tally> {
+    let mut tap = Tap::default();
+    let status = Cmd::new(ctx, std::env::current_exe()?)
+        .arg("system-arm")
+        .timeout(ARM_TIMEOUT)
+        .status_with(|line| {
+            tap.line(line);
+            ui::say(line);
+        })?;
+    let mut tally = tap.finish();
+    if !status.success() && tally.is_clean() {
+        tally += Tally::fail(format!(
+            "system-arm: {status}, although nothing was reported"
+        ));
+    }
+    Ok(tally)
+}
+
+/// `NAME=PATH` of the kernel's own driver as the guest sees it.
+fn mainline_module(ctx: &Ctx) -> Result<String> {
+    for version in fs::read_dir(ctx.lane(UM).join("modules/lib/modules"))? {
+        let version = version?;
+        let path = "kernel/drivers/net/ovpn/ovpn.ko";
+        if version.path().join(path).is_file() {
+            return Ok(format!(
+                "mainline=/lib/modules/{}/{path}",
+                version.file_name().to_string_lossy()
+            ));
+        }
+    }
+    bail!("{UM} has no mainline ovpn.ko")
+}

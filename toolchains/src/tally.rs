@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Counting results: TAP of the guests, cargo's summaries, and the kernel logs that must be clean.
+
+use std::ops::AddAssign;
+
+/// Results of a step.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Tally {
+    /// Cases that ran and held.
+    pub passed: u32,
+    /// Cases that ran and did not hold, with the reason.
+    pub failed: Vec<String>,
+    /// Cases that did not run, with the reason.
+    pub skipped: Vec<String>,
+}
+
+impl Tally {
+    /// One case that held.
+    pub fn pass() -> Self {
+        Self::passes(1)
+    }
+
+    /// `passed` cases that held.
+    pub fn passes(passed: u32) -> Self {
+        Self {
+            passed,
+            ..Self::default()
+        }
+    }
+
+    /// One case that did not.
+    pub fn fail(why: impl Into<String>) -> Self {
+        Self {
+            failed: vec![why.into()],
+            ..Self::default()
+        }
+    }
+
+    /// One case that was not tried.
+    pub fn skip(why: impl Into<String>) -> Self {
+        Self {
+            skipped: vec![why.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Whether every case ran and held.
+    pub fn is_clean(&self) -> bool {
+        self.failed.is_empty() && self.skipped.is_empty()
+    }
+
+    /// As the last line of the harness has it.
+    pub fn line(&self) -> String {
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed.len(),
+            self.skipped.len()
+        )
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+    }
+}
+
+/// Reads TAP line by line (testanything.org, version 13).
+#[derive(Debug, Default)]
+pub struct Tap {
+    tally: Tally,
+    plan: Option<u32>,
+    seen: u32,
+    bail: Option<String>,
+}
+
+impl Tap {
+    /// Takes a line; anything that is no result or plan is passed over.
+    pub fn line(&mut self, line: &str) {
+        let line = line.trim_end();
+        if let Some(why) = line.strip_prefix("Bail out!") {
+            self.bail = Some(why.trim().to_owned());
+        } else if let Some(rest) = result(line, "not ok") {
+            self.seen += 1;
+            self.tally += Tally::fail(rest);
+        } else if let Some(rest) = result(line, "ok") {
+            self.seen += 1;
+            self.tally += match directive(rest) {
+                Some("skip") => Tally::skip(rest),
+                // Expected to fail, yet it did not: that is not what the author said.
+                Some("todo") => Tally::fail(rest),
+                _ => Tally::pass(),
+            };
+        } else if let Some(plan) = line.strip_prefix("1..") {
+            let count = plan.split([' ', '#']).next().unwrap_or_default();
+            match count.parse() {
+                Ok(count) if self.plan.is_none() => self.plan = Some(count),
+                _ => self.tally += Tally::fail(format!("malformed plan: {line}")),
+            }
+        }
+    }
+
+    /// The results; a plan that was not kept is a failure of its own.
+    pub fn finish(mut self) -> Tally {
+        if let Some(why) = self.bail {
+            self.tally += Tally::fail(format!("bailed out: {why}"));
+        }
+        match self.plan {
+            None => {
+                self.tally +=
+                    Tally::fail("no plan: the program ended too early or is no test program")
+            }
+            Some(plan) if plan != self.seen => {
+                self.tally +=
+                    Tally::fail(format!("{plan} cases were planned, {} reported", self.seen));
+            }
+            Some(_) => {}
+        }
+        self.tally
+    }
+}
+
+/// What follows `ok` or `not ok`, without number and dash.
+fn result<'a>(line: &'a str, word: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix(word)?;
+    if !rest.is_empty() && !rest.starts_with(' ') {
+        return None;
+    }
+    let rest = rest
+        .trim_start()
+        .trim_start_matches(|c: char| c.is_ascii_digit())
+        .trim_start();
+    Some(rest.strip_prefix("- ").unwrap_or(rest))
+}
+
+fn directive(text: &str) -> Option<&'static str> {
+    let comment = text.rsplit_once('#')?.1.trim_start().to_ascii_lowercase();
+    ["skip", "todo"]
+        .into_iter()
+        .find(|d| comment.starts_with(d))
+}
+
+/// Adds up cargo's `test result:` lines; an ignored test is a skipped one.
+pub fn cargo_result(line: &str) -> Option<Tally> {
+    let rest = line.trim().strip_prefix("test result: ")?;
+    let number = |what: &str| -> Option<u32> {
+        rest.split(['.', ';'])
+            .find_map(|part| part.trim().strip_suffix(what)?.trim().parse().ok())
+    };
+    let mut tally = Tally::passes(number(" passed")?);
+    for _ in 0..number(" failed")? {
+        tally += Tally::fail("a cargo test");
+    }
+    for _ in 0..number(" ignored")? {
+        tally += Tally::skip("an ignored cargo test");
+    }
+    Some(tally)
+}
+
+/// What no kernel log may have.
+const FORBIDDEN: [&str; 7] = [
+    "WARNING",
+    "BUG",
+    "Oops",
+    "(%pA?)",
+    "refcount",
+    "INFO: ",
+    "unable to handle",
+];
+
+/// Lines of a kernel log that show a fault.
+pub fn log_faults(dmesg: &str) -> Vec<String> {
+    let bad = |line: &&str| FORBIDDEN.iter().any(|word| line.contains(word));
+    dmesg
+        .lines()
+        .filter(bad)
+        .map(|l| l.trim().to_owned())
+        .collect()
+}
+
+/// One case: the log is clean.
+pub fn check_log(whose: &str, dmesg: &str) -> Tally {
+    let faults = log_faults(dmesg);
+    match faults.first() {
+        None => Tally::pass(),
+        Some(first) => Tally::fail(format!(
+            "{whose}: {} bad lines in the kernel log, first: {first}",
+            faults.len()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tap(text: &str) -> (u32, usize, usize) {
+        let mut tap = Tap::default();
+        text.lines().for_each(|l| tap.line(l));
+        let tally = tap.finish();
+        (tally.passed, tally.failed.len(), tally.skipped.len())
+    }
+
+    #[test]
+    fn tap_results() {
+        for (text, want) in [
+            ("TAP version 13\n1..2\nok 1 - a\nok 2 - b\n", (2, 0, 0)),
+            ("1..2\nok 1 - a (1.2 s)\nnot ok 2 - b # reason\n", (1, 1, 0)),
+            ("1..2\nok 1 - a # SKIP no tool\nok 2 - b\n", (1, 0, 1)),
+            ("ok\nnot ok\n1..2\n", (1, 1, 0)),
+            // A plan not kept, none at all, two of them.
+            ("1..3\nok 1 - a\nok 2 - b\n", (2, 1, 0)),
+            ("ok 1 - a\n", (1, 1, 0)),
+            ("1..1\n1..1\nok 1 - a\n", (1, 1, 0)),
+            ("", (0, 1, 0)),
+            ("1..x\n", (0, 2, 0)),
+            ("1..0 # SKIP nothing to do\n", (0, 0, 0)),
+            ("1..2\nok 1 - a\nBail out! disk full\n", (1, 2, 0)),
+            // Not results.
+            (
+                "1..1\n# not ok\nokay then\nnot okay\n  ok indented\nok 1 - a\r\n",
+                (1, 0, 0),
+            ),
+            // A number sign in a name, and an unexpected success.
+            (
+                "1..2\nok 1 - key #2 is taken\nok 2 - b # TODO later\n",
+                (1, 1, 0),
+            ),
+        ] {
+            assert_eq!(tap(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_kept() {
+        let mut tap = Tap::default();
+        tap.line("1..1");
+        tap.line("not ok 1 - uapi: peer # expected ENOENT");
+        assert_eq!(tap.finish().failed, ["uapi: peer # expected ENOENT"]);
+    }
+
+    #[test]
+    fn cargo_lines() {
+        let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+        let tally = cargo_result(line).unwrap();
+        assert_eq!(
+            (tally.passed, tally.failed.len(), tally.skipped.len()),
+            (5, 2, 1)
+        );
+        assert_eq!(
+            cargo_result("test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured").unwrap(),
+            Tally::passes(7)
+        );
+        assert_eq!(cargo_result("running 3 tests"), None);
+        assert_eq!(cargo_result("test result: odd"), None);
+    }
+
+    #[test]
+    fn kernel_logs() {
+        let clean = "[ 0.1] Linux version 7.2.12\n[ 0.2] ovpn: loaded\n";
+        assert!(check_log("um", clean).is_clean());
+        for bad in [
+            "[ 1.0] WARNING: CPU: 0 PID: 1 at net/core/dev.c:1",
+            "[ 1.0] BUG: sleeping function called from invalid context",
+            "[ 1.0] Internal error: Oops: 17",
+            "[ 1.0] ovpn: (%pA?)",
+            "[ 1.0] refcount_t: underflow; use-after-free.",
+            "[ 1.0] INFO: task ip:77 blocked for more than 120 seconds.",
+            "[ 1.0] 8<--- cut here ---\n[ 1.0] unable to handle kernel paging request",
+        ] {
+            let tally = check_log("um", &format!("{clean}{bad}\n"));
+            assert_eq!(tally.failed.len(), 1, "{bad}");
+        }
+    }
+}
