@@ -7,16 +7,18 @@ use anyhow::{Result, ensure};
 
 use crate::daemon::{self, INTERFACE};
 use crate::lab::Pair;
-use crate::probe::{PATIENCE, no_ping, ping};
+use crate::probe::{self, PATIENCE, no_ping, ping};
 use crate::report::Report;
 use crate::underlay::load;
 
 /// Seconds iperf3 runs when the module goes away under it.
 const FLOW: u64 = 10;
 
-/// Each case starts and ends with ovpnd not running.
+/// Each case clears away what one before may have left.
 pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
     report.step("a wrong key carries nothing and hurts nobody", |notes| {
+        clear(pair)?;
+        daemon::share_key(pair)?;
         daemon::wrong_key(&pair.b)?;
         start(pair)?;
         no_ping(notes, &pair.a, "10.8.0.2")?;
@@ -32,6 +34,8 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
     })?;
 
     report.step("the module can be unloaded under traffic", |notes| {
+        clear(pair)?;
+        daemon::share_key(pair)?;
         start(pair)?;
         daemon::serve(&pair.b)?;
         let flow = pair.a.start(&format!(
@@ -66,6 +70,11 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
     })
 }
 
+fn clear(pair: &Pair) -> Result<()> {
+    probe::clear(&pair.a)?;
+    probe::clear(&pair.b)
+}
+
 fn start(pair: &Pair) -> Result<()> {
     daemon::start(&pair.a)?;
     daemon::start(&pair.b)
@@ -73,7 +82,7 @@ fn start(pair: &Pair) -> Result<()> {
 
 fn stop(pair: &Pair) -> Result<()> {
     for vm in [&pair.a, &pair.b] {
-        crate::probe::terminate(vm, "ovpnd", INTERFACE)?;
+        probe::terminate(vm, "ovpnd", INTERFACE)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::daemon::serve;
 use crate::image::Put;
 use crate::lab::Pair;
 use crate::pki::Identity;
-use crate::probe::{PATIENCE, ping, received, show, terminate};
+use crate::probe::{PATIENCE, clear, ping, received, show, terminate};
 use crate::report::Report;
 use crate::vm::Vm;
 
@@ -45,6 +45,9 @@ pub(crate) fn files(own: &Identity) -> Vec<Put> {
 /// The tunnel from start to end. `a` and `b` are what the routers show.
 pub(crate) fn steps(report: &mut Report, pair: &Pair, a: &Identity, b: &Identity) -> Result<()> {
     report.step("stock OpenVPN connects through the module", |notes| {
+        for vm in [&pair.a, &pair.b] {
+            clear(vm)?;
+        }
         show(notes, &pair.a, "openvpn --version | sed -n '1p;3p'")?;
         pair.a.run(&format!(
             "openvpn --config /etc/openvpn/tunnel.conf --daemon --tls-server --reneg-sec 0 \

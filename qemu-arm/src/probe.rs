@@ -117,6 +117,15 @@ pub(crate) fn terminate(vm: &Vm, program: &str, interface: &str) -> Result<()> {
     Ok(())
 }
 
+/// Ends whatever an earlier, failed step may have left running.
+pub(crate) fn clear(vm: &Vm) -> Result<()> {
+    vm.run(
+        "killall -q -KILL ovpnd openvpn iperf3; \
+         for link in vpn0 tun0; do ip link delete $link 2>/dev/null; done; rm -f /run/openvpn.log",
+    )?;
+    Ok(())
+}
+
 /// The kernel has nothing to complain about.
 pub(crate) fn clean_log(notes: &mut Notes, vm: &Vm) -> Result<()> {
     let log = vm.dmesg()?;

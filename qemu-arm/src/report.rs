@@ -69,6 +69,27 @@ impl Report {
         name: &str,
         body: impl FnOnce(&mut Notes) -> Result<()>,
     ) -> Result<()> {
+        let outcome = self.take(name, body);
+        match self.style {
+            Style::Story => outcome,
+            Style::Tap => Ok(()),
+        }
+    }
+
+    /// Runs a step without which no other makes sense: its failure ends both.
+    pub(crate) fn must(
+        &mut self,
+        name: &str,
+        body: impl FnOnce(&mut Notes) -> Result<()>,
+    ) -> Result<()> {
+        let outcome = self.take(name, body);
+        if outcome.is_err() && self.style == Style::Tap {
+            println!("Bail out! {}: {name}", self.lane);
+        }
+        outcome
+    }
+
+    fn take(&mut self, name: &str, body: impl FnOnce(&mut Notes) -> Result<()>) -> Result<()> {
         let mut notes = Notes {
             style: self.style,
             kept: Vec::new(),
@@ -97,25 +118,22 @@ impl Report {
             Ok(()) => self.tally.passed += 1,
             Err(_) => self.tally.failed += 1,
         }
-        match self.style {
-            Style::Story => outcome,
-            Style::Tap => Ok(()),
-        }
+        outcome
     }
 
     /// Repeats the results of a TAP stream made in a guest as steps of ours.
     pub(crate) fn relay(&mut self, tap: &str) {
         for line in tap.lines() {
             if let Some(name) = result(line, "not ok ") {
-                self.tally.failed += 1;
                 self.line(false, name);
+                self.tally.failed += 1;
             } else if let Some(name) = result(line, "ok ") {
+                self.line(true, name);
                 if name.contains("# SKIP") {
                     self.tally.skipped += 1;
                 } else {
                     self.tally.passed += 1;
                 }
-                self.line(true, name);
             } else if line.starts_with('#') {
                 println!("{line}");
             }
@@ -152,4 +170,28 @@ fn result<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
     let (number, name) = line.strip_prefix(prefix)?.split_once(" - ")?;
     number.parse::<u32>().ok()?;
     Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    #[test]
+    fn outcomes_are_counted() {
+        let mut report = Report::new(Style::Tap, "lane");
+        report.step("holds", |_| Ok(())).unwrap();
+        report.step("does not hold", |_| bail!("why")).unwrap();
+        assert!(report.must("is needed", |_| bail!("why")).is_err());
+        report.relay("1..4\nok 1 - a: b (0.1 s)\n# note\nok 2 - a: c # SKIP why\nnot ok 3 - a: d # why\nok x - e\n");
+        let tally = report.finish();
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (2, 3, 1));
+    }
+
+    #[test]
+    fn a_story_ends_at_the_first_failure() {
+        let mut report = Report::new(Style::Story, "lane");
+        assert!(report.step("does not hold", |_| bail!("why")).is_err());
+        assert_eq!(report.finish().failed, 1);
+    }
 }

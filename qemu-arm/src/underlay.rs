@@ -10,7 +10,7 @@ use crate::vm::Vm;
 
 /// Brings up the link and the module on both routers.
 pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Result<()> {
-    report.step("two routers boot", |notes| {
+    report.must("two routers boot", |notes| {
         notes.say(&format!(
             "root file system {:.1} MiB",
             bench.base_size()? as f64 / f64::from(1 << 20)
@@ -40,7 +40,7 @@ pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Resu
         Ok(())
     })?;
 
-    report.step("the link carries packets", |notes| {
+    report.must("the link carries packets", |notes| {
         for (vm, number) in [(&pair.a, 1), (&pair.b, 2)] {
             vm.run(&format!(
                 "ip link set eth0 up && \
@@ -55,7 +55,7 @@ pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Resu
         ping(notes, &pair.a, "2001:db8::2")
     })?;
 
-    report.step("the module loads", |notes| {
+    report.must("the module loads", |notes| {
         for vm in [&pair.a, &pair.b] {
             load(vm)?;
         }
