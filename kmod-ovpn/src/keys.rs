@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The two key slots of a peer.
 //!
-//! Readers take one atomic word, which says what is where, and then one pointer. Between the two
-//! the slot may have changed hands, so the key found is compared with what the word promised.
+//! Readers take one atomic word, which says what is where, and then one pointer;
+//! `proto::slots` has the protocol and its proof.
 
 use crate::compat::Arc;
 use crate::key::Key;
 use crate::proto::slots::{Place, Role, Slots};
 use crate::proto::wire::KeyId;
 use crate::sys::rcu::{Rcu, Retired, Slot};
-
-/// How often a reader looks again after meeting a slot that is just being replaced.
-const TRIES: usize = 3;
 
 pub(crate) struct Keys {
     slots: Slots,
@@ -35,38 +32,27 @@ impl Keys {
         }
     }
 
-    fn find<'a>(
-        &'a self,
-        rcu: &'a Rcu,
-        choose: impl Fn() -> Option<(Place, KeyId)>,
-    ) -> Option<&'a Key> {
-        for _ in 0..TRIES {
-            let (place, id) = choose()?;
-            match self.at(place).read(rcu) {
-                Some(key) if key.id() == id => return Some(key),
-                _ => continue,
-            }
-        }
-        None
+    /// What a place holds now, by key id.
+    fn look<'a>(&'a self, rcu: &'a Rcu, place: Place) -> Option<(KeyId, &'a Key)> {
+        self.at(place).read(rcu).map(|key| (key.id(), key))
     }
 
     /// The key to encrypt with: the primary one.
     pub(crate) fn tx<'a>(&'a self, rcu: &'a Rcu) -> Option<&'a Key> {
-        self.find(rcu, || self.slots.load().tx())
+        self.slots.tx(|place| self.look(rcu, place))
     }
 
     /// The key a received packet names, primary slot first.
     pub(crate) fn rx<'a>(&'a self, rcu: &'a Rcu, id: KeyId) -> Option<&'a Key> {
-        self.find(rcu, || self.slots.load().rx(id).map(|place| (place, id)))
+        self.slots.rx(id, |place| self.look(rcu, place))
     }
 
-    /// The key of a slot.
+    /// The key of a slot; under the configuration lock, or it may be on its way out.
     pub(crate) fn of<'a>(&'a self, rcu: &'a Rcu, role: Role) -> Option<&'a Key> {
-        self.find(rcu, || {
-            let word = self.slots.load();
-            let place = word.place(role);
-            word.key_at(place).map(|id| (place, id))
-        })
+        let word = self.slots.load();
+        let place = word.place(role);
+        word.key_at(place)?;
+        self.at(place).read(rcu)
     }
 
     // The rest changes slots, under the configuration lock of the peer's device.

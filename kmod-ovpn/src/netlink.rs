@@ -133,6 +133,7 @@ pub(crate) fn key_new(device: &Device, request: &KeyRequest<'_>) -> Answer {
 /// KEY_GET: what a slot holds, not the key itself.
 pub(crate) fn key_get(device: &Device, req: &Req, request: &KeyRequest<'_>) -> Answer {
     let (peer_id, role) = request.peer_and_role()?;
+    let _config = device.config.lock();
     let info = with_keys(device, peer_id, |rcu, peer| {
         peer.keys.of(rcu, role).map(|key| KeyInfo {
             peer_id: peer_id.get(),
