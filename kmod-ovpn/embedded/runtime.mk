@@ -31,6 +31,21 @@ ovpn-rust-target := $(if $(filter --target=%,$(KBUILD_RUSTFLAGS)),, \
 	$(ovpn-rust-target-$(SRCARCH)))
 ovpn-rust-target-flags := $(addprefix --target=,$(ovpn-rust-target))
 
+# x86 and um describe their target in a file that only CONFIG_RUST kernels make.
+ifneq ($(filter --target=%/target.json,$(KBUILD_RUSTFLAGS)),)
+KBUILD_RUSTFLAGS := $(patsubst --target=%,--target=$(ovpn-rt)/target.json, \
+	$(KBUILD_RUSTFLAGS))
+ovpn-target-json := $(ovpn-rt)/target.json
+
+quiet_cmd_ovpn_target = GEN     $@
+      cmd_ovpn_target = $(RUSTC) --edition=2021 -o $(@:.json=) $< && \
+	$(@:.json=) <$(objtree)/include/config/auto.conf >$@
+
+$(ovpn-target-json): $(OVPN_RUST_KERNEL)/scripts/generate_rust_target.rs FORCE
+	$(call if_changed,ovpn_target)
+targets += runtime/rust/target.json
+endif
+
 # Modules are out of reach of a plain MIPS call.
 ovpn-rust-target-flags += $(if $(CONFIG_MIPS),-Ctarget-feature=+long-calls)
 
@@ -69,10 +84,12 @@ quiet_cmd_ovpn_rustc = RUSTC L $@
 	--emit=dep-info=$(depfile) --emit=obj=$@ \
 	--emit=metadata=$(@:%/$(notdir $@)=%)/lib$(basename $(notdir $@)).rmeta \
 	--crate-type rlib --crate-name $(basename $(notdir $@)) \
-	-L $(ovpn-rt) --sysroot=/dev/null -Zunstable-options $(call ovpn-source,%.rs)
+	-L $(ovpn-rt) --sysroot=/dev/null -Zunstable-options $(call ovpn-source,%.rs) \
+	$(cmd_objtool)
 
 define rule_ovpn_rustc
 	$(call cmd_and_fixdep,ovpn_rustc)
+	$(call cmd,gen_objtooldep)
 endef
 
 quiet_cmd_ovpn_rustc_macro = RUSTC P $@
@@ -146,7 +163,7 @@ $(ovpn-rt)/kernel.o: $(ovpn-krust)/kernel/lib.rs $(ovpn-rt)/build_error.o \
 	$(ovpn-rt)/libmacros.so $(ovpn-rt)/bindings.o $(ovpn-rt)/uapi.o
 $(ovpn-rt)/ovpn_print.o: $(src)/embedded/print.rs $(ovpn-rt)/compiler_builtins.o
 
-$(ovpn-crate-objs) $(ovpn-rt)/ovpn_print.o: %: $(ovpn-rt)/rustc_cfg FORCE
+$(ovpn-crate-objs) $(ovpn-rt)/ovpn_print.o: %: $(ovpn-rt)/rustc_cfg $(ovpn-target-json) FORCE
 	+$(call if_changed_rule,ovpn_rustc)
 
 $(ovpn-rt)/libmacros.so: $(ovpn-krust)/macros/lib.rs FORCE
