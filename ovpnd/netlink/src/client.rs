@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_the_driver_is_said_to_lack_it() {
+    fn live_a_kernel_without_the_driver_is_said_to_lack_it() {
         match Ovpn::open() {
             Ok(ovpn) => assert_ne!(ovpn.family.id, 0),
             Err(error) => assert!(matches!(error, Error::NoFamily(FAMILY)), "{error}"),

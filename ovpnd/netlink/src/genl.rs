@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn this_kernel_knows_its_controller_and_not_a_family_that_is_none() {
+    fn live_this_kernel_knows_its_controller_and_not_a_family_that_is_none() {
         let mut socket = Socket::open(libc::NETLINK_GENERIC).unwrap();
         assert_eq!(
             Family::resolve(&mut socket, "nlctrl").unwrap().id,

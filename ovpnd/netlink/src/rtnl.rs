@@ -662,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_a_loopback_and_no_such_link() {
+    fn live_this_machine_has_a_loopback_and_no_such_link() {
         let mut rtnl = Rtnl::open().unwrap();
         let lo = rtnl.link("lo").unwrap();
         assert_eq!(

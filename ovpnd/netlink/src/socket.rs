@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_refuses_an_unknown_message_with_its_errno() {
+    fn live_the_kernel_refuses_an_unknown_message_with_its_errno() {
         let mut socket = Socket::open(libc::NETLINK_ROUTE).unwrap();
         let bogus = Request {
             kind: 0xfff0,

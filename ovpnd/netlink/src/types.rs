@@ -57,7 +57,7 @@ impl FromStr for PeerId {
 }
 
 /// Number a packet names its key by: 0 to 7 (3 bits).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct KeyId(u8);
 
 impl KeyId {

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `config interface` sections with our protocol.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ovpn_netlink::{Cipher, IpPrefix, MAX_NAME, Mode, ValueError};
+
+use super::reader::Reader;
+use super::{InterfaceConfig, Peer};
+
+/// The driver's own default, in bytes.
+const DEFAULT_MTU: u32 = 1416;
+/// The driver's limits, in bytes.
+const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_451;
+
+/// What carries the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// UDP over IPv4.
+    Udp,
+    /// UDP over IPv6 alone.
+    Udp6,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Udp6 => "udp6",
+        })
+    }
+}
+
+impl FromStr for Transport {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "udp" => Ok(Self::Udp),
+            "udp6" => Ok(Self::Udp6),
+            "tcp" => Err(ValueError(
+                "\"tcp\" is not supported yet: use udp or udp6".into(),
+            )),
+            _ => Err(ValueError(format!(
+                "\"{}\" is no transport (udp, udp6)",
+                text.escape_debug()
+            ))),
+        }
+    }
+}
+
+/// The socket under an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketSpec {
+    /// Its address family and protocol.
+    pub transport: Transport,
+    /// Local port; 0 lets the kernel choose.
+    pub port: u16,
+    /// SO_MARK of its packets; 0 is none.
+    pub mark: u32,
+}
+
+/// An interface as configured.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// File it is from.
+    pub file: String,
+    /// Line of its port, for messages.
+    pub port_line: usize,
+    /// One peer or many.
+    pub mode: Mode,
+    /// The socket its peers share.
+    pub socket: SocketSpec,
+    /// Addresses of its own inside the tunnel.
+    pub addresses: Vec<IpPrefix>,
+    /// Largest packet inside the tunnel, in bytes.
+    pub mtu: u32,
+    /// Cipher of static keys, which cannot be negotiated.
+    pub cipher: Cipher,
+    /// Its faultless peers.
+    pub peers: Vec<Peer>,
+}
+
+/// SO_MARK, decimal or hexadecimal.
+struct Mark(u32);
+
+impl FromStr for Mark {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let value = match text.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => text.parse(),
+        };
+        let wrong = |_| {
+            ValueError(format!(
+                "\"{}\" is no mark (a 32 bit number, decimal or 0x...)",
+                text.escape_debug()
+            ))
+        };
+        value.map(Mark).map_err(wrong)
+    }
+}
+
+/// The cipher, where `auto` means what every router does well without AES instructions: with a static key
+/// nothing is negotiated, so both sides must come to the same without talking.
+struct CipherChoice(Cipher);
+
+impl FromStr for CipherChoice {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "auto" {
+            Ok(Self(Cipher::Chacha20Poly1305))
+        } else {
+            text.parse().map(Self)
+        }
+    }
+}
+
+/// Options of netifd's own, which has them for every protocol.
+const NETIFD: &[&str] = &[
+    "auto",
+    "defaultroute",
+    "delegate",
+    "dns",
+    "dns_metric",
+    "dns_search",
+    "force_link",
+    "ip4table",
+    "ip6table",
+    "metric",
+    "peerdns",
+    "proto",
+    "zone",
+];
+
+/// Reads a section; none when it is switched off.
+pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, InterfaceConfig)> {
+    if reader.boolean("disabled") == Some(true) {
+        return None;
+    }
+    let name = reader.label.clone();
+    if reader.section.name.is_none() {
+        reader.fault(None, "needs a name, which becomes the interface's");
+    } else if name.len() > MAX_NAME {
+        reader.fault(
+            None,
+            format!(
+                "has a name too long for an interface ({} bytes, {MAX_NAME} at most)",
+                name.len()
+            ),
+        );
+    }
+    let transport = reader.parsed("transport").unwrap_or(Transport::Udp);
+    let port = reader
+        .number("local_port", 1..=65_535)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(0);
+    let mark = reader.parsed::<Mark>("fwmark").map_or(0, |mark| mark.0);
+    let interface = Interface {
+        file: reader.file.to_owned(),
+        port_line: reader.line("local_port"),
+        mode: reader.parsed("mode").unwrap_or(Mode::P2p),
+        socket: SocketSpec {
+            transport,
+            port,
+            mark,
+        },
+        addresses: addresses(&mut reader),
+        mtu: reader.number("mtu", MTU_RANGE).unwrap_or(DEFAULT_MTU),
+        cipher: reader
+            .parsed::<CipherChoice>("cipher")
+            .map_or(Cipher::Chacha20Poly1305, |choice| choice.0),
+        peers: Vec::new(),
+    };
+    for later in ["mssfix", "hwcrypto"] {
+        if let Some(value) = reader.text(later).filter(|value| *value != "auto") {
+            reader.fault(
+                Some(later),
+                format!(
+                    "\"{}\" is not supported yet: only auto is",
+                    value.escape_debug()
+                ),
+            );
+        }
+    }
+    let (problems, warnings) = reader.finish(NETIFD);
+    let interface = problems.is_empty().then_some(interface);
+    Some((
+        name,
+        InterfaceConfig {
+            interface,
+            problems,
+            warnings,
+            ..Default::default()
+        },
+    ))
+}
+
+fn addresses(reader: &mut Reader<'_>) -> Vec<IpPrefix> {
+    let addresses: Vec<IpPrefix> = reader.list("addresses");
+    for (index, address) in addresses.iter().enumerate() {
+        if addresses
+            .iter()
+            .take(index)
+            .any(|earlier| earlier.addr() == address.addr())
+        {
+            reader.fault(
+                Some("addresses"),
+                format!("{} is listed twice", address.addr()),
+            );
+        }
+    }
+    addresses
+}

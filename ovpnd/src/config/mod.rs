@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! From UCI text to typed configuration, with every fault named by file, section, option and line.
+//!
+//! A fault in an interface's section takes that interface out, one in a peer's section that peer; everything
+//! else goes on.
+
+mod interface;
+mod peer;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+pub use interface::{Interface, SocketSpec, Transport};
+pub use peer::{Endpoint, Peer};
+
+use crate::keyfile::StaticKey;
+use crate::uci;
+use reader::Reader;
+
+/// The UCI protocol of our interfaces; a peer's section type is this, `_` and the interface's name.
+pub const PROTO: &str = "openvpn_dco";
+
+/// A fault in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, with its path.
+    pub file: String,
+    /// Line of the option, or of the section, from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// The section, as `uci` names it.
+    pub section: Option<String>,
+    /// The option.
+    pub option: Option<String>,
+    /// What is wrong with it, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if let Some(section) = &self.section {
+            write!(f, ": section '{section}'")?;
+        }
+        if let Some(option) = &self.option {
+            write!(f, ", option '{option}'")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// What concerns the daemon itself, from `/etc/config/ovpnd`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Globals {
+    /// Least important message that is logged.
+    pub log_level: log::LevelFilter,
+    /// Seconds between two log lines with each peer's counters; 0 is never.
+    pub stats_interval: u32,
+}
+
+impl Default for Globals {
+    fn default() -> Self {
+        Self {
+            log_level: log::LevelFilter::Info,
+            stats_interval: 0,
+        }
+    }
+}
+
+/// Both configuration files.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The daemon's own settings.
+    pub globals: Globals,
+    /// Our interfaces by name, also the faulty ones.
+    pub interfaces: BTreeMap<String, InterfaceConfig>,
+    /// Faults that belong to no interface.
+    pub problems: Vec<Problem>,
+}
+
+/// One interface's part of the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct InterfaceConfig {
+    /// The interface with its faultless peers, unless it has a fault itself.
+    pub interface: Option<Interface>,
+    /// Its own faults.
+    pub problems: Vec<Problem>,
+    /// Its faulty peers.
+    pub broken_peers: BTreeMap<String, Vec<Problem>>,
+    /// What is noticed and has no consequence, also of its peers.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// All faults and all warnings.
+    pub fn all_problems(&self) -> (Vec<&Problem>, Vec<&Problem>) {
+        let interfaces = self.interfaces.values();
+        let faults = interfaces
+            .clone()
+            .flat_map(|i| i.problems.iter().chain(i.broken_peers.values().flatten()));
+        (
+            self.problems.iter().chain(faults).collect(),
+            interfaces.flat_map(|i| &i.warnings).collect(),
+        )
+    }
+
+    /// Reads `network` and `ovpnd` in `dir` and the key files they name.
+    pub fn load(dir: &Path) -> Self {
+        let mut config = Self::default();
+        let (network, globals) = (dir.join("network"), dir.join("ovpnd"));
+        match fs::read(&globals) {
+            Ok(bytes) => {
+                config.read_globals(&globals.display().to_string(), &uci::File::parse(&bytes))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => config.file_problem(&globals, &error),
+        }
+        match fs::read(&network) {
+            Ok(bytes) => config.read_network(
+                &network.display().to_string(),
+                &uci::File::parse(&bytes),
+                &StaticKey::load,
+            ),
+            Err(error) => config.file_problem(&network, &error),
+        }
+        config
+    }
+
+    fn file_problem(&mut self, path: &Path, error: &io::Error) {
+        let message = format!("cannot be read: {error}");
+        self.problems.push(Problem {
+            file: path.display().to_string(),
+            line: 0,
+            section: None,
+            option: None,
+            message,
+        });
+    }
+
+    fn read_globals(&mut self, path: &str, file: &uci::File) {
+        self.problems.extend(
+            file.errors
+                .iter()
+                .map(|error| syntax_problem(path, file, error)),
+        );
+        for (index, section) in file.sections.iter().enumerate() {
+            let mut reader = Reader::new(path, section, index);
+            if section.kind != "ovpnd" {
+                reader.fault(None, format!("is of unknown type '{}'", section.kind));
+            }
+            if let Some(level) = reader.parsed("log_level") {
+                self.globals.log_level = level;
+            }
+            if let Some(seconds) = reader.number("stats_interval", 0..=86_400) {
+                self.globals.stats_interval = seconds;
+            }
+            let (problems, warnings) = reader.finish(&[]);
+            self.problems.extend(problems);
+            self.problems.extend(warnings);
+        }
+    }
+
+    /// Turns the sections of `file`, called `path` in messages, into interfaces. `load_key` reads key files.
+    pub fn read_network(
+        &mut self,
+        path: &str,
+        file: &uci::File,
+        load_key: &dyn Fn(&Path) -> Result<StaticKey, String>,
+    ) {
+        let mut syntax: BTreeMap<usize, Vec<Problem>> = BTreeMap::new();
+        for error in &file.errors {
+            let problem = syntax_problem(path, file, error);
+            match error.section {
+                Some(index) => syntax.entry(index).or_default().push(problem),
+                None => self.problems.push(problem),
+            }
+        }
+        let sections = || file.sections.iter().enumerate();
+        for (index, section) in sections().filter(|(_, section)| is_interface(section)) {
+            let mut reader = Reader::new(path, section, index);
+            reader
+                .problems
+                .extend(syntax.remove(&index).unwrap_or_default());
+            if let Some((name, entry)) = interface::read(reader) {
+                self.interfaces.insert(name, entry);
+            }
+        }
+        for (index, section) in sections() {
+            let Some(owner) = section
+                .kind
+                .strip_prefix(PROTO)
+                .and_then(|rest| rest.strip_prefix('_'))
+            else {
+                continue;
+            };
+            let mut reader = Reader::new(path, section, index);
+            reader
+                .problems
+                .extend(syntax.remove(&index).unwrap_or_default());
+            match self.interfaces.get_mut(owner) {
+                Some(entry) => peer::read(reader, entry, load_key),
+                // The peers of an interface that is switched off are its own business.
+                None if sections().any(|(_, section)| section.name.as_deref() == Some(owner)) => {}
+                None => {
+                    reader.fault(
+                        None,
+                        format!("is a peer of '{owner}', but there is no such interface"),
+                    );
+                    self.problems.extend(reader.finish(&[]).0);
+                }
+            }
+        }
+        // What is left are errors in sections of other programs, which would stop these but not us.
+        self.problems.extend(syntax.into_values().flatten());
+        self.refuse_shared_ports();
+    }
+
+    fn refuse_shared_ports(&mut self) {
+        let mut owners: Vec<(usize, SocketSpec, String)> = Vec::new();
+        for (name, entry) in &self.interfaces {
+            if let Some(interface) = entry
+                .interface
+                .as_ref()
+                .filter(|interface| interface.socket.port != 0)
+            {
+                owners.push((interface.port_line, interface.socket, name.clone()));
+            }
+        }
+        // The first in the file keeps the port.
+        owners.sort();
+        for (index, (line, socket, name)) in owners.iter().enumerate() {
+            let same = |other: &SocketSpec| {
+                other.port == socket.port && other.transport == socket.transport
+            };
+            let first = owners.iter().take(index).find(|(_, other, _)| same(other));
+            let entry = self.interfaces.get_mut(name);
+            if let (Some((_, _, first)), Some(entry)) = (first, entry) {
+                let file = entry
+                    .interface
+                    .take()
+                    .map(|interface| interface.file)
+                    .unwrap_or_default();
+                entry.problems.push(Problem {
+                    file,
+                    line: *line,
+                    section: Some(name.clone()),
+                    option: Some("local_port".into()),
+                    message: format!(
+                        "{} port {} is taken by interface '{first}'",
+                        socket.transport, socket.port
+                    ),
+                });
+            }
+        }
+    }
+}
+
+fn is_interface(section: &uci::Section) -> bool {
+    let proto = section.option("proto").map(|option| &option.value);
+    section.kind == "interface" && matches!(proto, Some(uci::Value::One(proto)) if proto == PROTO)
+}
+
+fn syntax_problem(path: &str, file: &uci::File, error: &uci::SyntaxError) -> Problem {
+    let section = error
+        .section
+        .and_then(|index| Some(reader::label(file.sections.get(index)?, index)));
+    Problem {
+        file: path.to_owned(),
+        line: error.line,
+        section,
+        option: None,
+        message: error.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

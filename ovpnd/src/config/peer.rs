@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `config openvpn_dco_<interface>` sections.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ovpn_netlink::{IpPrefix, KEEPALIVE_MAX, Keepalive, Mode, PeerId, ValueError};
+
+use super::InterfaceConfig;
+use super::interface::{Interface, Transport};
+use super::reader::Reader;
+use crate::keyfile::{Direction, StaticKey};
+
+/// OpenVPN's registered port.
+const DEFAULT_PORT: u32 = 1194;
+/// Seconds; OpenVPN's manual suggests these for `keepalive`.
+const DEFAULT_KEEPALIVE: Keepalive = Keepalive {
+    interval: 10,
+    timeout: 60,
+};
+/// Longest host name in bytes (RFC 1035, section 2.3.4).
+const MAX_HOST: usize = 253;
+
+/// Where a peer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The address, when the host is one and needs no resolver.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        if let Ok(ip) = self.host.parse::<IpAddr>() {
+            return Some(SocketAddr::new(ip, self.port));
+        }
+        // An address with a zone needs the standard parser's bracket form.
+        let v6: SocketAddrV6 = format!("[{}]:{}", self.host, self.port).parse().ok()?;
+        Some(v6.into())
+    }
+}
+
+/// A peer as configured.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its section.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// Its number.
+    pub id: PeerId,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Its addresses inside the tunnel.
+    pub vpn_ips: Vec<IpAddr>,
+    /// What is behind it.
+    pub allowed_ips: Vec<IpPrefix>,
+    /// Whether to route `allowed_ips` to it.
+    pub route_allowed_ips: bool,
+    /// When to send keepalives and when to give it up.
+    pub keepalive: Keepalive,
+    /// Where its key is from.
+    pub key_file: PathBuf,
+    /// Its key.
+    pub key: StaticKey,
+    /// Which half of the key we send with.
+    pub direction: Direction,
+}
+
+struct Host(String);
+
+impl FromStr for Host {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let fits = text.len() <= MAX_HOST
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-_:%".contains(&b));
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValueError(format!(
+                "\"{}\" is no host name or address",
+                text.escape_debug()
+            )))
+        }
+    }
+}
+
+/// Reads a section into its interface's entry, among the peers or the broken peers.
+pub(super) fn read(
+    mut reader: Reader<'_>,
+    entry: &mut InterfaceConfig,
+    load_key: &dyn Fn(&Path) -> Result<StaticKey, String>,
+) {
+    if reader.boolean("disabled") == Some(true) {
+        return;
+    }
+    let peer = options(&mut reader, entry.interface.as_ref(), load_key);
+    if let (Some(peer), Some(interface)) = (&peer, &entry.interface) {
+        clashes(&mut reader, peer, interface);
+    }
+    let name = reader.label.clone();
+    let (problems, warnings) = reader.finish(&[]);
+    entry.warnings.extend(warnings);
+    match (peer, &mut entry.interface) {
+        (Some(peer), Some(interface)) if problems.is_empty() => interface.peers.push(peer),
+        (_, None) if problems.is_empty() => {}
+        _ => drop(entry.broken_peers.insert(name, problems)),
+    }
+}
+
+fn options(
+    reader: &mut Reader<'_>,
+    interface: Option<&Interface>,
+    load_key: &dyn Fn(&Path) -> Result<StaticKey, String>,
+) -> Option<Peer> {
+    // Each is read before the first missing one ends it, so that all faults are named.
+    let id = reader.required("peer_id");
+    let host = reader.required::<Host>("endpoint_host");
+    let port = reader
+        .number("endpoint_port", 1..=65_535)
+        .unwrap_or(DEFAULT_PORT);
+    let key = key(reader, load_key);
+    let vpn_ips = reader.list("vpn_ip");
+    let allowed_ips = reader.list("allowed_ips");
+    let keepalive = Keepalive {
+        interval: reader
+            .number("keepalive_interval", 0..=KEEPALIVE_MAX)
+            .unwrap_or(DEFAULT_KEEPALIVE.interval),
+        timeout: reader
+            .number("keepalive_timeout", 0..=KEEPALIVE_MAX)
+            .unwrap_or(DEFAULT_KEEPALIVE.timeout),
+    };
+    if keepalive.timeout != 0 && keepalive.timeout <= keepalive.interval {
+        let Keepalive { interval, timeout } = keepalive;
+        reader.fault(
+            Some("keepalive_timeout"),
+            format!("({timeout}) must be longer than keepalive_interval ({interval})"),
+        );
+    }
+    let description = reader.text("description").map(str::to_owned);
+    let route_allowed_ips = reader.boolean("route_allowed_ips").unwrap_or(false);
+    let endpoint = Endpoint {
+        host: host?.0,
+        port: u16::try_from(port).ok()?,
+    };
+    if let (Some(interface), Some(address)) = (interface, endpoint.literal()) {
+        let transport = interface.socket.transport;
+        if address.is_ipv6() != (transport == Transport::Udp6) {
+            let wanted = if address.is_ipv6() {
+                Transport::Udp6
+            } else {
+                Transport::Udp
+            };
+            reader.fault(
+                Some("endpoint_host"),
+                format!(
+                    "{} does not go with transport {transport}: use {wanted}",
+                    address.ip()
+                ),
+            );
+        }
+    }
+    let (key_file, key, direction) = key?;
+    let (id, name) = (id?, reader.label.clone());
+    Some(Peer {
+        name,
+        description,
+        id,
+        endpoint,
+        vpn_ips,
+        allowed_ips,
+        route_allowed_ips,
+        keepalive,
+        key_file,
+        key,
+        direction,
+    })
+}
+
+fn key(
+    reader: &mut Reader<'_>,
+    load_key: &dyn Fn(&Path) -> Result<StaticKey, String>,
+) -> Option<(PathBuf, StaticKey, Direction)> {
+    let direction = reader.required("key_direction");
+    let accepted = reader.boolean("insecure_static_key") == Some(true);
+    let file: PathBuf = reader.required("key_file")?;
+    if !accepted {
+        reader.fault(
+            Some("insecure_static_key"),
+            "must be '1' to use a static key, whose nonces repeat after every restart so that recorded traffic can be \
+             decrypted: for tests only",
+        );
+    }
+    if !file.is_absolute() {
+        reader.fault(
+            Some("key_file"),
+            format!("{} is no absolute path", file.display()),
+        );
+        return None;
+    }
+    match load_key(&file) {
+        Ok(key) => Some((file, key, direction?)).filter(|_| accepted),
+        Err(why) => {
+            reader.fault(Some("key_file"), format!("{} {why}", file.display()));
+            None
+        }
+    }
+}
+
+/// Faults of a peer in the company of the earlier ones.
+fn clashes(reader: &mut Reader<'_>, peer: &Peer, interface: &Interface) {
+    let others = &interface.peers;
+    if let Some(other) = others.iter().find(|other| other.id == peer.id) {
+        reader.fault(
+            Some("peer_id"),
+            format!("{} is taken by peer '{}'", peer.id, other.name),
+        );
+    }
+    let same_key = |other: &&Peer| {
+        other.direction == peer.direction && other.key.fingerprint() == peer.key.fingerprint()
+    };
+    if let Some(other) = others.iter().find(same_key) {
+        reader.fault(
+            Some("key_file"),
+            format!(
+                "holds the key of peer '{}': each peer needs its own",
+                other.name
+            ),
+        );
+    }
+    for ip in &peer.vpn_ips {
+        if let Some(other) = others.iter().find(|other| other.vpn_ips.contains(ip)) {
+            reader.fault(
+                Some("vpn_ip"),
+                format!("{ip} is taken by peer '{}'", other.name),
+            );
+        }
+    }
+    match interface.mode {
+        Mode::P2p => {
+            if let Some(other) = others.first() {
+                reader.fault(
+                    None,
+                    format!(
+                        "is a second peer, but mode p2p takes one, which is '{}'",
+                        other.name
+                    ),
+                );
+            }
+        }
+        Mode::Mp => {
+            let of_family = |v4: bool| {
+                peer.vpn_ips
+                    .iter()
+                    .filter(move |ip| ip.is_ipv4() == v4)
+                    .count()
+            };
+            if peer.vpn_ips.is_empty() {
+                reader.fault(Some("vpn_ip"), "is missing: mode mp finds peers by it");
+            } else if of_family(true) > 1 || of_family(false) > 1 {
+                reader.fault(Some("vpn_ip"), "has more than one address of a family");
+            }
+        }
+    }
+}
