@@ -81,11 +81,15 @@ fn key(n: u32) -> KeyId {
 }
 
 impl Peer {
-    fn with_primary(n: u32) -> Peer {
-        let peer = Peer {
+    fn empty() -> Peer {
+        Peer {
             slots: Slots::new(),
             keys: [AtomicU32::new(0), AtomicU32::new(0)],
-        };
+        }
+    }
+
+    fn with_primary(n: u32) -> Peer {
+        let peer = Peer::empty();
         peer.install(Role::Primary, n);
         peer
     }
@@ -126,6 +130,24 @@ impl Peer {
     fn rx(&self, id: u32) -> Option<u32> {
         self.slots.rx(key(id), |place| self.at(place))
     }
+}
+
+/// A first key: who sees it announced finds it, without a second look.
+#[test]
+fn an_announced_key_is_there() {
+    loom::model(|| {
+        let peer = Arc::new(Peer::empty());
+        let writer = {
+            let peer = peer.clone();
+            thread::spawn(move || peer.install(Role::Primary, 2))
+        };
+        if let Some((place, id)) = peer.slots.load().tx() {
+            assert_eq!(peer.at(place), Some((id, 2)));
+        }
+        assert!(matches!(peer.tx(), None | Some(2)));
+        writer.join().unwrap();
+        assert_eq!(peer.tx(), Some(2));
+    });
 }
 
 /// A renegotiation while packets are sent and received: a sender always has a key, and it is the
