@@ -68,6 +68,22 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
         })?;
     }
 
+    report.step("the same tunnel over IPv6", |notes| {
+        for vm in [&pair.a, &pair.b] {
+            edit(
+                vm,
+                "s/option transport .*/option transport 'udp6'/; \
+                 s/option endpoint_host '192.0.2.\\(.\\)'/option endpoint_host '2001:db8::\\1'/",
+            )?;
+        }
+        // The two are of one mind only after the second has read its file.
+        pair.a
+            .wait("an answer over IPv6", "ping -c 1 -W 1 10.8.0.2", PATIENCE)?;
+        show(notes, &pair.a, "ovpnctl show")?;
+        ping(notes, &pair.a, "10.8.0.2")?;
+        ping(notes, &pair.b, "fd08::1")
+    })?;
+
     report.step("ubus call ovpnd status", |notes| {
         for vm in [&pair.a, &pair.b] {
             show(notes, vm, "ubus -p call ovpnd status")?;
@@ -138,15 +154,20 @@ pub(crate) fn status(vm: &Vm) -> Result<Value> {
 
 /// Names another cipher in the UCI file and has the daemon read it.
 fn use_cipher(vm: &Vm, cipher: &str) -> Result<()> {
-    vm.run(&format!(
-        "sed -i \"s/option cipher .*/option cipher '{cipher}'/\" /etc/config/network && \
-         ubus call ovpnd reload"
-    ))?;
+    edit(vm, &format!("s/option cipher .*/option cipher '{cipher}'/"))?;
     vm.wait(
         &format!("the change to {cipher}"),
         &format!("ovpnctl show | grep -qi {cipher}"),
         PATIENCE,
     )?;
+    Ok(())
+}
+
+/// Changes the UCI file by a script of sed and has the daemon read it.
+fn edit(vm: &Vm, script: &str) -> Result<()> {
+    vm.run(&format!(
+        "sed -i \"{script}\" /etc/config/network && ubus call ovpnd reload"
+    ))?;
     Ok(())
 }
 
