@@ -137,7 +137,9 @@ impl Flow {
             // A datagram that fits the tunnel's default MTU of 1416 over IPv6.
             line += &format!(" -u -b {mbit}M -l 1350");
         } else if self.mbit > 0 {
-            line += &format!(" -b {}M", self.mbit);
+            // After a stall of the machine iperf3 catches up as fast as it may: the window keeps that burst shorter
+            // than any queue on the way.
+            line += &format!(" -b {}M -w 128K", self.mbit);
         }
         for (wanted, option) in [(self.reverse, " -R"), (self.zerocopy, " -Z")] {
             if wanted {

@@ -4,14 +4,18 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::thread;
+use std::time::Duration;
 
-use crate::lab::Cmd;
+use crate::lab::{Cmd, wait_for};
 use crate::tap::{During, Failure, Outcome};
 
 /// A network namespace with `lo` up.
 pub struct Ns {
     file: File,
+    /// /proc/net/dev of this namespace: opened once, it shows this namespace to every thread.
+    netdevs: File,
 }
 
 /// Counters of a device, from /proc/net/dev.
@@ -41,15 +45,14 @@ pub struct Sysctl(pub &'static str, pub &'static str);
 impl Ns {
     /// A new namespace.
     pub fn new() -> Outcome<Self> {
-        let made = thread::spawn(|| -> std::io::Result<File> {
+        let made = thread::spawn(|| -> std::io::Result<Self> {
             // SAFETY: unshare of the network namespace touches no memory and concerns this short-lived thread only.
             if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            File::open("/proc/thread-self/ns/net")
+            Ok(Self { file: File::open("/proc/thread-self/ns/net")?, netdevs: File::open("/proc/thread-self/net/dev")? })
         });
-        let file = made.join().map_err(|_| Failure::new("namespace thread panicked"))?.during("unshare")?;
-        let ns = Self { file };
+        let ns = made.join().map_err(|_| Failure::new("namespace thread panicked"))?.during("unshare")?;
         ns.ip("link set lo up")?;
         Ok(ns)
     }
@@ -78,6 +81,31 @@ impl Ns {
         })
     }
 
+    /// Processes inside whose name is `comm`.
+    fn pids(&self, comm: &str) -> Outcome<Vec<u32>> {
+        let inode = self.file.metadata()?.ino();
+        let inside = |pid: &u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+            let net = fs::metadata(format!("/proc/{pid}/ns/net"));
+            name.is_ok_and(|n| n.trim() == comm) && net.is_ok_and(|m| m.ino() == inode)
+        };
+        let entries = fs::read_dir("/proc")?.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+        Ok(entries.filter(inside).collect())
+    }
+
+    /// Ends all processes of this name inside but `spared`, also those that put themselves into the background.
+    pub fn kill(&self, comm: &str, spared: &[u32]) -> Outcome {
+        let left = || -> Outcome<Vec<u32>> {
+            Ok(self.pids(comm)?.into_iter().filter(|pid| !spared.contains(pid)).collect())
+        };
+        for pid in left()? {
+            // SAFETY: the process was found inside a namespace that belongs to this test alone.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+        }
+        // A killed process has left its namespace and closed its sockets before it is reaped by whoever adopted it.
+        wait_for(&format!("{comm} to end"), Duration::from_secs(5), || Ok(left()?.is_empty().then_some(())))
+    }
+
     /// A command to be run inside.
     pub fn cmd(&self, line: &str) -> Cmd {
         Cmd::new(Some(self), line)
@@ -95,7 +123,9 @@ impl Ns {
 
     /// Counters of a device in this namespace.
     pub fn netdev(&self, name: &str) -> Outcome<Netdev> {
-        let text = self.enter(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?))?;
+        let mut bytes = vec![0; 4096];
+        let len = self.netdevs.read_at(&mut bytes, 0)?;
+        let text = String::from_utf8_lossy(bytes.get(..len).unwrap_or_default());
         let row = text
             .lines()
             .find_map(|l| l.trim_start().strip_prefix(name)?.strip_prefix(':'))
