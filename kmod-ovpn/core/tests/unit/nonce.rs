@@ -65,3 +65,25 @@ fn one_range_contains_the_mark() {
         }
     }
 }
+
+/// Real threads at the end of the range, besides the model in `tests/loom.rs`.
+#[test]
+fn threads_share_the_last_ids() {
+    for round in 0..200 {
+        let counter = TxCounter::starting_at(id(u32::MAX - 99));
+        let sender = || {
+            let ranges = std::iter::from_fn(|| counter.reserve(1 + round % 3).ok());
+            let ids = ranges.flat_map(|r| (0..r.count()).map(move |n| r.get(n).unwrap().get()));
+            ids.collect::<Vec<_>>()
+        };
+        let mut all = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(sender));
+            threads
+                .into_iter()
+                .flat_map(|t| t.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        all.sort_unstable();
+        assert_eq!(all, (u32::MAX - 99..=u32::MAX).collect::<Vec<_>>());
+    }
+}
