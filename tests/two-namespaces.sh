@@ -7,7 +7,14 @@
 # Needs root, iproute2, ping and the module; ends non-zero when the ping through the tunnel fails.
 set -eu
 key=$(mktemp)
-cleanup() { ip netns del "tunnel-a-$$" || :; ip netns del "tunnel-b-$$" || :; rm -f "$key"; }
+cleanup() {
+    for ns in "tunnel-a-$$" "tunnel-b-$$"; do
+        # The process that holds the peer's socket ends with the interface; until then it holds the namespace too.
+        ip netns exec "$ns" ovpnctl del-iface ovpn0 || :
+        ip netns del "$ns" || :
+    done
+    rm -f "$key"
+}
 trap cleanup EXIT
 ovpnctl genkey >"$key" # mktemp made it 0600
 

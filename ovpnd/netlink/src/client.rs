@@ -91,6 +91,9 @@ impl Ovpn {
     /// Adds a peer that talks over `socket`, a bound UDP or connected TCP socket. The kernel keeps the
     /// socket only as long as a process has it open: closing the last descriptor deletes the peer.
     ///
+    /// Keepalive values are set by a second request. In Linux up to 7.2 those of PEER_NEW may never take
+    /// effect: their timer can run out before the peer is listed, and is then not started again.
+    ///
     /// # Errors
     /// `EEXIST` (MP: the id is in use), `EADDRINUSE` (VPN address in use), `ENOTSOCK` (the socket cannot be
     /// used, with the cause in the text), `EINVAL` (contradictory parameters), `ENODEV`.
@@ -103,7 +106,15 @@ impl Ovpn {
     ) -> Result<()> {
         self.peer_do(Command::PeerNew, ifindex, |w| {
             write_peer(w, id, Some(socket), params)
-        })
+        })?;
+        if params.keepalive.is_none() {
+            return Ok(());
+        }
+        let again = PeerParams {
+            keepalive: params.keepalive,
+            ..PeerParams::default()
+        };
+        self.peer_set(ifindex, id, &again)
     }
 
     /// Changes a peer.

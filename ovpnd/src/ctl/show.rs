@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `show` and `monitor`: the driver's state and notifications, for people and as JSON.
+
+use std::fmt::Write;
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ovpn_netlink::{Event, KeyInfo, Link, Ovpn, PeerInfo, Rtnl, Slot};
+use serde_json::{Value, json};
+
+use super::{Done, index, print};
+use crate::json;
+
+struct Interface {
+    link: Link,
+    peers: Vec<(PeerInfo, Vec<KeyInfo>)>,
+}
+
+pub(super) fn show(name: Option<&str>, as_json: bool) -> Done {
+    let mut rtnl = Rtnl::open()?;
+    let mut ovpn = Ovpn::open()?;
+    let links = match name {
+        Some(name) => {
+            index(&mut rtnl, name)?;
+            vec![rtnl.link(name)?]
+        }
+        None => rtnl.ovpn_links()?,
+    };
+    let mut interfaces = Vec::new();
+    for link in links {
+        match peers(&mut ovpn, &link) {
+            Ok(peers) => interfaces.push(Interface { link, peers }),
+            // Deleted since it was listed.
+            Err(error) if error.is_gone() && name.is_none() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if as_json {
+        let list: Vec<Value> = interfaces.iter().map(interface_json).collect();
+        return print(&format!("{:#}\n", json!({ "interfaces": list })));
+    }
+    let texts: Vec<String> = interfaces.iter().map(interface_text).collect();
+    print(&texts.join("\n"))
+}
+
+fn peers(ovpn: &mut Ovpn, link: &Link) -> ovpn_netlink::Result<Vec<(PeerInfo, Vec<KeyInfo>)>> {
+    let mut peers = Vec::new();
+    for peer in ovpn.peers(link.index)? {
+        let mut keys = Vec::new();
+        for slot in [Slot::Primary, Slot::Secondary] {
+            match ovpn.key_get(link.index, peer.id, slot) {
+                Ok(key) => keys.push(key),
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        peers.push((peer, keys));
+    }
+    Ok(peers)
+}
+
+fn interface_json(interface: &Interface) -> Value {
+    let link = &interface.link;
+    let peers: Vec<Value> = interface.peers.iter().map(|(peer, keys)| peer_json(peer, keys)).collect();
+    json!({
+        "name": link.name,
+        "ifindex": link.index,
+        "mode": link.mode.map(|mode| mode.to_string()),
+        "mtu": link.mtu,
+        "up": link.up,
+        "carrier": link.carrier,
+        "peers": peers,
+    })
+}
+
+fn peer_json(peer: &PeerInfo, keys: &[KeyInfo]) -> Value {
+    let text = |value: Option<String>| value.map_or(Value::Null, Value::String);
+    let keys: Vec<Value> = keys
+        .iter()
+        .map(|key| json!({ "slot": key.slot.to_string(), "key_id": key.key_id.get(), "cipher": key.cipher.to_string() }))
+        .collect();
+    json!({
+        "peer_id": peer.id.get(),
+        "tx_id": peer.tx_id.map(|id| id.get()),
+        "remote": text(peer.remote.map(|remote| remote.to_string())),
+        "local": text(peer.local.map(|local| local.to_string())),
+        "local_port": peer.local_port,
+        "socket_netnsid": peer.socket_netnsid,
+        "vpn_ipv4": text(peer.vpn_ipv4.map(|ip| ip.to_string())),
+        "vpn_ipv6": text(peer.vpn_ipv6.map(|ip| ip.to_string())),
+        "keepalive_interval": peer.keepalive.interval,
+        "keepalive_timeout": peer.keepalive.timeout,
+        "vpn": json::counters(&peer.vpn),
+        "link": json::counters(&peer.link),
+        "keys": keys,
+    })
+}
+
+fn interface_text(interface: &Interface) -> String {
+    let link = &interface.link;
+    let mode = link.mode.map_or("unknown".into(), |mode| mode.to_string());
+    let state = match (link.up, link.carrier) {
+        (false, _) => "down",
+        (true, false) => "up, no carrier",
+        (true, true) => "up",
+    };
+    let mut out = format!("interface: {}\n  mode: {mode}\n  mtu: {}\n  state: {state}\n", link.name, link.mtu);
+    for (peer, keys) in &interface.peers {
+        out.push_str(&peer_text(peer, keys));
+    }
+    out
+}
+
+fn peer_text(peer: &PeerInfo, keys: &[KeyInfo]) -> String {
+    let mut out = format!("\npeer: {}\n", peer.id);
+    let mut line = |name: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {name}: {value}");
+    };
+    if let Some(tx_id) = peer.tx_id.filter(|tx_id| *tx_id != peer.id) {
+        line("tx id", tx_id.to_string());
+    }
+    if let Some(remote) = peer.remote {
+        line("remote", remote.to_string());
+    }
+    if let Some(port) = peer.local_port {
+        line("local port", port.to_string());
+    }
+    if let Some(local) = peer.local.filter(|local| !local.is_unspecified()) {
+        line("local", local.to_string());
+    }
+    let vpn_ips: Vec<String> = [peer.vpn_ipv4.map(|ip| ip.to_string()), peer.vpn_ipv6.map(|ip| ip.to_string())]
+        .into_iter()
+        .flatten()
+        .collect();
+    if !vpn_ips.is_empty() {
+        line("vpn ip", vpn_ips.join(", "));
+    }
+    if peer.keepalive.interval != 0 || peer.keepalive.timeout != 0 {
+        line("keepalive", format!("every {} s, timeout {} s", peer.keepalive.interval, peer.keepalive.timeout));
+    }
+    for key in keys {
+        line(&format!("{} key", key.slot), format!("id {}, {}", key.key_id.get(), key.cipher));
+    }
+    for (name, counters) in [("tunnel", peer.vpn), ("transport", peer.link)] {
+        let received = format!("{} B in {} packets received", counters.rx_bytes, counters.rx_packets);
+        line(name, format!("{received}, {} B in {} packets sent", counters.tx_bytes, counters.tx_packets));
+    }
+    out
+}
+
+pub(super) fn monitor(as_json: bool) -> Done {
+    let mut monitor = Ovpn::open()?.monitor()?;
+    let mut rtnl = Rtnl::open()?;
+    loop {
+        while let Some(event) = monitor.next_event()? {
+            let event = event_json(event, &mut rtnl)?;
+            if as_json {
+                print(&format!("{event}\n"))?;
+            } else {
+                print(&event_text(&event))?;
+            }
+        }
+        match poll(&mut [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(std::io::Error::from(error).into()),
+        }
+    }
+}
+
+fn event_json(event: Event, rtnl: &mut Rtnl) -> ovpn_netlink::Result<Value> {
+    // An interface that is gone already keeps its index alone.
+    let mut interface = |ifindex| -> ovpn_netlink::Result<Value> {
+        let links = rtnl.ovpn_links()?;
+        Ok(links.into_iter().find(|link| link.index == ifindex).map_or(json!(ifindex), |link| json!(link.name)))
+    };
+    Ok(match event {
+        Event::PeerDel { ifindex, peer, reason } => json!({
+            "event": "peer-del",
+            "interface": interface(ifindex)?,
+            "peer_id": peer.get(),
+            "reason": reason.map_or("unknown".into(), |reason| reason.to_string()),
+        }),
+        Event::KeySwap { ifindex, peer, key_id } => json!({
+            "event": "key-swap",
+            "interface": interface(ifindex)?,
+            "peer_id": peer.get(),
+            "key_id": key_id.get(),
+        }),
+        Event::PeerFloat { ifindex, peer, remote } => json!({
+            "event": "peer-float",
+            "interface": interface(ifindex)?,
+            "peer_id": peer.get(),
+            "remote": remote.to_string(),
+        }),
+        Event::Lost => json!({ "event": "lost" }),
+        _ => json!({ "event": "unknown" }),
+    })
+}
+
+fn event_text(event: &Value) -> String {
+    let name = event.get("event").and_then(Value::as_str).unwrap_or_default();
+    let mut out = name.to_owned();
+    for (key, value) in event.as_object().into_iter().flatten().filter(|(key, _)| *key != "event") {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        // Writing to a String cannot fail.
+        let _ = write!(out, " {key} {value}");
+    }
+    out.push('\n');
+    out
+}
