@@ -22,6 +22,21 @@ const SOURCES: [&str; 11] = [
     "rs", "c", "h", "sh", "toml", "config", "lock", "lds", "py", "S", "yml",
 ];
 
+/// One of the checks by name.
+pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
+    let tally = match name {
+        "workspace" => workspace(ctx),
+        "unit" => unit(ctx),
+        "loom" => loom(ctx),
+        "fuzz" => fuzz(ctx),
+        _ => bail!("{name} is no check"),
+    }?;
+    for case in tally.failed.iter().chain(&tally.skipped) {
+        ui::say(format!("not ok: {case}"));
+    }
+    Ok(tally)
+}
+
 /// Formatting, lints and the house rules about files.
 pub fn workspace(ctx: &Ctx) -> Result<Tally> {
     let mut tally = Tally::default();
@@ -138,7 +153,10 @@ pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
 
 fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str) -> Result<()> {
     let corpus = ctx.cache.join("fuzz").join(target);
-    fs::create_dir_all(&corpus)?;
+    let found = ctx.cache.join("fuzz/artifacts").join(target);
+    for dir in [&corpus, &found] {
+        fs::create_dir_all(dir)?;
+    }
     fuzzer(ctx, &["run", target])
         .arg(&corpus)
         .args([
@@ -146,6 +164,7 @@ fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str) -> Result<()> {
             &format!("-max_total_time={FUZZ_SECONDS}"),
             "-timeout=10",
             "-print_final_stats=1",
+            &format!("-artifact_prefix={}/", found.display()),
         ])
         .cwd(dir)
         .timeout(Duration::from_secs(5 * 60))

@@ -145,10 +145,7 @@ pub fn cargo_install(ctx: &Ctx, krate: &Crate, to: &Path) -> Cmd {
         ])
         .arg(to)
         .arg(&krate.name)
-        .env(
-            "CARGO_TARGET_DIR",
-            ctx.cache.join("target").join(&krate.name),
-        )
+        .env("CARGO_TARGET_DIR", ctx.cache.join("target/tools"))
         .env_remove("RUSTFLAGS")
 }
 

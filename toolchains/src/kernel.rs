@@ -220,6 +220,10 @@ pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
             .args(["-O2", "-w", "-o"])
             .arg(bin.join("ovpn-cli"))
             .arg(format!("-I{}", headers.join("include").display()))
+            .arg(format!(
+                "-I{}",
+                source.join("tools/testing/selftests").display()
+            ))
             .args(libnl.split_whitespace())
             .arg(&cli)
             .args([

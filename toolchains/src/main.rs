@@ -37,6 +37,7 @@ lane VERB [ARGUMENT]...
   demo               two emulated ARM routers and a tunnel between them
   run [..] LANE -- COMMAND [ARGUMENT]..
                      a command in a guest (`lane run` alone lists its options)
+  check NAME         one of workspace, unit, loom, fuzz
   fetch              every source of sources.lock
   host-deps          missing packages of this machine
   kernel LANE        a lane's kernel and modules
@@ -79,6 +80,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
                 ExitCode::FAILURE
             }
         }),
+        ("check", [name]) => checks::one_of(&ctx, name).map(total),
         ("run", _) => run(&ctx, args.get(1..).unwrap_or_default()),
         ("fetch", []) => done(fetch::everything(&ctx)),
         ("host-deps", []) => done(fetch::host_deps(&ctx)),

@@ -17,40 +17,28 @@ pub const ARM: &str = "armv7-unknown-linux-musleabihf";
 /// The same for zig.
 const ZIG_ARM: &str = "arm-linux-musleabihf";
 
-/// Programs of this workspace that go into the guest: package, program, cargo profile.
-const OWN: [(&str, &str, &str); 3] = [
-    ("ovpnd", "ovpnd", "router"),
-    ("ovpnd", "ovpnctl", "router"),
-    ("ovpn-tests", "ovpn-tests", "release"),
-];
+/// Profile of this workspace's programs: small, and std is built for one profile only.
+const PROFILE: &str = "router";
+/// Programs of this workspace that go into the guest.
+const OWN: [&str; 3] = ["ovpnd", "ovpnctl", "ovpn-tests"];
 
 /// Builds this workspace's programs and the ubus tools for a lane's guests.
 pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     let bin = ctx.lane(lane).join("bin");
     fs::create_dir_all(&bin)?;
-    for (package, program, profile) in OWN {
-        let target = ctx.cache.join("target/musl");
-        cross(ctx, Cmd::new(ctx, "cargo").arg("build"))?
-            .args([
-                "--locked",
-                "--profile",
-                profile,
-                "--package",
-                package,
-                "--bin",
-                program,
-            ])
-            .arg("--manifest-path")
-            .arg(ctx.project.join("Cargo.toml"))
-            .env("CARGO_TARGET_DIR", &target)
-            .run()?;
-        let built = target.join(ARM).join(profile).join(program);
+    let target = ctx.cache.join("target/musl");
+    cross(ctx, Cmd::new(ctx, "cargo").arg("build"))?
+        .args(["--locked", "--profile", PROFILE])
+        .args(["--package", "ovpnd", "--package", "ovpn-tests", "--bins"])
+        .cwd(&ctx.project)
+        .env("CARGO_TARGET_DIR", &target)
+        .run()?;
+    for program in OWN {
+        let built = target.join(ARM).join(PROFILE).join(program);
         fs::copy(&built, bin.join(program))
             .with_context(|| format!("cargo made no {}", built.display()))?;
-        ui::say(format!(
-            "{program}: {} KiB",
-            fs::metadata(&built)?.len().div_ceil(1024)
-        ));
+        let size = fs::metadata(&built)?.len();
+        ui::say(format!("{program}: {} KiB stripped", size.div_ceil(1024)));
     }
     for krate in ctx.lock.crates.iter().filter(|c| c.target == ARM) {
         install(ctx, lane, krate, &bin)?;
@@ -68,7 +56,9 @@ fn install(ctx: &Ctx, lane: &str, krate: &Crate, bin: &Path) -> Result<()> {
             .cache
             .join("target")
             .join(format!("{}-{ARM}", krate.name));
-        cross(ctx, fetch::cargo_install(ctx, krate, &to))?.run()?;
+        cross(ctx, fetch::cargo_install(ctx, krate, &to))?
+            .env("CARGO_TARGET_DIR", ctx.cache.join("target/musl-tools"))
+            .run()?;
         fetch::verify_crate(krate)?;
         for name in &krate.bins {
             let built = to.join("bin").join(name);
