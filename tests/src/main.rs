@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! System tests of the driver, run as root inside a guest whose kernel may be broken without harm.
 //!
-//! `ovpn-tests [--module FILE] [--cli FILE] [--list] SUITE[,SUITE...] [CASE...]`
+//! `ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]`
 
 mod lab;
 mod nl;
@@ -18,9 +18,10 @@ use lab::{KernelLog, Module};
 use suites::Suite;
 use tap::{Case, During, Failure, Outcome, Totals};
 
-const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--list] SUITE[,SUITE...] [CASE...]
+const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]
        ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE]
-A CASE is a part of a case's name. Suites: ";
+A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.
+Suites: ";
 
 /// What every case may use.
 pub struct Ctx {
@@ -53,7 +54,12 @@ fn parse_args(args: impl Iterator<Item = String>) -> Result<Args, String> {
         match arg.as_str() {
             "--module" => module = Some(value()?),
             "--cli" => cli = Some(value()?),
+            "--patience" => {
+                let factor = value()?.to_string_lossy().parse().map_err(|_| "--patience takes a number")?;
+                lab::set_patience(factor);
+            }
             "--list" => list = true,
+            "--help" => return Err("help".into()),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             _ => names.push(arg),
         }

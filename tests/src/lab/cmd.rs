@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::lab::{Ns, wait_for};
+use crate::lab::{Ns, patience, wait_for};
 use crate::tap::{During, Failure, Outcome};
 
 /// An anonymous file for a child's output: unlike a pipe it never blocks the child, and is readable at any time.
@@ -123,8 +123,9 @@ impl Cmd {
 }
 
 impl Proc {
-    /// Waits for the end, at most `limit`.
+    /// Waits for the end, at most `limit` times the patience.
     pub fn finish(mut self, limit: Duration) -> Outcome<Done> {
+        let limit = limit * patience();
         let deadline = Instant::now() + limit;
         let mut pause = Duration::from_millis(1);
         loop {

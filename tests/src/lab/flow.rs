@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Cmd, Done, Ns, Proc, wait_for};
+use crate::lab::{Cmd, Done, Ns, Proc, patience, wait_for};
 use crate::tap::{During, Failure, Outcome};
 
 /// A series of echo requests.
@@ -48,8 +48,8 @@ impl Ping {
     }
 
     fn cmd(&self, ns: &Ns) -> Cmd {
-        let interval = f64::from(self.interval) / 1000.0;
-        ns.cmd(&format!("ping -n -q -W 2 -c {} -i {interval} -s {} {}", self.count, self.size, self.dst))
+        let (interval, last) = (f64::from(self.interval) / 1000.0, 2 * patience());
+        ns.cmd(&format!("ping -n -q -W {last} -c {} -i {interval} -s {} {}", self.count, self.size, self.dst))
     }
 
     /// Starts it in the background.
@@ -154,6 +154,12 @@ impl Flow {
         let listener = server.cmd(&format!("iperf3 -s -1 -p {}", self.port)).spawn()?;
         wait_for("iperf3 to listen", Duration::from_secs(10), || Ok(server.tcp_listening(self.port)?.then_some(())))?;
         Ok((listener, client.cmd(&self.line()).spawn()?))
+    }
+
+    /// Fails when less than `mbit` Mbit/s went through: that is not a matter of speed any more.
+    pub fn at_least(rate: &Rate, mbit: f64) -> Outcome {
+        crate::check!(rate.mbit * f64::from(patience()) >= mbit, "only {:.2} Mbit/s", rate.mbit);
+        Ok(())
     }
 
     /// Waits for the client and reads its result.

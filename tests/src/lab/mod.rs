@@ -19,12 +19,27 @@ pub use sniffer::Sniffer;
 pub use soft::{Soft, SoftTunnel};
 pub use tunnel::{Cipher, End, Outer, Tunnel, TunnelSpec};
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::tap::{Failure, Outcome};
 
-/// Polls until `probe` yields a value; fails when it does not within `limit`.
+/// How much slower than a real machine this one may be.
+static PATIENCE: AtomicU32 = AtomicU32::new(1);
+
+/// Sets the factor by which deadlines are multiplied and floors of throughput divided, for emulated machines.
+pub fn set_patience(factor: u32) {
+    PATIENCE.store(factor.max(1), Ordering::Relaxed);
+}
+
+/// The factor set by [`set_patience`].
+pub fn patience() -> u32 {
+    PATIENCE.load(Ordering::Relaxed)
+}
+
+/// Polls until `probe` yields a value; fails when it does not within `limit` times the patience.
 pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
+    let limit = limit * patience();
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
     loop {

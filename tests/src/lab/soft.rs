@@ -5,14 +5,15 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::lab::tunnel::PORT;
-use crate::lab::{Cipher, End, Ns, Outer, Pair, Tunnel, TunnelSpec};
+use crate::lab::{Cipher, End, Ns, Outer, Pair, Tunnel, TunnelSpec, patience};
 use crate::nl::ovpn::PRIMARY;
 use crate::tap::{During, Failure, Outcome};
 use crate::wire::{self, DATA_V2, Header};
 
 /// Port of the sockets inside the tunnel.
 const INNER_PORT: u16 = 4000;
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a packet may be under way.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// The peer.
 pub struct Soft {
@@ -104,7 +105,7 @@ impl SoftTunnel {
         let address = SocketAddr::new(Tunnel::inner(false, 1), INNER_PORT);
         let inner = a.ns.enter(|| Ok(UdpSocket::bind(address)?)).during("inner socket")?;
         for sock in [&sock, &inner].into_iter().chain(&a.sock) {
-            sock.set_read_timeout(Some(PATIENCE))?;
+            sock.set_read_timeout(Some(LIMIT * patience()))?;
         }
         let to = SocketAddr::new(Pair::outer(v6, 1), PORT);
         let soft = Soft { ns, sock, to, cipher, key: 1, peer_id: a.id, next_id: 1 };

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::lab::Ns;
+use crate::lab::{Ns, patience};
 use crate::nl::{Attrs, Msg, Refusal, Sock};
 use crate::tap::{During, Failure, Outcome};
 
@@ -355,9 +355,9 @@ impl Events {
         })
     }
 
-    /// The next notification, or `None` when there is none within `limit`.
+    /// The next notification, or `None` when there is none within `limit` times the patience.
     pub fn next(&self, limit: Duration) -> Outcome<Option<Event>> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + limit * patience();
         loop {
             self.sock.timeout(deadline.saturating_duration_since(Instant::now()))?;
             let Some(batch) = self.sock.receive()? else { return Ok(None) };

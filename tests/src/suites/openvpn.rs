@@ -169,7 +169,7 @@ fn session(cipher: Cipher, outer: Outer) -> Outcome {
         let flow = Flow { reverse, ..Flow::tcp(Vpn::inner(false), 2) };
         let rate = iperf(&flow, server, client)?;
         note!("{}{}: {:.0} Mbit/s", cipher.name(), if reverse { ", reverse" } else { "" }, rate.mbit);
-        check!(rate.mbit > 0.1, "only {:.2} Mbit/s", rate.mbit);
+        Flow::at_least(&rate, 0.1)?;
     }
     vpn.stop()
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lab::{Flow, Ping, Proc, Tunnel, wait_for};
+use crate::lab::{Flow, Ping, Proc, Tunnel, patience, wait_for};
 use crate::nl::ovpn::{Event, Reason};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
@@ -57,7 +57,7 @@ fn expiry(_: &Ctx) -> Outcome {
     events.0.expect(&gone(a, Reason::Expired), Duration::from_secs(5))?;
     let took = silent.elapsed().as_secs_f64();
     // Time is kept in whole seconds: up to one early, and one more until the next look.
-    let (early, late) = (f64::from(TIMEOUT) - 1.0, f64::from(TIMEOUT) + 1.5);
+    let (early, late) = (f64::from(TIMEOUT) - 1.0, f64::from(TIMEOUT) + 1.5 * f64::from(patience()));
     check!((early..=late).contains(&took), "timeout of {TIMEOUT} s came after {took:.2} s");
     lonely(a)?;
     check_eq!(b.nl.peer_dump(b.ifindex)?.len(), 1, "peers of the other end");

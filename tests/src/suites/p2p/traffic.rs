@@ -66,7 +66,7 @@ fn flows(cipher: Cipher, outer: Outer) -> Outcome {
     ] {
         let rate = iperf(&flow, &tunnel.b.ns, &tunnel.a.ns).during(what)?;
         note!("{} {what}: {:.0} Mbit/s, {:.2} % lost", cipher.name(), rate.mbit, rate.lost_percent);
-        check!(rate.mbit > 5.0, "{what}: only {:.2} Mbit/s", rate.mbit);
+        Flow::at_least(&rate, 5.0).during(what)?;
         check!(rate.lost_percent < 1.0, "{what}: {} % lost", rate.lost_percent);
     }
     tunnel.works(20)

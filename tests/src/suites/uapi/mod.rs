@@ -25,7 +25,7 @@ use tree::Request;
 enum Report {
     /// A text of the driver's own.
     Text,
-    /// Any text: the netlink core's.
+    /// Any text, be it the netlink core's.
     CoreText,
     /// Any text, and the offset of the marked attribute.
     BadAttr,
