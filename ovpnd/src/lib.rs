@@ -3,9 +3,16 @@
 
 pub mod config;
 pub mod ctl;
+pub mod daemon;
+pub mod engine;
 pub mod json;
+pub mod kernel;
 pub mod keyfile;
 pub mod keys;
 pub mod net;
+pub mod resolver;
+pub mod retry;
 pub mod state;
+pub mod status;
+pub mod ubus;
 pub mod uci;

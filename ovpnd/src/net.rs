@@ -20,7 +20,12 @@ pub fn open(spec: SocketSpec) -> io::Result<OwnedFd> {
         Transport::Udp => AddressFamily::Inet,
         Transport::Udp6 => AddressFamily::Inet6,
     };
-    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    let fd = socket(
+        family,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )?;
     if spec.mark != 0 {
         setsockopt(&fd, sockopt::Mark, &spec.mark)?;
     }
@@ -46,12 +51,29 @@ mod tests {
 
     #[test]
     fn live_both_families_can_have_one_port_and_neither_twice() {
-        let v4 = open(SocketSpec { transport: Transport::Udp, port: 0, mark: 0 }).unwrap();
-        let port = UdpSocket::from(v4.try_clone().unwrap()).local_addr().unwrap().port();
-        let same = |transport| open(SocketSpec { transport, port, mark: 0 });
+        let v4 = open(SocketSpec {
+            transport: Transport::Udp,
+            port: 0,
+            mark: 0,
+        })
+        .unwrap();
+        let port = UdpSocket::from(v4.try_clone().unwrap())
+            .local_addr()
+            .unwrap()
+            .port();
+        let same = |transport| {
+            open(SocketSpec {
+                transport,
+                port,
+                mark: 0,
+            })
+        };
         let v6 = same(Transport::Udp6).unwrap();
         for transport in [Transport::Udp, Transport::Udp6] {
-            assert_eq!(same(transport).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(
+                same(transport).unwrap_err().kind(),
+                io::ErrorKind::AddrInUse
+            );
         }
         drop((v4, v6));
     }

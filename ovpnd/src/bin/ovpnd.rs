@@ -1,3 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The daemon.
-fn main() {}
+//! `ovpnd`: see `ovpnd::daemon`.
+
+fn main() -> std::process::ExitCode {
+    ovpnd::daemon::main(std::env::args_os().skip(1))
+}

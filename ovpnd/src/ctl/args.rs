@@ -28,7 +28,10 @@ pub(super) fn unknown(option: &str) -> Failure {
 
 impl Args {
     pub(super) fn new(words: Vec<String>) -> Self {
-        Self { words: words.clone().into(), all: words }
+        Self {
+            words: words.clone().into(),
+            all: words,
+        }
     }
 
     /// The whole command line.
@@ -43,13 +46,16 @@ impl Args {
 
     /// The next word, which is `what`.
     pub(super) fn next(&mut self, what: &str) -> Result<String, Failure> {
-        self.maybe().ok_or_else(|| usage(format!("{what} is missing")))
+        self.maybe()
+            .ok_or_else(|| usage(format!("{what} is missing")))
     }
 
     /// The next word as the value of `option`.
     pub(super) fn value<T: FromStr<Err: Display>>(&mut self, option: &str) -> Result<T, Failure> {
         let word = self.next(&format!("the value of {option}"))?;
-        word.parse().map_err(|error: T::Err| usage(format!("{option} \"{}\": {error}", word.escape_debug())))
+        word.parse().map_err(|error: T::Err| {
+            usage(format!("{option} \"{}\": {error}", word.escape_debug()))
+        })
     }
 
     /// Takes a flag away wherever it stands.
@@ -98,14 +104,24 @@ impl PeerOptions {
             }
         }
         let id = id.ok_or_else(|| usage("id is missing"))?;
-        Ok((name, Self { id, params, local_port, mark }))
+        Ok((
+            name,
+            Self {
+                id,
+                params,
+                local_port,
+                mark,
+            },
+        ))
     }
 }
 
 /// An address or a name, and a port.
 fn remote(text: &str) -> Result<SocketAddr, Failure> {
     let failed = |why: String| usage(format!("remote \"{}\": {why}", text.escape_debug()));
-    let mut found = text.to_socket_addrs().map_err(|error| failed(error.to_string()))?;
+    let mut found = text
+        .to_socket_addrs()
+        .map_err(|error| failed(error.to_string()))?;
     found.next().ok_or_else(|| failed("has no address".into()))
 }
 
@@ -137,7 +153,17 @@ impl KeyOptions {
             }
         }
         let peer = peer.ok_or_else(|| usage("peer is missing"))?;
-        Ok((name, Self { peer, slot, key_id, cipher, file, direction }))
+        Ok((
+            name,
+            Self {
+                peer,
+                slot,
+                key_id,
+                cipher,
+                file,
+                direction,
+            },
+        ))
     }
 }
 
@@ -161,13 +187,19 @@ mod tests {
     fn a_peer_is_read() {
         let line = "o id 1 remote [fd00::1]:1194 vpn-ip 10.8.0.2 vpn-ip fd08::2 keepalive 10 60 local-port 7 fwmark 5 tx-id 9";
         let (name, peer) = PeerOptions::parse(args(line), true).ok().unwrap();
-        assert_eq!((name.as_str(), peer.id.get(), peer.local_port, peer.mark), ("o", 1, 7, 5));
+        assert_eq!(
+            (name.as_str(), peer.id.get(), peer.local_port, peer.mark),
+            ("o", 1, 7, 5)
+        );
         let expected = PeerParams {
             remote: Some("[fd00::1]:1194".parse().unwrap()),
             local: None,
             vpn_ipv4: Some([10, 8, 0, 2].into()),
             vpn_ipv6: Some("fd08::2".parse().unwrap()),
-            keepalive: Some(Keepalive { interval: 10, timeout: 60 }),
+            keepalive: Some(Keepalive {
+                interval: 10,
+                timeout: 60,
+            }),
             tx_id: PeerId::new(9),
         };
         assert_eq!(peer.params, expected);
@@ -197,7 +229,10 @@ mod tests {
         let mut args = args("show --json x");
         assert!(args.flag("--json") && !args.flag("--json"));
         assert!(args.end().is_err());
-        assert_eq!((args.maybe().as_deref(), args.maybe().as_deref()), (Some("show"), Some("x")));
+        assert_eq!(
+            (args.maybe().as_deref(), args.maybe().as_deref()),
+            (Some("show"), Some("x"))
+        );
         assert!(args.end().is_ok());
     }
 }

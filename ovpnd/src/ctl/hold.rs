@@ -63,7 +63,9 @@ fn detach() -> Done {
     std::io::stdout().write_all(READY)?;
     std::io::stdout().flush()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
-    let dup = dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null));
+    let dup = dup2_stdin(&null)
+        .and_then(|()| dup2_stdout(&null))
+        .and_then(|()| dup2_stderr(&null));
     dup.map_err(std::io::Error::from)?;
     Ok(std::env::set_current_dir("/")?)
 }
@@ -79,18 +81,39 @@ struct Held {
 
 impl Held {
     fn add(name: &str, options: &PeerOptions) -> Result<Self, Failure> {
-        let remote = options.params.remote.ok_or_else(|| Failure::Usage("remote is missing".into()))?;
-        let transport = if remote.is_ipv4() { Transport::Udp } else { Transport::Udp6 };
-        let spec = SocketSpec { transport, port: options.local_port, mark: options.mark };
-        let socket = net::open(spec)
-            .map_err(|error| Failure::Failed(format!("cannot open {transport} port {}: {error}", spec.port)))?;
+        let remote = options
+            .params
+            .remote
+            .ok_or_else(|| Failure::Usage("remote is missing".into()))?;
+        let transport = if remote.is_ipv4() {
+            Transport::Udp
+        } else {
+            Transport::Udp6
+        };
+        let spec = SocketSpec {
+            transport,
+            port: options.local_port,
+            mark: options.mark,
+        };
+        let socket = net::open(spec).map_err(|error| {
+            Failure::Failed(format!(
+                "cannot open {transport} port {}: {error}",
+                spec.port
+            ))
+        })?;
         let ifindex = index(&mut Rtnl::open()?, name)?;
         let mut ovpn = Ovpn::open()?;
         let mut monitor = ovpn.monitor()?;
         ovpn.peer_new(ifindex, options.id, socket.as_fd(), &options.params)?;
         // In P2P the end of the peer that was replaced is announced before the request returns.
         while monitor.next_event()?.is_some() {}
-        Ok(Self { ovpn, monitor, ifindex, peer: options.id, _socket: socket })
+        Ok(Self {
+            ovpn,
+            monitor,
+            ifindex,
+            peer: options.id,
+            _socket: socket,
+        })
     }
 
     /// Returns when the peer is gone.
@@ -103,10 +126,13 @@ impl Held {
             }
             while let Some(event) = self.monitor.next_event()? {
                 let gone = match event {
-                    Event::PeerDel { ifindex, peer, .. } => (ifindex, peer) == (self.ifindex, self.peer),
-                    Event::Lost => {
-                        self.ovpn.peer_get(self.ifindex, self.peer).is_err_and(|error| error.is_gone())
+                    Event::PeerDel { ifindex, peer, .. } => {
+                        (ifindex, peer) == (self.ifindex, self.peer)
                     }
+                    Event::Lost => self
+                        .ovpn
+                        .peer_get(self.ifindex, self.peer)
+                        .is_err_and(|error| error.is_gone()),
                     _ => false,
                 };
                 if gone {

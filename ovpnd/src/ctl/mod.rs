@@ -141,11 +141,16 @@ fn run(mut args: Args) -> Done {
         }
         "del-key" => {
             let (name, options) = KeyOptions::parse(args)?;
-            let slot = options.slot.ok_or_else(|| Failure::Usage("slot is missing".into()))?;
+            let slot = options
+                .slot
+                .ok_or_else(|| Failure::Usage("slot is missing".into()))?;
             let index = index(&mut Rtnl::open()?, &name)?;
             Ok(Ovpn::open()?.key_del(index, options.peer, slot)?)
         }
-        _ => Err(Failure::Usage(format!("\"{}\" is no command", command.escape_debug()))),
+        _ => Err(Failure::Usage(format!(
+            "\"{}\" is no command",
+            command.escape_debug()
+        ))),
     }
 }
 
@@ -159,8 +164,12 @@ pub(crate) fn index(rtnl: &mut Rtnl, name: &str) -> Result<u32, Failure> {
     let link = rtnl.link(name)?;
     match link.kind.as_deref() {
         _ if link.is_ovpn() => Ok(link.index),
-        Some(kind) => Err(Failure::Failed(format!("{name} is an interface of kind {kind}, not ovpn"))),
-        None => Err(Failure::Failed(format!("{name} is no interface of kind ovpn"))),
+        Some(kind) => Err(Failure::Failed(format!(
+            "{name} is an interface of kind {kind}, not ovpn"
+        ))),
+        None => Err(Failure::Failed(format!(
+            "{name} is no interface of kind ovpn"
+        ))),
     }
 }
 
@@ -194,7 +203,8 @@ fn new_key(args: Args) -> Done {
     let cipher = options.cipher.ok_or_else(|| missing("cipher"))?;
     let direction = options.direction.ok_or_else(|| missing("key-direction"))?;
     let file = options.file.ok_or_else(|| missing("key-file"))?;
-    let key = StaticKey::load(&file).map_err(|why| Failure::Failed(format!("{} {why}", file.display())))?;
+    let key = StaticKey::load(&file)
+        .map_err(|why| Failure::Failed(format!("{} {why}", file.display())))?;
     let (encrypt, decrypt) = key.directions(cipher, direction);
     let new = NewKey {
         peer: options.peer,

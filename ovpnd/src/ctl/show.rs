@@ -61,7 +61,11 @@ fn peers(ovpn: &mut Ovpn, link: &Link) -> ovpn_netlink::Result<Vec<(PeerInfo, Ve
 
 fn interface_json(interface: &Interface) -> Value {
     let link = &interface.link;
-    let peers: Vec<Value> = interface.peers.iter().map(|(peer, keys)| peer_json(peer, keys)).collect();
+    let peers: Vec<Value> = interface
+        .peers
+        .iter()
+        .map(|(peer, keys)| peer_json(peer, keys))
+        .collect();
     json!({
         "name": link.name,
         "ifindex": link.index,
@@ -104,7 +108,10 @@ fn interface_text(interface: &Interface) -> String {
         (true, false) => "up, no carrier",
         (true, true) => "up",
     };
-    let mut out = format!("interface: {}\n  mode: {mode}\n  mtu: {}\n  state: {state}\n", link.name, link.mtu);
+    let mut out = format!(
+        "interface: {}\n  mode: {mode}\n  mtu: {}\n  state: {state}\n",
+        link.name, link.mtu
+    );
     for (peer, keys) in &interface.peers {
         out.push_str(&peer_text(peer, keys));
     }
@@ -129,22 +136,43 @@ fn peer_text(peer: &PeerInfo, keys: &[KeyInfo]) -> String {
     if let Some(local) = peer.local.filter(|local| !local.is_unspecified()) {
         line("local", local.to_string());
     }
-    let vpn_ips: Vec<String> = [peer.vpn_ipv4.map(|ip| ip.to_string()), peer.vpn_ipv6.map(|ip| ip.to_string())]
-        .into_iter()
-        .flatten()
-        .collect();
+    let vpn_ips: Vec<String> = [
+        peer.vpn_ipv4.map(|ip| ip.to_string()),
+        peer.vpn_ipv6.map(|ip| ip.to_string()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if !vpn_ips.is_empty() {
         line("vpn ip", vpn_ips.join(", "));
     }
     if peer.keepalive.interval != 0 || peer.keepalive.timeout != 0 {
-        line("keepalive", format!("every {} s, timeout {} s", peer.keepalive.interval, peer.keepalive.timeout));
+        line(
+            "keepalive",
+            format!(
+                "every {} s, timeout {} s",
+                peer.keepalive.interval, peer.keepalive.timeout
+            ),
+        );
     }
     for key in keys {
-        line(&format!("{} key", key.slot), format!("id {}, {}", key.key_id.get(), key.cipher));
+        line(
+            &format!("{} key", key.slot),
+            format!("id {}, {}", key.key_id.get(), key.cipher),
+        );
     }
     for (name, counters) in [("tunnel", peer.vpn), ("transport", peer.link)] {
-        let received = format!("{} B in {} packets received", counters.rx_bytes, counters.rx_packets);
-        line(name, format!("{received}, {} B in {} packets sent", counters.tx_bytes, counters.tx_packets));
+        let received = format!(
+            "{} B in {} packets received",
+            counters.rx_bytes, counters.rx_packets
+        );
+        line(
+            name,
+            format!(
+                "{received}, {} B in {} packets sent",
+                counters.tx_bytes, counters.tx_packets
+            ),
+        );
     }
     out
 }
@@ -161,7 +189,10 @@ pub(super) fn monitor(as_json: bool) -> Done {
                 print(&event_text(&event))?;
             }
         }
-        match poll(&mut [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+        match poll(
+            &mut [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::NONE,
+        ) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(std::io::Error::from(error).into()),
         }
@@ -172,22 +203,37 @@ fn event_json(event: Event, rtnl: &mut Rtnl) -> ovpn_netlink::Result<Value> {
     // An interface that is gone already keeps its index alone.
     let mut interface = |ifindex| -> ovpn_netlink::Result<Value> {
         let links = rtnl.ovpn_links()?;
-        Ok(links.into_iter().find(|link| link.index == ifindex).map_or(json!(ifindex), |link| json!(link.name)))
+        Ok(links
+            .into_iter()
+            .find(|link| link.index == ifindex)
+            .map_or(json!(ifindex), |link| json!(link.name)))
     };
     Ok(match event {
-        Event::PeerDel { ifindex, peer, reason } => json!({
+        Event::PeerDel {
+            ifindex,
+            peer,
+            reason,
+        } => json!({
             "event": "peer-del",
             "interface": interface(ifindex)?,
             "peer_id": peer.get(),
             "reason": reason.map_or("unknown".into(), |reason| reason.to_string()),
         }),
-        Event::KeySwap { ifindex, peer, key_id } => json!({
+        Event::KeySwap {
+            ifindex,
+            peer,
+            key_id,
+        } => json!({
             "event": "key-swap",
             "interface": interface(ifindex)?,
             "peer_id": peer.get(),
             "key_id": key_id.get(),
         }),
-        Event::PeerFloat { ifindex, peer, remote } => json!({
+        Event::PeerFloat {
+            ifindex,
+            peer,
+            remote,
+        } => json!({
             "event": "peer-float",
             "interface": interface(ifindex)?,
             "peer_id": peer.get(),
@@ -199,10 +245,20 @@ fn event_json(event: Event, rtnl: &mut Rtnl) -> ovpn_netlink::Result<Value> {
 }
 
 fn event_text(event: &Value) -> String {
-    let name = event.get("event").and_then(Value::as_str).unwrap_or_default();
+    let name = event
+        .get("event")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let mut out = name.to_owned();
-    for (key, value) in event.as_object().into_iter().flatten().filter(|(key, _)| *key != "event") {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for (key, value) in event
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| *key != "event")
+    {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
         // Writing to a String cannot fail.
         let _ = write!(out, " {key} {value}");
     }

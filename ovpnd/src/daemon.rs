@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! `ovpnd`: one thread, one poll loop over signals, the kernel's notifications, the resolver's answers and
+//! ubus.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde_json::{Value, json};
+
+use crate::config::{Config, Globals, Problem};
+use crate::engine::Engine;
+use crate::kernel::{Happened, Kernel, Netlink};
+use crate::resolver::Resolver;
+use crate::retry::Retry;
+use crate::status::status;
+use crate::ubus::{Bus, Call, Method};
+
+const HELP: &str = "\
+ovpnd - OpenVPN daemon for the kernel's data path driver
+
+USAGE
+  ovpnd [OPTIONS]
+
+OPTIONS
+  --config-dir DIR     where the UCI files `network` and `ovpnd` are (/etc/config)
+  --ubus-socket PATH   where the ubus broker listens (/var/run/ubus/ubus.sock)
+  --no-ubus            stay off the bus
+  --check              read the configuration, name all faults in it, and end: status 1 if there are any
+  --help, --version
+
+It stays in the foreground and logs to stderr. SIGHUP and `ubus call ovpnd reload` read the configuration again
+and change what changed; SIGTERM and SIGINT remove all interfaces it made and end it.
+
+Static keys repeat nonces after every restart and are for tests: a peer that has one must say
+`option insecure_static_key '1'`.
+";
+
+/// Longest wait for a driver that is not there yet.
+const LONGEST_DRIVER_WAIT: Duration = Duration::from_secs(60);
+
+struct Options {
+    config_dir: PathBuf,
+    ubus_socket: Option<String>,
+    check: bool,
+}
+
+/// Logs to stderr, which procd hands on with a time.
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // Texts may quote the configuration or the kernel: one message is one line.
+        let text = record.args().to_string();
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let level = record.level().as_str().to_lowercase();
+        let _ = writeln!(io::stderr(), "ovpnd: {level}: {text}");
+    }
+
+    fn flush(&self) {}
+}
+
+/// Runs the daemon with the command line `args`, without the program's name.
+pub fn main(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    let options = match options(args) {
+        Ok(Ok(options)) => options,
+        Ok(Err(text)) => {
+            // A closed pipe is no reason to panic.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("ovpnd: {message} (see ovpnd --help)");
+            return ExitCode::from(2);
+        }
+    };
+    log::set_max_level(log::LevelFilter::Info);
+    // Only a second logger in the same process could make this fail.
+    let _ = log::set_logger(&Stderr);
+    if options.check {
+        let config = Config::load(&options.config_dir);
+        return if report(&config) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
+    match Daemon::new(options).and_then(Daemon::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Options, or a text to print instead.
+fn options(
+    mut args: impl Iterator<Item = std::ffi::OsString>,
+) -> Result<Result<Options, &'static str>, String> {
+    let mut options = Options {
+        config_dir: "/etc/config".into(),
+        ubus_socket: Some("/var/run/ubus/ubus.sock".into()),
+        check: false,
+    };
+    while let Some(arg) = args.next() {
+        let mut value = || {
+            args.next()
+                .ok_or_else(|| format!("the value of {} is missing", arg.display()))
+        };
+        match arg.to_str() {
+            Some("--config-dir") => options.config_dir = value()?.into(),
+            Some("--ubus-socket") => {
+                let path = value()?
+                    .into_string()
+                    .map_err(|path| format!("{path:?} is not UTF-8"))?;
+                options.ubus_socket = Some(path);
+            }
+            Some("--no-ubus") => options.ubus_socket = None,
+            Some("--check") => options.check = true,
+            Some("--help" | "-h") => return Ok(Err(HELP)),
+            Some("--version" | "-V") => {
+                return Ok(Err(concat!("ovpnd ", env!("CARGO_PKG_VERSION"), "\n")));
+            }
+            _ => return Err(format!("unknown option {arg:?}")),
+        }
+    }
+    Ok(Ok(options))
+}
+
+/// Logs what is wrong with a configuration; whether nothing is.
+fn report(config: &Config) -> bool {
+    let (faults, warnings) = config.all_problems();
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    for fault in &faults {
+        log::error!("{fault}");
+    }
+    faults.is_empty()
+}
+
+struct Daemon {
+    options: Options,
+    engine: Engine<Netlink>,
+    globals: Globals,
+    resolver: Resolver,
+    bus: Option<Bus>,
+    signals: SignalFd,
+    /// The driver was not there at the last attempt.
+    driver: Retry,
+    stats_at: Option<Instant>,
+    ending: bool,
+}
+
+impl Daemon {
+    fn new(options: Options) -> io::Result<Self> {
+        // Keys are in memory: no core files, and no debugger of another user's.
+        nix::sys::prctl::set_dumpable(false)?;
+        let mut signals = SigSet::empty();
+        for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT] {
+            signals.add(signal);
+        }
+        // Before the first thread: threads inherit it, and signals must only come by the descriptor.
+        signals.thread_block()?;
+        Ok(Self {
+            engine: Engine::new(Netlink::default()),
+            globals: Globals::default(),
+            resolver: Resolver::new()?,
+            bus: options.ubus_socket.clone().map(Bus::new),
+            signals: SignalFd::with_flags(
+                &signals,
+                SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+            )?,
+            driver: Retry::new(LONGEST_DRIVER_WAIT),
+            stats_at: None,
+            ending: false,
+            options,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        self.reload();
+        while !self.ending {
+            self.due(Instant::now());
+            self.wait()?;
+            self.signals()?;
+            self.events();
+            self.calls();
+        }
+        self.engine.shut_down(Instant::now());
+        log::info!("ended");
+        Ok(())
+    }
+
+    /// Reads the configuration and brings everything to it. Returns its faults and warnings.
+    fn reload(&mut self) -> (Vec<String>, Vec<String>) {
+        let now = Instant::now();
+        let config = Config::load(&self.options.config_dir);
+        self.globals = config.globals;
+        log::set_max_level(self.globals.log_level);
+        self.stats_at = self.stats_after(now);
+        report(&config);
+        let text = |list: Vec<&Problem>| list.iter().map(ToString::to_string).collect();
+        let (faults, warnings) = config.all_problems();
+        let said = (text(faults), text(warnings));
+        self.driver.succeeded();
+        self.open_driver(now);
+        self.engine.configure(config, now);
+        said
+    }
+
+    fn stats_after(&self, now: Instant) -> Option<Instant> {
+        let seconds = Some(self.globals.stats_interval).filter(|seconds| *seconds != 0)?;
+        Some(now + Duration::from_secs(seconds.into()))
+    }
+
+    fn open_driver(&mut self, now: Instant) {
+        if let Err(failure) = self.engine.kernel.open() {
+            log::error!("{}", failure.message);
+            self.driver.failed(now);
+        } else {
+            self.driver.succeeded();
+        }
+    }
+
+    /// Does what time has come for.
+    fn due(&mut self, now: Instant) {
+        if self.driver.at().is_some_and(|at| at <= now) {
+            self.open_driver(now);
+        }
+        self.engine.wake(now);
+        for lookup in self.engine.lookups(now) {
+            self.resolver.start(lookup);
+        }
+        if let Some(bus) = &mut self.bus {
+            bus.wake(now);
+        }
+        if self.stats_at.is_some_and(|at| at <= now) {
+            self.log_counters();
+            self.stats_at = self.stats_after(now);
+        }
+    }
+
+    /// Waits for something to happen or to become due.
+    fn wait(&self) -> io::Result<()> {
+        let bus = self.bus.as_ref();
+        let waits = [
+            self.driver.at(),
+            self.engine.next_wait(),
+            bus.and_then(Bus::next_wait),
+            self.stats_at,
+        ];
+        let timeout = match waits.into_iter().flatten().min() {
+            None => PollTimeout::NONE,
+            Some(at) => {
+                // Rounded up: a wait that ends early would make the loop spin.
+                let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.resolver.as_fd(), PollFlags::POLLIN),
+        ];
+        fds.extend(
+            self.engine
+                .kernel
+                .fds()
+                .into_iter()
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
+        fds.extend(bus.and_then(Bus::fd).map(|(fd, writes)| {
+            let out = if writes {
+                PollFlags::POLLOUT
+            } else {
+                PollFlags::empty()
+            };
+            PollFd::new(fd, PollFlags::POLLIN | out)
+        }));
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn signals(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.signals.read_signal()? {
+            if signal.ssi_signo == Signal::SIGHUP as u32 {
+                self.reload();
+            } else {
+                self.ending = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the resolver and the kernel have to say.
+    fn events(&mut self) {
+        let now = Instant::now();
+        while let Some(answer) = self.resolver.answer() {
+            self.engine.resolved(answer, now);
+        }
+        loop {
+            match self.engine.kernel.happened() {
+                Ok(None) => return,
+                Ok(Some(Happened::PeerDeleted(name, peer, reason))) => {
+                    self.engine.peer_deleted(&name, peer, reason, now);
+                }
+                Ok(Some(Happened::KeyExhausted(name, peer, key))) => {
+                    self.engine.key_exhausted(&name, peer, key)
+                }
+                Ok(Some(Happened::Floated(name, peer, remote))) => {
+                    self.engine.floated(&name, peer, remote)
+                }
+                Ok(Some(Happened::LinkDeleted(name))) => self.engine.link_deleted(&name, now),
+                Ok(Some(Happened::Lost)) => self.engine.verify(now),
+                Err(failure) => {
+                    log::warn!("notification: {}", failure.message);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn calls(&mut self) {
+        let now = Instant::now();
+        let calls = self
+            .bus
+            .as_mut()
+            .map(|bus| bus.serve(now))
+            .unwrap_or_default();
+        for call in calls {
+            let answer = self.answer(call);
+            if let Some(bus) = &mut self.bus {
+                bus.reply(call, &answer, now);
+            }
+        }
+    }
+
+    fn answer(&mut self, call: Call) -> Value {
+        match call.method {
+            Method::Status => {
+                let driver = self.engine.kernel.open();
+                status(&mut self.engine, driver)
+            }
+            Method::Reload => {
+                let (problems, warnings) = self.reload();
+                json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings })
+            }
+        }
+    }
+
+    fn log_counters(&mut self) {
+        let names: Vec<String> = self.engine.interfaces.keys().cloned().collect();
+        for name in names {
+            for peer in self.engine.kernel.peers(&name).unwrap_or_default() {
+                let (vpn, link) = (peer.vpn, peer.link);
+                log::info!(
+                    "{name}: peer {}: tunnel {} B in, {} B out; transport {} B in, {} B out",
+                    peer.id,
+                    vpn.rx_bytes,
+                    vpn.tx_bytes,
+                    link.rx_bytes,
+                    link.tx_bytes
+                );
+            }
+        }
+    }
+}

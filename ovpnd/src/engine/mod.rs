@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Keeps the kernel as the configuration wants it.
+//!
+//! Everything that happens - a new configuration, an answer from the resolver, a notification, a wait that is
+//! over - changes what is known and ends in [`Engine::reconcile`], which takes the difference between what
+//! should be and what is and carries out its steps. Time is an argument everywhere, and the kernel is behind
+//! a trait, so that all of it is tested without either.
+
+mod managed;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use ovpn_netlink::{DelReason, KeyId, PeerId};
+
+use crate::config::{Config, Interface, InterfaceConfig, Peer};
+use crate::kernel::{Failure, Gone, Kernel};
+use crate::resolver::{Answer, Lookup};
+use crate::state::{Op, State, diff};
+pub use managed::{Managed, PeerRun};
+
+/// The daemon's interfaces and what is known of them.
+#[derive(Debug)]
+pub struct Engine<K> {
+    /// The kernel.
+    pub kernel: K,
+    /// By name.
+    pub interfaces: BTreeMap<String, Managed>,
+    /// Faults of the configuration that belong to no interface.
+    pub problems: Vec<String>,
+}
+
+impl<K: Kernel> Engine<K> {
+    /// No interfaces so far.
+    pub fn new(kernel: K) -> Self {
+        Self {
+            kernel,
+            interfaces: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Takes over a configuration and does what follows from it. What has a fault in it goes on as it was
+    /// configured before, if it was.
+    pub fn configure(&mut self, config: Config, now: Instant) {
+        self.problems = config.problems.iter().map(ToString::to_string).collect();
+        let gone: Vec<String> = self
+            .interfaces
+            .keys()
+            .filter(|name| !config.interfaces.contains_key(*name))
+            .cloned()
+            .collect();
+        // What goes away comes first: it may hold a port that is wanted elsewhere.
+        for name in gone {
+            self.remove(&name, now);
+        }
+        for (name, entry) in config.interfaces {
+            let managed = self.interfaces.entry(name).or_default();
+            managed.problems = entry.problems.iter().map(ToString::to_string).collect();
+            managed.warnings = entry.warnings.iter().map(ToString::to_string).collect();
+            let broken = entry.broken_peers.iter();
+            managed.broken_peers = broken
+                .map(|(name, faults)| {
+                    (
+                        name.clone(),
+                        faults.iter().map(ToString::to_string).collect(),
+                    )
+                })
+                .collect();
+            if let Some(wanted) = merge(managed.wanted.take(), entry) {
+                managed.want(wanted);
+            }
+        }
+        let names: Vec<String> = self.interfaces.keys().cloned().collect();
+        for name in names {
+            self.reconcile(&name, now);
+        }
+    }
+
+    fn remove(&mut self, name: &str, now: Instant) {
+        if let Some(managed) = self.interfaces.get_mut(name) {
+            managed.wanted = None;
+            managed.peers.clear();
+        }
+        self.reconcile(name, now);
+        // A link that could not be deleted stays on the list, to be tried again.
+        if self
+            .interfaces
+            .get(name)
+            .is_some_and(|managed| managed.state.is_none())
+        {
+            self.interfaces.remove(name);
+        }
+    }
+
+    /// Removes all that was made.
+    pub fn shut_down(&mut self, now: Instant) {
+        let names: Vec<String> = self.interfaces.keys().cloned().collect();
+        for name in names {
+            self.remove(&name, now);
+        }
+    }
+
+    /// Lookups that are to be started now; each is given out once.
+    pub fn lookups(&mut self, now: Instant) -> Vec<Lookup> {
+        self.interfaces
+            .iter_mut()
+            .flat_map(|(name, managed)| managed.lookups(name, now))
+            .collect()
+    }
+
+    /// Takes an answer of the resolver.
+    pub fn resolved(&mut self, answer: Answer, now: Instant) {
+        let Lookup {
+            interface,
+            peer,
+            endpoint,
+            transport,
+        } = answer.lookup;
+        let Some(managed) = self.interfaces.get_mut(&interface) else {
+            return;
+        };
+        let wanted = managed.wanted.as_ref();
+        let asked = wanted.and_then(|wanted| {
+            wanted
+                .peers
+                .iter()
+                .find(|p| p.name == peer && p.endpoint == endpoint)
+        });
+        let same_family = wanted.is_some_and(|wanted| wanted.socket.transport == transport);
+        let asked = asked.is_some() && same_family;
+        // An answer to a question of an older configuration is no answer.
+        let Some(run) = managed
+            .peers
+            .get_mut(&peer)
+            .filter(|run| asked && run.resolving)
+        else {
+            return;
+        };
+        run.resolving = false;
+        match answer.result {
+            Ok(remote) => {
+                run.remote = Some(remote);
+                run.stale = false;
+                run.error = None;
+                run.lookup.succeeded();
+                self.reconcile(&interface, now);
+            }
+            Err(error) => {
+                log::warn!("{interface}: peer {peer}: {error}");
+                run.error = Some(error);
+                run.lookup.failed(now);
+            }
+        }
+    }
+
+    /// The kernel says that a peer is gone.
+    pub fn peer_deleted(
+        &mut self,
+        name: &str,
+        id: PeerId,
+        reason: Option<DelReason>,
+        now: Instant,
+    ) {
+        let Some(managed) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        if !managed
+            .state
+            .as_ref()
+            .is_some_and(|state| state.peers.contains_key(&id))
+        {
+            return;
+        }
+        // It may be the end of one that we replaced since.
+        if self
+            .kernel
+            .peers(name)
+            .is_ok_and(|peers| peers.iter().any(|peer| peer.id == id))
+        {
+            return;
+        }
+        managed.lost_peer(name, id, reason, now);
+        self.reconcile(name, now);
+    }
+
+    /// A key of a peer has no packet ids left.
+    pub fn key_exhausted(&mut self, name: &str, id: PeerId, key: KeyId) {
+        let Some((peer, run)) = self
+            .interfaces
+            .get_mut(name)
+            .and_then(|managed| managed.by_id(id))
+        else {
+            return;
+        };
+        let done = run.keys.exhausted(id, key).and_then(|events| {
+            let mut run_event = |event| {
+                self.kernel
+                    .key_event(name, id, event)
+                    .map_err(|failure| failure.message)
+            };
+            events.iter().try_for_each(&mut run_event)
+        });
+        if let Err(error) = done {
+            log::error!("{name}: peer {peer}: {error}");
+            run.error = Some(error);
+        }
+    }
+
+    /// A peer is at a new address.
+    pub fn floated(&mut self, name: &str, id: PeerId, remote: SocketAddr) {
+        if let Some((peer, _)) = self
+            .interfaces
+            .get_mut(name)
+            .and_then(|managed| managed.by_id(id))
+        {
+            log::info!("{name}: peer {peer}: now at {remote}");
+        }
+    }
+
+    /// Somebody deleted an interface.
+    pub fn link_deleted(&mut self, name: &str, now: Instant) {
+        self.kernel.forget(name);
+        let Some(managed) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        if managed.state.take().is_some() {
+            let error = "the interface was deleted by someone else";
+            log::warn!("{name}: {error}");
+            managed.error = Some(error.into());
+            managed.retry.failed(now);
+        }
+    }
+
+    /// Notifications were lost: compare all peers with the kernel's.
+    pub fn verify(&mut self, now: Instant) {
+        let names: Vec<String> = self.interfaces.keys().cloned().collect();
+        for name in names {
+            match self.kernel.peers(&name) {
+                Ok(there) => {
+                    let there: BTreeSet<PeerId> = there.iter().map(|peer| peer.id).collect();
+                    let state = self
+                        .interfaces
+                        .get(&name)
+                        .and_then(|managed| managed.state.as_ref());
+                    let ours: Vec<PeerId> = state
+                        .iter()
+                        .flat_map(|state| state.peers.keys().copied())
+                        .collect();
+                    for id in ours.into_iter().filter(|id| !there.contains(id)) {
+                        self.peer_deleted(&name, id, None, now);
+                    }
+                }
+                Err(failure) if failure.gone == Some(Gone::Link) => self.link_deleted(&name, now),
+                Err(failure) => log::warn!("{name}: {}", failure.message),
+            }
+        }
+    }
+
+    /// When something is to be tried again.
+    pub fn next_wait(&self) -> Option<Instant> {
+        self.interfaces
+            .values()
+            .filter_map(Managed::next_wait)
+            .min()
+    }
+
+    /// Tries again what is due.
+    pub fn wake(&mut self, now: Instant) {
+        let due: Vec<String> = self
+            .interfaces
+            .iter_mut()
+            .filter_map(|(name, managed)| managed.end_waits(now).then(|| name.clone()))
+            .collect();
+        for name in due {
+            self.reconcile(&name, now);
+            if self
+                .interfaces
+                .get(&name)
+                .is_some_and(|managed| managed.wanted.is_none() && managed.state.is_none())
+            {
+                self.interfaces.remove(&name);
+            }
+        }
+    }
+
+    /// Brings one interface to what it should be, as far as that is possible now.
+    pub fn reconcile(&mut self, name: &str, now: Instant) {
+        let Some(managed) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        if !managed.retry.is_due(now) {
+            return;
+        }
+        let goal = managed.goal(now);
+        let mut fault = None;
+        let mut failed_peers = BTreeSet::new();
+        for op in diff(managed.state.as_ref(), goal.as_ref()) {
+            let peer = peer_of(&op);
+            let needs_socket = peer.is_some() && !matches!(op, Op::DelPeer(_));
+            let no_socket = managed
+                .state
+                .as_ref()
+                .is_none_or(|state| state.socket.is_none());
+            if peer.is_some_and(|peer| failed_peers.contains(&peer)) || needs_socket && no_socket {
+                continue;
+            }
+            let keys = peer
+                .and_then(|peer| managed.by_id(peer))
+                .map(|(_, run)| &*run.keys);
+            log::debug!("{name}: {op:?}");
+            match self.kernel.run(name, &op, keys) {
+                Ok(()) => {
+                    State::apply(&mut managed.state, &op);
+                    managed.done(name, &op, now);
+                }
+                Err(Failure {
+                    gone: Some(Gone::Link),
+                    message,
+                }) => {
+                    self.kernel.forget(name);
+                    managed.state = None;
+                    fault = Some(message);
+                    break;
+                }
+                Err(Failure { message, gone }) => match peer {
+                    Some(peer) => {
+                        failed_peers.insert(peer);
+                        managed.peer_failed(name, peer, &op, message, gone, now);
+                    }
+                    None => {
+                        fault.get_or_insert(message);
+                        if matches!(op, Op::CreateLink(_) | Op::DeleteLink) {
+                            break;
+                        }
+                    }
+                },
+            }
+        }
+        match fault {
+            Some(error) => {
+                log::error!("{name}: {error}");
+                managed.error = Some(error);
+                managed.retry.failed(now);
+            }
+            None => {
+                managed.error = None;
+                managed.retry.succeeded();
+            }
+        }
+    }
+}
+
+/// The peer a step concerns.
+fn peer_of(op: &Op) -> Option<PeerId> {
+    match op {
+        Op::NewPeer(id, _) | Op::SetPeer(id, _) | Op::DelPeer(id) | Op::InstallKeys(id, _) => {
+            Some(*id)
+        }
+        _ => None,
+    }
+}
+
+/// What to aim for with a new configuration: a fault keeps what it concerns as it was.
+fn merge(old: Option<Interface>, new: InterfaceConfig) -> Option<Interface> {
+    let Some(mut wanted) = new.interface else {
+        return old;
+    };
+    for peer in old
+        .into_iter()
+        .flat_map(|old| old.peers)
+        .filter(|peer| new.broken_peers.contains_key(&peer.name))
+    {
+        if !clashes(&wanted, &peer) {
+            wanted.peers.push(peer);
+        }
+    }
+    Some(wanted)
+}
+
+fn clashes(wanted: &Interface, old: &Peer) -> bool {
+    let single = wanted.mode == ovpn_netlink::Mode::P2p && !wanted.peers.is_empty();
+    let same =
+        |peer: &Peer| peer.id == old.id || peer.vpn_ips.iter().any(|ip| old.vpn_ips.contains(ip));
+    let family = |address: SocketAddr| {
+        address.is_ipv6() == (wanted.socket.transport == crate::config::Transport::Udp6)
+    };
+    single || wanted.peers.iter().any(same) || !old.endpoint.literal().is_none_or(family)
+}
+
+#[cfg(test)]
+mod tests;

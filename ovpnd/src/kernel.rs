@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Carries steps out: the side of the daemon that talks to the kernel.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ovpn_netlink::{
+    DelReason, Error, Event, KeyId, LinkEvent, LinkMonitor, Monitor, Ovpn, PeerId, PeerInfo, Rtnl,
+};
+
+use crate::keys::{KeyEvent, KeySource};
+use crate::net;
+use crate::state::{Op, Route};
+
+/// A step that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A sentence.
+    pub message: String,
+    /// What it concerns, the interface or the peer, is not there any more.
+    pub gone: Option<Gone>,
+}
+
+/// What is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The interface.
+    Link,
+    /// The peer.
+    Peer,
+}
+
+/// Something the kernel did by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// A peer was deleted, by whomever.
+    PeerDeleted(String, PeerId, Option<DelReason>),
+    /// A key has no packet ids left.
+    KeyExhausted(String, PeerId, KeyId),
+    /// A peer is at a new address.
+    Floated(String, PeerId, SocketAddr),
+    /// An interface was deleted, by whomever.
+    LinkDeleted(String),
+    /// Some of the above were missed.
+    Lost,
+}
+
+/// What the daemon needs of a kernel.
+pub trait Kernel {
+    /// Carries out a step for an interface. Steps that take something away succeed when it is gone already.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    fn run(
+        &mut self,
+        interface: &str,
+        op: &Op,
+        keys: Option<&dyn KeySource>,
+    ) -> Result<(), Failure>;
+
+    /// Carries out what a key source wants for a peer.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    fn key_event(&mut self, interface: &str, peer: PeerId, event: &KeyEvent)
+    -> Result<(), Failure>;
+
+    /// Lets go of what belongs to an interface that is gone.
+    fn forget(&mut self, interface: &str);
+
+    /// The peers of an interface.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure>;
+}
+
+/// The real kernel.
+#[derive(Debug, Default)]
+pub struct Netlink {
+    handles: Option<Handles>,
+    links: BTreeMap<String, Link>,
+}
+
+#[derive(Debug)]
+struct Handles {
+    ovpn: Ovpn,
+    rtnl: Rtnl,
+    events: Monitor,
+    link_events: LinkMonitor,
+}
+
+#[derive(Debug)]
+struct Link {
+    index: u32,
+    socket: Option<OwnedFd>,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            gone: None,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let gone = match error.errno() {
+            Some(nix::libc::ENODEV) => Some(Gone::Link),
+            Some(nix::libc::ENOENT) => Some(Gone::Peer),
+            _ => None,
+        };
+        Self {
+            message: error.to_string(),
+            gone,
+        }
+    }
+}
+
+/// Success also when there was nothing to delete.
+fn deleted(result: Result<(), Error>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.is_gone() => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+impl Netlink {
+    /// Opens the connections unless they are open.
+    ///
+    /// # Errors
+    /// When the driver is not there.
+    pub fn open(&mut self) -> Result<(), Failure> {
+        if self.handles.is_none() {
+            let ovpn = Ovpn::open()?;
+            let events = ovpn.monitor()?;
+            let handles = Handles {
+                ovpn,
+                rtnl: Rtnl::open()?,
+                events,
+                link_events: LinkMonitor::open()?,
+            };
+            self.handles = Some(handles);
+        }
+        Ok(())
+    }
+
+    /// What to poll for readability.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.handles
+            .iter()
+            .flat_map(|handles| [handles.events.as_fd(), handles.link_events.as_fd()])
+            .collect()
+    }
+
+    /// The index of one of our interfaces.
+    pub fn ifindex(&self, interface: &str) -> Option<u32> {
+        self.links.get(interface).map(|link| link.index)
+    }
+
+    fn name(&self, index: u32) -> Option<String> {
+        self.links
+            .iter()
+            .find(|(_, link)| link.index == index)
+            .map(|(name, _)| name.clone())
+    }
+
+    /// The next thing that happened to one of our interfaces.
+    ///
+    /// # Errors
+    /// When a notification cannot be read; the next ones can be all the same.
+    pub fn happened(&mut self) -> Result<Option<Happened>, Failure> {
+        loop {
+            let Some(handles) = &mut self.handles else {
+                return Ok(None);
+            };
+            let Some(event) = handles.events.next_event()? else {
+                break;
+            };
+            let (index, what): (u32, Box<dyn FnOnce(String) -> Happened>) = match event {
+                Event::PeerDel {
+                    ifindex,
+                    peer,
+                    reason,
+                } => (
+                    ifindex,
+                    Box::new(move |name| Happened::PeerDeleted(name, peer, reason)),
+                ),
+                Event::KeySwap {
+                    ifindex,
+                    peer,
+                    key_id,
+                } => (
+                    ifindex,
+                    Box::new(move |name| Happened::KeyExhausted(name, peer, key_id)),
+                ),
+                Event::PeerFloat {
+                    ifindex,
+                    peer,
+                    remote,
+                } => (
+                    ifindex,
+                    Box::new(move |name| Happened::Floated(name, peer, remote)),
+                ),
+                Event::Lost => return Ok(Some(Happened::Lost)),
+                _ => continue,
+            };
+            if let Some(name) = self.name(index) {
+                return Ok(Some(what(name)));
+            }
+        }
+        loop {
+            let Some(handles) = &mut self.handles else {
+                return Ok(None);
+            };
+            match handles.link_events.next_event()? {
+                None => return Ok(None),
+                Some(LinkEvent::Deleted(index)) => {
+                    if let Some(name) = self.name(index) {
+                        return Ok(Some(Happened::LinkDeleted(name)));
+                    }
+                }
+                Some(LinkEvent::Lost) => return Ok(Some(Happened::Lost)),
+                Some(LinkEvent::Other) => {}
+            }
+        }
+    }
+
+    fn parts(&mut self, interface: &str) -> Result<(&mut Handles, &mut Link), Failure> {
+        let gone = || Failure {
+            message: "the interface is gone".into(),
+            gone: Some(Gone::Link),
+        };
+        let link = self.links.get_mut(interface).ok_or_else(gone)?;
+        let handles = self
+            .handles
+            .as_mut()
+            .ok_or_else(|| Failure::new("no connection to the kernel"))?;
+        Ok((handles, link))
+    }
+
+    fn create(&mut self, interface: &str, mode: ovpn_netlink::Mode) -> Result<(), Failure> {
+        // Without an interface nothing ties us to the numbers of this load of the module.
+        if self.links.is_empty() {
+            self.handles = None;
+        }
+        self.open()?;
+        let Some(handles) = &mut self.handles else {
+            return Err(Failure::new("no connection to the kernel"));
+        };
+        match handles.rtnl.link(interface) {
+            Ok(link) if link.is_ovpn() => {
+                log::warn!("{interface}: was there already, left by an earlier run: made anew");
+                deleted(handles.rtnl.link_del(link.index))?;
+            }
+            Ok(_) => {
+                return Err(Failure::new(format!(
+                    "an interface called {interface} exists and is not of kind ovpn"
+                )));
+            }
+            Err(Error::NoSuchLink(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        handles.rtnl.link_new(interface, mode)?;
+        let index = handles.rtnl.link(interface)?.index;
+        self.links.insert(
+            interface.to_owned(),
+            Link {
+                index,
+                socket: None,
+            },
+        );
+        Ok(())
+    }
+}
+
+impl Kernel for Netlink {
+    fn run(
+        &mut self,
+        interface: &str,
+        op: &Op,
+        keys: Option<&dyn KeySource>,
+    ) -> Result<(), Failure> {
+        if let Op::CreateLink(mode) = op {
+            return self.create(interface, *mode);
+        }
+        if let Op::InstallKeys(peer, _) = op {
+            let keys = keys.ok_or_else(|| Failure::new("no key to install"))?;
+            return keys
+                .install(*peer)
+                .iter()
+                .try_for_each(|event| self.key_event(interface, *peer, event));
+        }
+        let (handles, link) = match self.parts(interface) {
+            Err(_) if matches!(op, Op::DeleteLink | Op::CloseSocket) => return Ok(()),
+            parts => parts?,
+        };
+        let Handles { ovpn, rtnl, .. } = handles;
+        match op {
+            Op::CreateLink(_) | Op::InstallKeys(..) => Ok(()),
+            Op::DeleteLink => {
+                deleted(rtnl.link_del(link.index))?;
+                self.links.remove(interface);
+                Ok(())
+            }
+            Op::SetMtu(mtu) => Ok(rtnl.link_set_mtu(link.index, *mtu)?),
+            Op::AddAddress(address) => Ok(rtnl.addr_add(link.index, *address)?),
+            Op::DelAddress(address) => deleted(rtnl.addr_del(link.index, *address)),
+            Op::SetUp => Ok(rtnl.link_set_up(link.index, true)?),
+            Op::OpenSocket(spec) => {
+                let opened = net::open(*spec);
+                let failed = |error| {
+                    Failure::new(format!(
+                        "cannot open {} port {}: {error}",
+                        spec.transport, spec.port
+                    ))
+                };
+                link.socket = Some(opened.map_err(failed)?);
+                Ok(())
+            }
+            Op::CloseSocket => {
+                link.socket = None;
+                Ok(())
+            }
+            Op::NewPeer(id, params) => {
+                let socket = link
+                    .socket
+                    .as_ref()
+                    .ok_or_else(|| Failure::new("the socket is not open"))?;
+                Ok(ovpn.peer_new(link.index, *id, socket.as_fd(), params)?)
+            }
+            Op::SetPeer(id, params) => Ok(ovpn.peer_set(link.index, *id, params)?),
+            Op::DelPeer(id) => deleted(ovpn.peer_del(link.index, *id)),
+            Op::AddRoute(Route { dst, via }) => {
+                let added = rtnl.route_add(link.index, *dst, *via);
+                added.map_err(|error| Failure {
+                    message: format!("route to {dst}: {error}"),
+                    ..error.into()
+                })
+            }
+            Op::DelRoute(Route { dst, via }) => deleted(rtnl.route_del(link.index, *dst, *via)),
+        }
+    }
+
+    fn key_event(
+        &mut self,
+        interface: &str,
+        peer: PeerId,
+        event: &KeyEvent,
+    ) -> Result<(), Failure> {
+        let (handles, link) = self.parts(interface)?;
+        match event {
+            KeyEvent::Install(key) => Ok(handles.ovpn.key_new(link.index, key)?),
+            KeyEvent::Swap => Ok(handles.ovpn.key_swap(link.index, peer)?),
+            KeyEvent::Delete(slot) => Ok(handles.ovpn.key_del(link.index, peer, *slot)?),
+        }
+    }
+
+    fn forget(&mut self, interface: &str) {
+        self.links.remove(interface);
+    }
+
+    fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure> {
+        let (handles, link) = self.parts(interface)?;
+        Ok(handles.ovpn.peers(link.index)?)
+    }
+}

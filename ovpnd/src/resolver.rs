@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Host names to addresses without stopping the daemon: getaddrinfo may take half a minute, so each lookup
+//! has a thread, which ends with its answer.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use crate::config::{Endpoint, Transport};
+
+/// getaddrinfo of either C library is content with less than half of it.
+const STACK: usize = 256 * 1024;
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lookup {
+    /// Interface of the peer that asks.
+    pub interface: String,
+    /// The peer's section.
+    pub peer: String,
+    /// What to look up.
+    pub endpoint: Endpoint,
+    /// Which address family will do.
+    pub transport: Transport,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The question.
+    pub lookup: Lookup,
+    /// The first fitting address, or a sentence why there is none.
+    pub result: Result<SocketAddr, String>,
+}
+
+/// Runs lookups; poll it for readability.
+#[derive(Debug)]
+pub struct Resolver {
+    sender: Sender<Answer>,
+    receiver: Receiver<Answer>,
+    /// Written to with each answer.
+    bell: Arc<UnixStream>,
+    ear: UnixStream,
+}
+
+impl Resolver {
+    /// A resolver without questions.
+    ///
+    /// # Errors
+    /// When no more descriptors can be had.
+    pub fn new() -> io::Result<Self> {
+        let (sender, receiver) = channel();
+        let (bell, ear) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        ear.set_nonblocking(true)?;
+        Ok(Self {
+            sender,
+            receiver,
+            bell: Arc::new(bell),
+            ear,
+        })
+    }
+
+    /// Starts a lookup; its answer comes by [`Self::answer`].
+    pub fn start(&self, lookup: Lookup) {
+        let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
+        let question = lookup.clone();
+        let work = move || {
+            let result = resolve(&question);
+            // The daemon may be gone by now, and then nobody cares.
+            let _ = sender.send(Answer {
+                lookup: question,
+                result,
+            });
+            let _ = (&*bell).write(&[0]);
+        };
+        if let Err(error) = thread::Builder::new()
+            .name("lookup".into())
+            .stack_size(STACK)
+            .spawn(work)
+        {
+            let result = Err(format!(
+                "no thread to look up '{}': {error}",
+                lookup.endpoint.host
+            ));
+            let _ = self.sender.send(Answer { lookup, result });
+            let _ = (&*self.bell).write(&[0]);
+        }
+    }
+
+    /// The next answer, if there is one.
+    pub fn answer(&mut self) -> Option<Answer> {
+        let mut bytes = [0; 64];
+        while matches!(self.ear.read(&mut bytes), Ok(1..)) {}
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl AsFd for Resolver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ear.as_fd()
+    }
+}
+
+fn resolve(lookup: &Lookup) -> Result<SocketAddr, String> {
+    let Endpoint { host, port } = &lookup.endpoint;
+    if let Some(address) = lookup.endpoint.literal() {
+        return Ok(address);
+    }
+    let found = (host.as_str(), *port).to_socket_addrs();
+    let mut found = found.map_err(|error| format!("cannot resolve host '{host}': {error}"))?;
+    let (wanted, name) = match lookup.transport {
+        Transport::Udp => (false, "IPv4"),
+        Transport::Udp6 => (true, "IPv6"),
+    };
+    found
+        .find(|address| address.is_ipv6() == wanted)
+        .ok_or_else(|| format!("host '{host}' has no {name} address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, poll};
+
+    fn ask(host: &str, transport: Transport) -> Result<SocketAddr, String> {
+        let mut resolver = Resolver::new().unwrap();
+        let endpoint = Endpoint {
+            host: host.into(),
+            port: 1194,
+        };
+        resolver.start(Lookup {
+            interface: "v".into(),
+            peer: "p".into(),
+            endpoint,
+            transport,
+        });
+        let ready = poll(
+            &mut [PollFd::new(resolver.as_fd(), PollFlags::POLLIN)],
+            60_000u16,
+        )
+        .unwrap();
+        assert_eq!(ready, 1, "no answer within a minute");
+        // The bell rings after the answer is there.
+        resolver.answer().unwrap().result
+    }
+
+    #[test]
+    fn addresses_are_their_own_answer() {
+        assert_eq!(
+            ask("192.0.2.1", Transport::Udp),
+            Ok("192.0.2.1:1194".parse().unwrap())
+        );
+        assert_eq!(
+            ask("fe80::1%1", Transport::Udp6),
+            Ok("[fe80::1%1]:1194".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_said_in_a_sentence() {
+        // RFC 6761, section 6.4: never resolves.
+        let error = ask("host.invalid", Transport::Udp).unwrap_err();
+        assert!(
+            error.starts_with("cannot resolve host 'host.invalid': "),
+            "{error}"
+        );
+    }
+}
