@@ -10,7 +10,7 @@ mod tap;
 mod wire;
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -31,13 +31,6 @@ pub struct Ctx {
     pub cli: Option<PathBuf>,
 }
 
-impl Ctx {
-    /// Whether the module loaded is this project's: mainline's has no version.
-    pub fn ours(&self) -> bool {
-        Path::new("/sys/module/ovpn/version").exists()
-    }
-}
-
 struct Args {
     module: Option<PathBuf>,
     cli: Option<PathBuf>,
@@ -50,12 +43,19 @@ fn parse_args(args: impl Iterator<Item = String>) -> Result<Args, String> {
     let (mut module, mut cli, mut list, mut names) = (None, None, false, Vec::new());
     let mut args = args;
     while let Some(arg) = args.next() {
-        let mut value = || args.next().map(PathBuf::from).ok_or(format!("{arg} needs a value"));
+        let mut value = || {
+            args.next()
+                .map(PathBuf::from)
+                .ok_or(format!("{arg} needs a value"))
+        };
         match arg.as_str() {
             "--module" => module = Some(value()?),
             "--cli" => cli = Some(value()?),
             "--patience" => {
-                let factor = value()?.to_string_lossy().parse().map_err(|_| "--patience takes a number")?;
+                let factor = value()?
+                    .to_string_lossy()
+                    .parse()
+                    .map_err(|_| "--patience takes a number")?;
                 lab::set_patience(factor);
             }
             "--list" => list = true,
@@ -68,7 +68,13 @@ fn parse_args(args: impl Iterator<Item = String>) -> Result<Args, String> {
         return Err("no suite given".into());
     }
     let suites = names.remove(0);
-    Ok(Args { module, cli, list, suites, cases: names })
+    Ok(Args {
+        module,
+        cli,
+        list,
+        suites,
+        cases: names,
+    })
 }
 
 /// ovpn-cli from the command line, beside this program, or in PATH.
@@ -76,7 +82,11 @@ fn find_cli(given: Option<PathBuf>) -> Option<PathBuf> {
     let beside = std::env::current_exe().ok()?.parent()?.join("ovpn-cli");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).map(|dir| dir.join("ovpn-cli"));
-    given.into_iter().chain([beside]).chain(in_path).find(|p| p.is_file())
+    given
+        .into_iter()
+        .chain([beside])
+        .chain(in_path)
+        .find(|p| p.is_file())
 }
 
 /// The last case of a suite: nothing in the kernel's log since its start tells of a defect.
@@ -84,15 +94,28 @@ fn log_case(log: Rc<RefCell<KernelLog>>) -> Case {
     Case::new("kernel log", move |_| {
         let lines = log.borrow_mut().drain()?;
         let bad: Vec<&String> = lines.iter().filter(|l| KernelLog::is_trouble(l)).collect();
-        let Some(first) = bad.first() else { return Ok(()) };
+        let Some(first) = bad.first() else {
+            return Ok(());
+        };
         let start = lines.iter().position(|l| l == *first).unwrap_or(0);
-        let around: Vec<&str> = lines.iter().skip(start).take(60).map(String::as_str).collect();
-        Err(Failure::new(format!("{} lines of trouble\n{}", bad.len(), around.join("\n"))))
+        let around: Vec<&str> = lines
+            .iter()
+            .skip(start)
+            .take(60)
+            .map(String::as_str)
+            .collect();
+        Err(Failure::new(format!(
+            "{} lines of trouble\n{}",
+            bad.len(),
+            around.join("\n")
+        )))
     })
 }
 
 fn run(args: Args, chosen: &[Suite]) -> Outcome<Totals> {
-    let wanted = |case: &Case| args.cases.is_empty() || args.cases.iter().any(|w| case.name.contains(w.as_str()));
+    let wanted = |case: &Case| {
+        args.cases.is_empty() || args.cases.iter().any(|w| case.name.contains(w.as_str()))
+    };
     let mut plan = Vec::new();
     for suite in chosen {
         let mut cases = (suite.cases)();
@@ -102,26 +125,47 @@ fn run(args: Args, chosen: &[Suite]) -> Outcome<Totals> {
     plan.retain(|(_, cases)| !cases.is_empty());
     if args.list {
         for (suite, cases) in &plan {
-            cases.iter().for_each(|case| println!("{}: {}", suite.name, case.name));
+            cases
+                .iter()
+                .for_each(|case| println!("{}: {}", suite.name, case.name));
         }
         return Ok(Totals::default());
     }
     if plan.is_empty() {
         return Err(Failure::new("no case of that name"));
     }
-    let ctx = Ctx { module: Module::new(args.module), cli: find_cli(args.cli) };
-    println!("TAP version 13\n1..{}", plan.iter().map(|(_, cases)| cases.len() + 1).sum::<usize>());
+    let ctx = Ctx {
+        module: Module::new(args.module),
+        cli: find_cli(args.cli),
+    };
+    println!(
+        "TAP version 13\n1..{}",
+        plan.iter().map(|(_, cases)| cases.len() + 1).sum::<usize>()
+    );
     let (mut number, mut totals) = (0, Totals::default());
     for (suite, cases) in plan {
         ctx.module.reload().during("module")?;
-        note!("{}: driver is {}", suite.name, if ctx.ours() { "this project's" } else { "mainline's" });
+        note!(
+            "{}: driver is {}",
+            suite.name,
+            if Module::ours() {
+                "this project's"
+            } else {
+                "mainline's"
+            }
+        );
         let log = Rc::new(RefCell::new(KernelLog::from_now()?));
         for case in cases.iter().chain([&log_case(log)]) {
             number += 1;
             tap::report(number, suite.name, case, &ctx, &mut totals);
         }
     }
-    note!("passed {}, failed {}, skipped {}", totals.passed, totals.failed, totals.skipped);
+    note!(
+        "passed {}, failed {}, skipped {}",
+        totals.passed,
+        totals.failed,
+        totals.skipped
+    );
     Ok(totals)
 }
 

@@ -56,7 +56,9 @@ impl<T, E: Into<Failure>> During<T> for Result<T, E> {
 #[macro_export]
 macro_rules! check {
     ($cond:expr, $($arg:tt)+) => {
-        if !$cond {
+        // Not negated, so that a comparison with a number that is none fails as well.
+        if $cond {
+        } else {
             return Err($crate::tap::Failure::Failed(format!($($arg)+)));
         }
     };
@@ -103,7 +105,10 @@ pub struct Case {
 impl Case {
     /// A case of this name.
     pub fn new(name: impl Into<String>, run: impl Fn(&Ctx) -> Outcome + 'static) -> Self {
-        Self { name: name.into(), run: Box::new(run) }
+        Self {
+            name: name.into(),
+            run: Box::new(run),
+        }
     }
 }
 
@@ -158,7 +163,10 @@ pub fn report(number: usize, suite: &str, case: &Case, ctx: &Ctx, totals: &mut T
         Err(Failure::Failed(why)) => {
             totals.failed += 1;
             let mut lines = why.lines();
-            println!("not ok {number} - {name} ({took:.1} s) # {}", lines.next().unwrap_or(""));
+            println!(
+                "not ok {number} - {name} ({took:.1} s) # {}",
+                lines.next().unwrap_or("")
+            );
             lines.for_each(diagnostic);
         }
     }

@@ -22,8 +22,9 @@ pub const DATA_V1: u8 = 6;
 /// Peer id of senders that do not know theirs: the receiver goes by the source address.
 pub const PEER_ID_UNDEF: u32 = 0xff_ffff;
 /// The keepalive message of OpenVPN (src/openvpn/ping.c).
-pub const KEEPALIVE: [u8; 16] =
-    [0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48];
+pub const KEEPALIVE: [u8; 16] = [
+    0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48,
+];
 
 /// The clear part of a data packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,9 @@ pub struct Header {
 
 impl Header {
     fn bytes(self) -> [u8; 8] {
-        let first = u32::from(self.opcode) << 27 | u32::from(self.key_id & 7) << 24 | self.peer_id & 0xff_ffff;
+        let first = u32::from(self.opcode) << 27
+            | u32::from(self.key_id & 7) << 24
+            | self.peer_id & 0xff_ffff;
         let ([a, b, c, d], [e, f, g, h]) = (first.to_be_bytes(), self.packet_id.to_be_bytes());
         [a, b, c, d, e, f, g, h]
     }
@@ -65,15 +68,24 @@ fn nonce(header: &[u8; 8], tail: [u8; 8]) -> [u8; 12] {
     nonce
 }
 
-fn with<A: KeyInit + AeadInPlace, T>(key: &[u8], run: impl FnOnce(A) -> Result<T, aes_gcm::Error>) -> Outcome<T> {
+fn with<A: KeyInit + AeadInPlace, T>(
+    key: &[u8],
+    run: impl FnOnce(A) -> Result<T, aes_gcm::Error>,
+) -> Outcome<T> {
     let aead = A::new_from_slice(key).map_err(Failure::new)?;
     run(aead).map_err(|_| Failure::new("the tag does not authenticate the packet"))
 }
 
-fn seal_with<A: KeyInit + AeadInPlace>(key: &[u8], nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Outcome<Vec<u8>> {
+fn seal_with<A: KeyInit + AeadInPlace>(
+    key: &[u8],
+    nonce: [u8; 12],
+    aad: &[u8],
+    text: &mut [u8],
+) -> Outcome<Vec<u8>> {
     with::<A, _>(key, |aead| {
         let nonce = Nonce::<A>::from_iter(nonce);
-        aead.encrypt_in_place_detached(&nonce, aad, text).map(|tag| tag.to_vec())
+        aead.encrypt_in_place_detached(&nonce, aad, text)
+            .map(|tag| tag.to_vec())
     })
 }
 
@@ -108,7 +120,12 @@ pub fn seal(cipher: Cipher, dir: &KeyDir, header: Header, plain: &[u8]) -> Outco
 
 /// Authenticates and decrypts a UDP payload.
 pub fn open(cipher: Cipher, dir: &KeyDir, packet: &[u8]) -> Outcome<(Header, Vec<u8>)> {
-    let short = || Failure::new(format!("a data packet of {} bytes is too short", packet.len()));
+    let short = || {
+        Failure::new(format!(
+            "a data packet of {} bytes is too short",
+            packet.len()
+        ))
+    };
     let (head, rest) = packet.split_first_chunk::<8>().ok_or_else(short)?;
     let (tag, text) = rest.split_first_chunk::<16>().ok_or_else(short)?;
     let header = Header::parse(packet).ok_or_else(short)?;
@@ -127,7 +144,7 @@ fn sum(words: &[u8]) -> u32 {
     words
         .chunks(2)
         .map(|w| u32::from(*w.first().unwrap_or(&0)) << 8 | u32::from(*w.get(1).unwrap_or(&0)))
-        .fold(0, |acc, w| acc + w)
+        .sum()
 }
 
 fn fold(mut sum: u32) -> u16 {
@@ -150,7 +167,14 @@ pub fn ipv4_udp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, data: &[u8])
     .concat();
     let header_sum = fold(sum(&ip)).to_be_bytes();
     ip.splice(10..12, header_sum);
-    let mut udp = [&sport.to_be_bytes()[..], &dport.to_be_bytes(), &udp_len.to_be_bytes(), &[0, 0], data].concat();
+    let mut udp = [
+        &sport.to_be_bytes()[..],
+        &dport.to_be_bytes(),
+        &udp_len.to_be_bytes(),
+        &[0, 0],
+        data,
+    ]
+    .concat();
     let pseudo = sum(&src) + sum(&dst) + 17 + u32::from(udp_len);
     let checksum = fold(pseudo + sum(&udp)).to_be_bytes();
     udp.splice(6..8, checksum);

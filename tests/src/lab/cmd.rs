@@ -77,7 +77,11 @@ impl Cmd {
                 });
             }
         }
-        Self { command, title: line.to_owned(), input: None }
+        Self {
+            command,
+            title: line.to_owned(),
+            input: None,
+        }
     }
 
     /// Adds one argument as it is (it may contain spaces).
@@ -97,13 +101,24 @@ impl Cmd {
     /// Starts it.
     pub fn spawn(mut self) -> Outcome<Proc> {
         let (out, err) = (memfd()?, memfd()?);
-        self.command.stdout(out.try_clone()?).stderr(err.try_clone()?);
-        self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        self.command
+            .stdout(out.try_clone()?)
+            .stderr(err.try_clone()?);
+        self.command.stdin(if self.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         let mut child = self.command.spawn().during(&self.title)?;
         if let (Some(text), Some(mut stdin)) = (self.input, child.stdin.take()) {
             stdin.write_all(text.as_bytes()).during(&self.title)?;
         }
-        Ok(Proc { child, title: self.title, out, err })
+        Ok(Proc {
+            child,
+            title: self.title,
+            out,
+            err,
+        })
     }
 
     /// Runs it to its end within `limit`, whatever its status.
@@ -116,7 +131,10 @@ impl Cmd {
         let title = self.title.clone();
         let done = self.run(Duration::from_secs(20))?;
         if !done.status.success() {
-            return Err(Failure::new(format!("`{title}`: {}\n{}{}", done.status, done.err, done.out)));
+            return Err(Failure::new(format!(
+                "`{title}`: {}\n{}{}",
+                done.status, done.err, done.out
+            )));
         }
         Ok(done.out)
     }
@@ -130,7 +148,11 @@ impl Proc {
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = self.child.try_wait()? {
-                return Ok(Done { status, out: contents(&self.out), err: contents(&self.err) });
+                return Ok(Done {
+                    status,
+                    out: contents(&self.out),
+                    err: contents(&self.err),
+                });
             }
             if Instant::now() >= deadline {
                 return Err(Failure::new(format!(

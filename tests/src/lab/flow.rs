@@ -34,7 +34,12 @@ pub struct PingStats {
 impl Ping {
     /// `count` requests of 56 bytes, 5 ms apart.
     pub fn new(dst: IpAddr, count: u32) -> Self {
-        Self { dst, count, interval: 5, size: 56 }
+        Self {
+            dst,
+            count,
+            interval: 5,
+            size: 56,
+        }
     }
 
     /// With this payload size.
@@ -49,7 +54,10 @@ impl Ping {
 
     fn cmd(&self, ns: &Ns) -> Cmd {
         let (interval, last) = (f64::from(self.interval) / 1000.0, 2 * patience());
-        ns.cmd(&format!("ping -n -q -W {last} -c {} -i {interval} -s {} {}", self.count, self.size, self.dst))
+        ns.cmd(&format!(
+            "ping -n -q -W {last} -c {} -i {interval} -s {} {}",
+            self.count, self.size, self.dst
+        ))
     }
 
     /// Starts it in the background.
@@ -59,16 +67,28 @@ impl Ping {
 
     /// Longest time that it can take.
     pub fn limit(&self) -> Duration {
-        Duration::from_millis(u64::from(self.count) * u64::from(self.interval)) * 2 + Duration::from_secs(15)
+        Duration::from_millis(u64::from(self.count) * u64::from(self.interval)) * 2
+            + Duration::from_secs(15)
     }
 
     /// Reads the summary of a finished ping.
     pub fn stats(done: &Done) -> Outcome<PingStats> {
-        let numbers = done.out.lines().find(|l| l.contains("packets transmitted")).and_then(|line| {
-            let mut parts = line.split(',').map(|p| p.split_whitespace().next().and_then(|n| n.parse().ok()));
-            Some(PingStats { sent: parts.next()??, received: parts.next()?? })
-        });
-        numbers.ok_or_else(|| Failure::new(format!("ping printed no summary: {}{}", done.out, done.err)))
+        let numbers = done
+            .out
+            .lines()
+            .find(|l| l.contains("packets transmitted"))
+            .and_then(|line| {
+                let mut parts = line
+                    .split(',')
+                    .map(|p| p.split_whitespace().next().and_then(|n| n.parse().ok()));
+                Some(PingStats {
+                    sent: parts.next()??,
+                    received: parts.next()??,
+                })
+            });
+        numbers.ok_or_else(|| {
+            Failure::new(format!("ping printed no summary: {}{}", done.out, done.err))
+        })
     }
 
     /// Runs it to the end.
@@ -81,7 +101,10 @@ impl Ping {
         let stats = self.run(ns)?;
         crate::check_eq!(
             stats,
-            PingStats { sent: self.count, received: self.count },
+            PingStats {
+                sent: self.count,
+                received: self.count
+            },
             "ping {} with {} bytes",
             self.dst,
             self.size
@@ -123,16 +146,31 @@ pub struct Rate {
 impl Flow {
     /// One TCP stream without limit.
     pub fn tcp(dst: IpAddr, seconds: u32) -> Self {
-        Self { dst, port: 5201, seconds, streams: 1, reverse: false, udp: None, zerocopy: false, mbit: 0 }
+        Self {
+            dst,
+            port: 5201,
+            seconds,
+            streams: 1,
+            reverse: false,
+            udp: None,
+            zerocopy: false,
+            mbit: 0,
+        }
     }
 
     /// A UDP stream of `mbit` Mbit/s.
     pub fn udp(dst: IpAddr, seconds: u32, mbit: u32) -> Self {
-        Self { udp: Some(mbit), ..Self::tcp(dst, seconds) }
+        Self {
+            udp: Some(mbit),
+            ..Self::tcp(dst, seconds)
+        }
     }
 
     fn line(&self) -> String {
-        let mut line = format!("iperf3 -J -c {} -p {} -t {} -P {}", self.dst, self.port, self.seconds, self.streams);
+        let mut line = format!(
+            "iperf3 -J -c {} -p {} -t {} -P {}",
+            self.dst, self.port, self.seconds, self.streams
+        );
         if let Some(mbit) = self.udp {
             // A datagram that fits the tunnel's default MTU of 1416 over IPv6.
             line += &format!(" -u -b {mbit}M -l 1350");
@@ -151,14 +189,22 @@ impl Flow {
 
     /// Starts server and client; the client is returned, the server ends with it.
     pub fn start(&self, server: &Ns, client: &Ns) -> Outcome<(Proc, Proc)> {
-        let listener = server.cmd(&format!("iperf3 -s -1 -p {}", self.port)).spawn()?;
-        wait_for("iperf3 to listen", Duration::from_secs(10), || Ok(server.tcp_listening(self.port)?.then_some(())))?;
+        let listener = server
+            .cmd(&format!("iperf3 -s -1 -p {}", self.port))
+            .spawn()?;
+        wait_for("iperf3 to listen", Duration::from_secs(10), || {
+            Ok(server.tcp_listening(self.port)?.then_some(()))
+        })?;
         Ok((listener, client.cmd(&self.line()).spawn()?))
     }
 
     /// Fails when less than `mbit` Mbit/s went through: that is not a matter of speed any more.
     pub fn at_least(rate: &Rate, mbit: f64) -> Outcome {
-        crate::check!(rate.mbit * f64::from(patience()) >= mbit, "only {:.2} Mbit/s", rate.mbit);
+        crate::check!(
+            rate.mbit * f64::from(patience()) >= mbit,
+            "only {:.2} Mbit/s",
+            rate.mbit
+        );
         Ok(())
     }
 
@@ -172,11 +218,17 @@ impl Flow {
         }
         let number = |path: &str| json.pointer(path).and_then(Value::as_f64);
         let bits = match self.udp {
-            Some(_) => number("/end/sum_received/bits_per_second").or(number("/end/sum/bits_per_second")),
+            Some(_) => {
+                number("/end/sum_received/bits_per_second").or(number("/end/sum/bits_per_second"))
+            }
             None => number("/end/sum_received/bits_per_second"),
         };
-        let bits = bits.ok_or_else(|| Failure::new(format!("iperf3 reports no rate: {}", done.out)))?;
-        Ok(Rate { mbit: bits / 1e6, lost_percent: number("/end/sum/lost_percent").unwrap_or(0.0) })
+        let bits =
+            bits.ok_or_else(|| Failure::new(format!("iperf3 reports no rate: {}", done.out)))?;
+        Ok(Rate {
+            mbit: bits / 1e6,
+            lost_percent: number("/end/sum/lost_percent").unwrap_or(0.0),
+        })
     }
 }
 

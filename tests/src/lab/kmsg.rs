@@ -48,7 +48,8 @@ impl KernelLog {
         loop {
             match self.file.read(&mut record) {
                 Ok(n) => {
-                    let text = String::from_utf8_lossy(record.get(..n).unwrap_or_default()).into_owned();
+                    let text =
+                        String::from_utf8_lossy(record.get(..n).unwrap_or_default()).into_owned();
                     // "priority,sequence,time,flags;message\n key=value..." (Documentation/ABI/testing/dev-kmsg)
                     let message = text.split_once(';').map_or(text.as_str(), |(_, m)| m);
                     lines.push(message.lines().next().unwrap_or_default().to_owned());

@@ -11,10 +11,10 @@ mod soft;
 mod tunnel;
 
 pub use cmd::{Cmd, Done, Proc};
-pub use flow::{Flow, Ping, PingStats, Rate, iperf};
+pub use flow::{Flow, Ping, PingStats, iperf};
 pub use kmsg::KernelLog;
 pub use module::Module;
-pub use ns::{Netdev, Ns, Pair, Sysctl};
+pub use ns::{Netdev, Ns, Pair};
 pub use sniffer::Sniffer;
 pub use soft::{Soft, SoftTunnel};
 pub use tunnel::{Cipher, End, Outer, Tunnel, TunnelSpec};
@@ -38,7 +38,11 @@ pub fn patience() -> u32 {
 }
 
 /// Polls until `probe` yields a value; fails when it does not within `limit` times the patience.
-pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Outcome<Option<T>>) -> Outcome<T> {
+pub fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Outcome<Option<T>>,
+) -> Outcome<T> {
     let limit = limit * patience();
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
@@ -47,7 +51,10 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Outco
             return Ok(found);
         }
         if Instant::now() >= deadline {
-            return Err(Failure::new(format!("waited {:.1} s in vain for {what}", limit.as_secs_f64())));
+            return Err(Failure::new(format!(
+                "waited {:.1} s in vain for {what}",
+                limit.as_secs_f64()
+            )));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));

@@ -30,13 +30,35 @@ impl Module {
         Path::new("/sys/module").join(NAME).join("refcnt").exists()
     }
 
+    /// Whether the module loaded is this project's: mainline's has no version.
+    pub fn ours() -> bool {
+        Path::new("/sys/module").join(NAME).join("version").exists()
+    }
+
+    /// The module's file.
+    pub fn file(&self) -> Outcome<PathBuf> {
+        match &self.path {
+            Some(path) => Ok(path.clone()),
+            None => Ok(Cmd::new(None, "modinfo -n ovpn").ok()?.trim().into()),
+        }
+    }
+
     /// Values of a key in the .modinfo section ("key=value\0"); empty when there is no file or no such key.
     pub fn info(&self, key: &str) -> Vec<String> {
-        let Some(bytes) = self.path.as_ref().and_then(|p| fs::read(p).ok()) else { return Vec::new() };
+        let Some(bytes) = self.file().ok().and_then(|p| fs::read(p).ok()) else {
+            return Vec::new();
+        };
         let needle = format!("{key}=");
         bytes
             .split(|b| *b == 0)
-            .filter_map(|s| Some(std::str::from_utf8(s).ok()?.strip_prefix(&needle)?.to_owned()))
+            .filter_map(|s| {
+                Some(
+                    std::str::from_utf8(s)
+                        .ok()?
+                        .strip_prefix(&needle)?
+                        .to_owned(),
+                )
+            })
             .collect()
     }
 
@@ -45,14 +67,21 @@ impl Module {
         let Some(path) = &self.path else {
             return Cmd::new(None, "modprobe ovpn").ok().map(drop);
         };
-        for dependency in self.info("depends").iter().flat_map(|d| d.split(',')).filter(|d| !d.is_empty()) {
+        for dependency in self
+            .info("depends")
+            .iter()
+            .flat_map(|d| d.split(','))
+            .filter(|d| !d.is_empty())
+        {
             Cmd::new(None, "modprobe").arg(dependency).ok()?;
         }
         let file = fs::File::open(path).during(path.display())?;
         // SAFETY: the descriptor is open and the parameter string is NUL-terminated; the kernel copies both.
-        let ret = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+        let ret =
+            unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
         if ret != 0 {
-            return Err(std::io::Error::last_os_error()).during(format!("loading {}", path.display()));
+            return Err(std::io::Error::last_os_error())
+                .during(format!("loading {}", path.display()));
         }
         Ok(())
     }
@@ -60,16 +89,27 @@ impl Module {
     /// Unloads the module by name. Its use count may be busy for a moment after the last request.
     pub fn unload() -> Outcome {
         let name = CString::new(NAME).map_err(Failure::new)?;
-        wait_for("the module to be unloadable", Duration::from_secs(10), || {
-            // SAFETY: the name is NUL-terminated; O_NONBLOCK makes a busy module an error instead of a wait.
-            if unsafe { libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK) } == 0 {
-                return Ok(Some(()));
-            }
-            match std::io::Error::last_os_error() {
-                e if e.raw_os_error() == Some(libc::EAGAIN) || e.raw_os_error() == Some(libc::EBUSY) => Ok(None),
-                e => Err(e).during("unloading"),
-            }
-        })
+        wait_for(
+            "the module to be unloadable",
+            Duration::from_secs(10),
+            || {
+                // SAFETY: the name is NUL-terminated; O_NONBLOCK makes a busy module an error instead of a wait.
+                if unsafe {
+                    libc::syscall(libc::SYS_delete_module, name.as_ptr(), libc::O_NONBLOCK)
+                } == 0
+                {
+                    return Ok(Some(()));
+                }
+                match std::io::Error::last_os_error() {
+                    e if e.raw_os_error() == Some(libc::EAGAIN)
+                        || e.raw_os_error() == Some(libc::EBUSY) =>
+                    {
+                        Ok(None)
+                    }
+                    e => Err(e).during("unloading"),
+                }
+            },
+        )
     }
 
     /// Unloads what is there and loads this one.

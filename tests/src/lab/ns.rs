@@ -39,9 +39,6 @@ pub struct Netdev {
     pub tx_dropped: u64,
 }
 
-/// A knob below /proc/sys/net of one namespace.
-pub struct Sysctl(pub &'static str, pub &'static str);
-
 impl Ns {
     /// A new namespace.
     pub fn new() -> Outcome<Self> {
@@ -50,9 +47,15 @@ impl Ns {
             if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            Ok(Self { file: File::open("/proc/thread-self/ns/net")?, netdevs: File::open("/proc/thread-self/net/dev")? })
+            Ok(Self {
+                file: File::open("/proc/thread-self/ns/net")?,
+                netdevs: File::open("/proc/thread-self/net/dev")?,
+            })
         });
-        let ns = made.join().map_err(|_| Failure::new("namespace thread panicked"))?.during("unshare")?;
+        let ns = made
+            .join()
+            .map_err(|_| Failure::new("namespace thread panicked"))?
+            .during("unshare")?;
         ns.ip("link set lo up")?;
         Ok(ns)
     }
@@ -77,7 +80,9 @@ impl Ns {
                 }
                 inside()
             });
-            worker.join().unwrap_or_else(|_| Err(Failure::new("panic inside a namespace")))
+            worker
+                .join()
+                .unwrap_or_else(|_| Err(Failure::new("panic inside a namespace")))
         })
     }
 
@@ -89,21 +94,28 @@ impl Ns {
             let net = fs::metadata(format!("/proc/{pid}/ns/net"));
             name.is_ok_and(|n| n.trim() == comm) && net.is_ok_and(|m| m.ino() == inode)
         };
-        let entries = fs::read_dir("/proc")?.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+        let entries =
+            fs::read_dir("/proc")?.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
         Ok(entries.filter(inside).collect())
     }
 
     /// Ends all processes of this name inside but `spared`, also those that put themselves into the background.
     pub fn kill(&self, comm: &str, spared: &[u32]) -> Outcome {
         let left = || -> Outcome<Vec<u32>> {
-            Ok(self.pids(comm)?.into_iter().filter(|pid| !spared.contains(pid)).collect())
+            Ok(self
+                .pids(comm)?
+                .into_iter()
+                .filter(|pid| !spared.contains(pid))
+                .collect())
         };
         for pid in left()? {
             // SAFETY: the process was found inside a namespace that belongs to this test alone.
             unsafe { libc::kill(pid as i32, libc::SIGKILL) };
         }
         // A killed process has left its namespace and closed its sockets before it is reaped by whoever adopted it.
-        wait_for(&format!("{comm} to end"), Duration::from_secs(5), || Ok(left()?.is_empty().then_some(())))
+        wait_for(&format!("{comm} to end"), Duration::from_secs(5), || {
+            Ok(left()?.is_empty().then_some(()))
+        })
     }
 
     /// A command to be run inside.
@@ -113,12 +125,11 @@ impl Ns {
 
     /// Runs `ip` with these commands, one a line, in one process.
     pub fn ip(&self, lines: &str) -> Outcome {
-        self.cmd("ip -batch -").input(format!("{lines}\n")).ok().during(lines).map(drop)
-    }
-
-    /// Sets a knob.
-    pub fn sysctl(&self, knob: &Sysctl) -> Outcome {
-        self.enter(|| Ok(fs::write(format!("/proc/sys/net/{}", knob.0), knob.1)?)).during(knob.0)
+        self.cmd("ip -batch -")
+            .input(format!("{lines}\n"))
+            .ok()
+            .during(lines)
+            .map(drop)
     }
 
     /// Counters of a device in this namespace.
@@ -130,13 +141,38 @@ impl Ns {
             .lines()
             .find_map(|l| l.trim_start().strip_prefix(name)?.strip_prefix(':'))
             .ok_or_else(|| Failure::new(format!("no device {name} in /proc/net/dev")))?;
-        let n: Vec<u64> = row.split_whitespace().map_while(|w| w.parse().ok()).collect();
-        let [rx_bytes, rx_packets, rx_errors, rx_dropped, _, _, _, _, tx_bytes, tx_packets, tx_errors, tx_dropped, ..] =
-            n[..]
+        let n: Vec<u64> = row
+            .split_whitespace()
+            .map_while(|w| w.parse().ok())
+            .collect();
+        let [
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            _,
+            _,
+            _,
+            _,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+            ..,
+        ] = n[..]
         else {
             return Err(Failure::new(format!("cannot read /proc/net/dev: {row}")));
         };
-        Ok(Netdev { rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped })
+        Ok(Netdev {
+            rx_bytes,
+            rx_packets,
+            rx_errors,
+            rx_dropped,
+            tx_bytes,
+            tx_packets,
+            tx_errors,
+            tx_dropped,
+        })
     }
 
     /// Index of a device in this namespace; `None` when it is not there.
@@ -148,8 +184,13 @@ impl Ns {
 
     /// A UDP socket that belongs to this namespace, bound to any address of the family.
     pub fn udp(&self, v6: bool, port: u16) -> Outcome<UdpSocket> {
-        let any: IpAddr = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        self.enter(|| Ok(UdpSocket::bind(SocketAddr::new(any, port))?)).during("bind")
+        let any: IpAddr = if v6 {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        self.enter(|| Ok(UdpSocket::bind(SocketAddr::new(any, port))?))
+            .during("bind")
     }
 
     /// Whether something listens on this TCP port.
@@ -161,7 +202,8 @@ impl Ns {
                 listening |= fs::read_to_string(table)?.lines().any(|line| {
                     let mut words = line.split_whitespace().skip(1);
                     // State 0A is LISTEN (include/net/tcp_states.h).
-                    words.next().is_some_and(|local| local.ends_with(&needle)) && words.nth(1) == Some("0A")
+                    words.next().is_some_and(|local| local.ends_with(&needle))
+                        && words.nth(1) == Some("0A")
                 });
             }
             Ok(listening)
@@ -183,7 +225,10 @@ impl Pair {
         let (a, b) = (Ns::new()?, Ns::new()?);
         // Different indices: the kernel reports a change of carrier at once only for a device whose peer's index is not
         // its own (linkwatch_urgent_event), else up to a second later, and IPv6 waits for it.
-        a.ip(&format!("link add veth index 10 type veth peer name veth index 20 netns {}", b.path()))?;
+        a.ip(&format!(
+            "link add veth index 10 type veth peer name veth index 20 netns {}",
+            b.path()
+        ))?;
         for (ns, n) in [(&a, 1), (&b, 2)] {
             ns.ip(&format!(
                 "addr add 10.10.0.{n}/24 dev veth\naddr add fd00:10::{n}/64 dev veth nodad\nlink set veth up"

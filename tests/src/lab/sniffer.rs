@@ -14,7 +14,9 @@ const IPV4_UDP: u8 = 17;
 impl Sniffer {
     /// Captures from now on.
     pub fn open(ns: &Ns, device: &str) -> Outcome<Self> {
-        let index = ns.ifindex(device)?.ok_or_else(|| Failure::new(format!("no {device}")))?;
+        let index = ns
+            .ifindex(device)?
+            .ok_or_else(|| Failure::new(format!("no {device}")))?;
         ns.enter(|| {
             let protocol = (libc::ETH_P_ALL as u16).to_be();
             let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -66,9 +68,12 @@ impl Sniffer {
                 }
             };
             let packet = buffer.get(..got).unwrap_or_default();
-            let outgoing = addr.sll_pkttype == libc::PACKET_OUTGOING as u8;
+            let outgoing = addr.sll_pkttype == libc::PACKET_OUTGOING;
             let header = usize::from(packet.first().unwrap_or(&0) & 0xf) * 4;
-            if outgoing && packet.first().is_some_and(|b| b >> 4 == 4) && packet.get(9) == Some(&IPV4_UDP) {
+            if outgoing
+                && packet.first().is_some_and(|b| b >> 4 == 4)
+                && packet.get(9) == Some(&IPV4_UDP)
+            {
                 payloads.extend(packet.get(header + 8..).map(<[u8]>::to_vec));
             }
         }

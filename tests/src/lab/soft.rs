@@ -48,12 +48,22 @@ impl Soft {
     pub fn header(&mut self) -> Header {
         let packet_id = self.next_id;
         self.next_id += 1;
-        Header { opcode: DATA_V2, key_id: self.key & 7, peer_id: self.peer_id, packet_id }
+        Header {
+            opcode: DATA_V2,
+            key_id: self.key & 7,
+            peer_id: self.peer_id,
+            packet_id,
+        }
     }
 
     /// Encrypts with the current key.
     pub fn seal(&self, header: Header, plain: &[u8]) -> Outcome<Vec<u8>> {
-        wire::seal(self.cipher, &self.cipher.dir(self.key, false), header, plain)
+        wire::seal(
+            self.cipher,
+            &self.cipher.dir(self.key, false),
+            header,
+            plain,
+        )
     }
 
     /// Sends bytes as they are.
@@ -78,7 +88,10 @@ impl Soft {
     /// Receives whatever comes next.
     pub fn recv_raw(&self) -> Outcome<(Vec<u8>, SocketAddr)> {
         let mut buffer = vec![0; 65536];
-        let (n, from) = self.sock.recv_from(&mut buffer).during("nothing reached the other end")?;
+        let (n, from) = self
+            .sock
+            .recv_from(&mut buffer)
+            .during("nothing reached the other end")?;
         buffer.truncate(n);
         Ok((buffer, from))
     }
@@ -94,7 +107,11 @@ impl Soft {
 impl SoftTunnel {
     /// The driver's end is up, key number 1 in its primary slot.
     pub fn new(cipher: Cipher, outer: Outer) -> Outcome<Self> {
-        let spec = TunnelSpec { cipher, outer, mtu: None };
+        let spec = TunnelSpec {
+            cipher,
+            outer,
+            mtu: None,
+        };
         let Pair { a, b: ns } = Pair::new()?;
         let a = End::new(a, true, outer)?;
         a.add_peer()?;
@@ -103,28 +120,44 @@ impl SoftTunnel {
         let v6 = outer == Outer::V6;
         let sock = ns.udp(v6, PORT)?;
         let address = SocketAddr::new(Tunnel::inner(false, 1), INNER_PORT);
-        let inner = a.ns.enter(|| Ok(UdpSocket::bind(address)?)).during("inner socket")?;
+        let inner =
+            a.ns.enter(|| Ok(UdpSocket::bind(address)?))
+                .during("inner socket")?;
         for sock in [&sock, &inner].into_iter().chain(&a.sock) {
             sock.set_read_timeout(Some(LIMIT * patience()))?;
         }
         let to = SocketAddr::new(Pair::outer(v6, 1), PORT);
-        let soft = Soft { ns, sock, to, cipher, key: 1, peer_id: a.id, next_id: 1 };
+        let soft = Soft {
+            ns,
+            sock,
+            to,
+            cipher,
+            key: 1,
+            peer_id: a.id,
+            next_id: 1,
+        };
         Ok(Self { a, soft, inner })
     }
 
     /// Sends a datagram from inside the driver's end; returns its text.
     pub fn push(&self, text: &[u8]) -> Outcome {
-        self.inner.send_to(text, SocketAddr::new(Tunnel::inner(false, 2), INNER_PORT))?;
+        self.inner
+            .send_to(text, SocketAddr::new(Tunnel::inner(false, 2), INNER_PORT))?;
         Ok(())
     }
 
     /// Demands that this text arrives next at the inner socket.
     pub fn expect(&self, text: &[u8]) -> Outcome {
         let mut buffer = [0; 2048];
-        let n = self.inner.recv(&mut buffer).during("nothing came out of the tunnel")?;
+        let n = self
+            .inner
+            .recv(&mut buffer)
+            .during("nothing came out of the tunnel")?;
         let got = buffer.get(..n).unwrap_or_default();
         if got != text {
-            return Err(Failure::new(format!("the tunnel delivered {got:02x?}, expected {text:02x?}")));
+            return Err(Failure::new(format!(
+                "the tunnel delivered {got:02x?}, expected {text:02x?}"
+            )));
         }
         Ok(())
     }

@@ -55,9 +55,14 @@ impl Cipher {
 
     /// Key material of one direction; `n` tells keys apart.
     pub fn dir(self, n: u8, from_a: bool) -> KeyDir {
-        let seed = n.wrapping_mul(2).wrapping_add(from_a.into()).wrapping_mul(37);
+        let seed = n
+            .wrapping_mul(2)
+            .wrapping_add(from_a.into())
+            .wrapping_mul(37);
         KeyDir {
-            key: (0..self.key_len()).map(|i| seed ^ i.wrapping_mul(11)).collect(),
+            key: (0..self.key_len())
+                .map(|i| seed ^ i.wrapping_mul(11))
+                .collect(),
             tail: std::array::from_fn(|i| seed.wrapping_add(i as u8)),
         }
     }
@@ -100,7 +105,11 @@ pub struct TunnelSpec {
 
 impl Default for TunnelSpec {
     fn default() -> Self {
-        Self { cipher: Cipher::Aes256, outer: Outer::V4, mtu: None }
+        Self {
+            cipher: Cipher::Aes256,
+            outer: Outer::V4,
+            mtu: None,
+        }
     }
 }
 
@@ -133,25 +142,49 @@ impl End {
     /// A namespace's end with a device that is still down and has no peer.
     pub fn new(ns: Ns, is_a: bool, outer: Outer) -> Outcome<Self> {
         let links = Links::open(&ns)?;
-        links.create("tun", None)?.during("creating a link of kind ovpn")?;
-        let ifindex = ns.ifindex("tun")?.ok_or_else(|| Failure::new("the new link is not there"))?;
+        links
+            .create("tun", None)?
+            .during("creating a link of kind ovpn")?;
+        let ifindex = ns
+            .ifindex("tun")?
+            .ok_or_else(|| Failure::new("the new link is not there"))?;
         let nl = Ovpn::open(&ns)?;
         let v6 = outer == Outer::V6;
         let sock = Some(ns.udp(v6, PORT)?);
         let (id, tx_id) = if is_a { (7, 0xabcdef) } else { (0xabcdef, 7) };
         let remote = SocketAddr::new(Pair::outer(v6, if is_a { 2 } else { 1 }), PORT);
-        Ok(Self { ns, nl, links, ifindex, sock, id, tx_id, remote, is_a })
+        Ok(Self {
+            ns,
+            nl,
+            links,
+            ifindex,
+            sock,
+            id,
+            tx_id,
+            remote,
+            is_a,
+        })
     }
 
     /// Adds the peer (again).
     pub fn add_peer(&self) -> Outcome {
-        let sock = self.sock.as_ref().ok_or_else(|| Failure::new("the socket is closed"))?;
-        self.nl.peer_new(self.ifindex, self.id, sock.as_raw_fd(), self.remote, Some(self.tx_id))
+        let sock = self
+            .sock
+            .as_ref()
+            .ok_or_else(|| Failure::new("the socket is closed"))?;
+        self.nl.peer_new(
+            self.ifindex,
+            self.id,
+            sock.as_raw_fd(),
+            self.remote,
+            Some(self.tx_id),
+        )
     }
 
     /// Installs key number `n` in a slot.
     pub fn add_key(&self, slot: u32, cipher: Cipher, n: u8) -> Outcome {
-        self.nl.key_new(self.ifindex, self.id, slot, &cipher.key(n, self.is_a))
+        self.nl
+            .key_new(self.ifindex, self.id, slot, &cipher.key(n, self.is_a))
     }
 
     /// Brings the device up with its addresses. No address is made by the kernel itself, so that counters are exact.
@@ -189,7 +222,10 @@ impl Tunnel {
     /// Both ends up, key number 1 in the primary slot.
     pub fn new(spec: TunnelSpec) -> Outcome<Self> {
         let Pair { a, b } = Pair::new()?;
-        let (a, b) = (End::new(a, true, spec.outer)?, End::new(b, false, spec.outer)?);
+        let (a, b) = (
+            End::new(a, true, spec.outer)?,
+            End::new(b, false, spec.outer)?,
+        );
         for end in [&a, &b] {
             end.add_peer()?;
             end.add_key(PRIMARY, spec.cipher, 1)?;

@@ -17,8 +17,6 @@ pub const IFLA_OVPN_MODE: u16 = 1;
 
 /// What the kernel tells about a link.
 pub struct Link {
-    /// ifi_index.
-    pub index: u32,
     /// ifi_type, an ARPHRD_ number.
     pub kind: u16,
     /// ifi_flags.
@@ -47,13 +45,20 @@ impl Links {
 
     /// Creates a link of kind "ovpn"; `data` is the content of IFLA_INFO_DATA, `None` leaves it out.
     pub fn create(&self, name: &str, data: Option<(u16, &[u8])>) -> Outcome<Result<(), Refusal>> {
-        let mut msg = Msg::new(RTM_NEWLINK, flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL), &ifinfomsg(0));
-        msg.put(IFLA_IFNAME, format!("{name}\0").as_bytes()).nest(IFLA_LINKINFO, |m| {
-            m.put(IFLA_INFO_KIND, b"ovpn\0");
-            if let Some((kind, value)) = data {
-                m.nest(IFLA_INFO_DATA, |m| drop(m.put(kind, value)));
-            }
-        });
+        let mut msg = Msg::new(
+            RTM_NEWLINK,
+            flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL),
+            &ifinfomsg(0),
+        );
+        msg.put(IFLA_IFNAME, format!("{name}\0").as_bytes())
+            .nest(IFLA_LINKINFO, |m| {
+                m.put(IFLA_INFO_KIND, b"ovpn\0");
+                if let Some((kind, value)) = data {
+                    m.nest(IFLA_INFO_DATA, |m| {
+                        m.put(kind, value);
+                    });
+                }
+            });
         Ok(self.0.request(&msg)?.map(drop))
     }
 
@@ -62,26 +67,36 @@ impl Links {
         let mut msg = Msg::new(RTM_NEWLINK, flags(0), &ifinfomsg(index));
         msg.nest(IFLA_LINKINFO, |m| {
             m.put(IFLA_INFO_KIND, b"ovpn\0");
-            m.nest(IFLA_INFO_DATA, |m| drop(m.put(IFLA_OVPN_MODE, &[mode])));
+            m.nest(IFLA_INFO_DATA, |m| {
+                m.put(IFLA_OVPN_MODE, &[mode]);
+            });
         });
         Ok(self.0.request(&msg)?.map(drop))
     }
 
     /// Deletes a link.
     pub fn delete(&self, index: u32) -> Outcome<Result<(), Refusal>> {
-        Ok(self.0.request(&Msg::new(RTM_DELLINK, flags(0), &ifinfomsg(index)))?.map(drop))
+        Ok(self
+            .0
+            .request(&Msg::new(RTM_DELLINK, flags(0), &ifinfomsg(index)))?
+            .map(drop))
     }
 
     /// Reads one link.
     pub fn get(&self, index: u32) -> Outcome<Link> {
-        let replies = self.0.ok(&Msg::new(RTM_GETLINK, flags(0), &ifinfomsg(index)))?;
-        let body = &replies.first().ok_or_else(|| Failure::new("RTM_GETLINK without reply"))?.body;
-        let Some((&[_, _, k0, k1, i0, i1, i2, i3, f0, f1, f2, f3, _, _, _, _], attrs)) = body.split_first_chunk::<16>()
+        let replies = self
+            .0
+            .ok(&Msg::new(RTM_GETLINK, flags(0), &ifinfomsg(index)))?;
+        let body = &replies
+            .first()
+            .ok_or_else(|| Failure::new("RTM_GETLINK without reply"))?
+            .body;
+        let Some((&[_, _, k0, k1, _, _, _, _, f0, f1, f2, f3, _, _, _, _], attrs)) =
+            body.split_first_chunk::<16>()
         else {
             return Err(Failure::new("RTM_GETLINK: short reply"));
         };
         Ok(Link {
-            index: u32::from_ne_bytes([i0, i1, i2, i3]),
             kind: u16::from_ne_bytes([k0, k1]),
             flags: u32::from_ne_bytes([f0, f1, f2, f3]),
             attrs: Attrs::parse(attrs),
@@ -97,6 +112,10 @@ impl Link {
 
     /// IFLA_OVPN_MODE as filled in by the driver.
     pub fn mode(&self) -> Option<Vec<u8>> {
-        self.attrs.nested(IFLA_LINKINFO).nested(IFLA_INFO_DATA).get(IFLA_OVPN_MODE).map(<[u8]>::to_vec)
+        self.attrs
+            .nested(IFLA_LINKINFO)
+            .nested(IFLA_INFO_DATA)
+            .get(IFLA_OVPN_MODE)
+            .map(<[u8]>::to_vec)
     }
 }

@@ -44,7 +44,8 @@ impl Msg {
 
     /// Appends an attribute, padded.
     pub fn put(&mut self, kind: u16, payload: &[u8]) -> &mut Self {
-        self.bytes.extend_from_slice(&((4 + payload.len()) as u16).to_ne_bytes());
+        self.bytes
+            .extend_from_slice(&((4 + payload.len()) as u16).to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(payload);
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
@@ -91,8 +92,13 @@ impl Attrs {
         let mut list = Vec::new();
         while let Some((&[l0, l1, k0, k1], _)) = bytes.split_first_chunk::<4>() {
             let len = usize::from(u16::from_ne_bytes([l0, l1]));
-            let Some(payload) = bytes.get(4..len) else { break };
-            list.push((u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK, payload.to_vec()));
+            let Some(payload) = bytes.get(4..len) else {
+                break;
+            };
+            list.push((
+                u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK,
+                payload.to_vec(),
+            ));
             bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
         Self(list)
@@ -100,7 +106,10 @@ impl Attrs {
 
     /// Payload of the first attribute of this type.
     pub fn get(&self, kind: u16) -> Option<&[u8]> {
-        self.0.iter().find(|(k, _)| *k == kind).map(|(_, v)| v.as_slice())
+        self.0
+            .iter()
+            .find(|(k, _)| *k == kind)
+            .map(|(_, v)| v.as_slice())
     }
 
     /// A nested level; empty when absent.

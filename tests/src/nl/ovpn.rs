@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Ns, patience};
-use crate::nl::{Attrs, Msg, Refusal, Sock};
+use crate::nl::{Attrs, Msg, Refusal, Reply, Sock};
 use crate::tap::{During, Failure, Outcome};
 
 /// Commands.
@@ -139,11 +139,19 @@ pub struct Stats {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// PEER_DEL_NTF.
-    PeerDel { ifindex: u32, id: u32, reason: Reason },
+    PeerDel {
+        ifindex: u32,
+        id: u32,
+        reason: Reason,
+    },
     /// KEY_SWAP_NTF. The key id is a u16 in mainline, a u32 in the specification.
     KeySwap { ifindex: u32, id: u32, key_id: u32 },
     /// PEER_FLOAT_NTF.
-    Float { ifindex: u32, id: u32, remote: Option<SocketAddr> },
+    Float {
+        ifindex: u32,
+        id: u32,
+        remote: Option<SocketAddr>,
+    },
 }
 
 /// The family "ovpn" as seen from one namespace.
@@ -175,15 +183,27 @@ pub fn put_remote(m: &mut Msg, remote: SocketAddr) {
 /// Appends one KEYDIR nest.
 pub fn put_dir(m: &mut Msg, kind: u16, dir: &KeyDir) {
     m.nest(kind, |m| {
-        m.put(keydir::CIPHER_KEY, &dir.key).put(keydir::NONCE_TAIL, &dir.tail);
+        m.put(keydir::CIPHER_KEY, &dir.key)
+            .put(keydir::NONCE_TAIL, &dir.tail);
     });
 }
 
 fn remote_of(attrs: &Attrs) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(attrs.get(peer::REMOTE_PORT)?.try_into().ok()?);
-    let v4 = attrs.get(peer::REMOTE_IPV4).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(|b| Ipv4Addr::from(b).into());
-    let v6 = attrs.get(peer::REMOTE_IPV6).and_then(|b| <[u8; 16]>::try_from(b).ok()).map(|b| Ipv6Addr::from(b).into());
+    let v4 = attrs
+        .get(peer::REMOTE_IPV4)
+        .and_then(|b| <[u8; 4]>::try_from(b).ok())
+        .map(|b| Ipv4Addr::from(b).into());
+    let v6 = attrs
+        .get(peer::REMOTE_IPV6)
+        .and_then(|b| <[u8; 16]>::try_from(b).ok())
+        .map(|b| Ipv6Addr::from(b).into());
     Some(SocketAddr::new(v4.or(v6)?, port))
+}
+
+/// Attributes behind genlmsghdr.
+fn attrs_of(reply: &Reply) -> Attrs {
+    Attrs::parse(reply.body.get(4..).unwrap_or_default())
 }
 
 impl Ovpn {
@@ -194,8 +214,10 @@ impl Ovpn {
         let mut msg = Msg::new(GENL_ID_CTRL, flags, &[CTRL_CMD_GETFAMILY, 1, 0, 0]);
         msg.put(libc::CTRL_ATTR_FAMILY_NAME as u16, b"ovpn\0");
         let replies = sock.ok(&msg).during("family \"ovpn\"")?;
-        let attrs = replies.first().map(|r| Attrs::parse(r.body.get(4..).unwrap_or_default())).unwrap_or_default();
-        let family = attrs.u16(libc::CTRL_ATTR_FAMILY_ID as u16).ok_or_else(|| Failure::new("family without id"))?;
+        let attrs = replies.first().map(attrs_of).unwrap_or_default();
+        let family = attrs
+            .u16(libc::CTRL_ATTR_FAMILY_ID as u16)
+            .ok_or_else(|| Failure::new("family without id"))?;
         let group = attrs
             .nested(libc::CTRL_ATTR_MCAST_GROUPS as u16)
             .0
@@ -204,19 +226,30 @@ impl Ovpn {
             .find(|g| g.text(libc::CTRL_ATTR_MCAST_GRP_NAME as u16).as_deref() == Some("peers"))
             .and_then(|g| g.u32(libc::CTRL_ATTR_MCAST_GRP_ID as u16))
             .ok_or_else(|| Failure::new("family without group \"peers\""))?;
-        Ok(Self { sock, family, group })
+        Ok(Self {
+            sock,
+            family,
+            group,
+        })
     }
 
     /// Listens to notifications in a namespace.
     pub fn listen(&self, ns: &Ns) -> Outcome<Events> {
         let sock = Sock::open(ns, libc::NETLINK_GENERIC)?;
         sock.join(self.group)?;
-        Ok(Events { sock, family: self.family })
+        Ok(Events {
+            sock,
+            family: self.family,
+        })
     }
 
     /// An empty request, without any attribute.
     pub fn bare(&self, command: u8, flags: i32) -> Msg {
-        Msg::new(self.family, (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16, &[command, 1, 0, 0])
+        Msg::new(
+            self.family,
+            (libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags) as u16,
+            &[command, 1, 0, 0],
+        )
     }
 
     /// A request for a device.
@@ -228,8 +261,10 @@ impl Ovpn {
 
     /// Sends any request.
     pub fn request(&self, msg: &Msg) -> Outcome<Result<Vec<Attrs>, Refusal>> {
-        let replies = self.sock.request(msg)?;
-        Ok(replies.map(|r| r.iter().map(|r| Attrs::parse(r.body.get(4..).unwrap_or_default())).collect()))
+        Ok(self
+            .sock
+            .request(msg)?
+            .map(|replies| replies.iter().map(attrs_of).collect()))
     }
 
     fn ok(&self, msg: &Msg) -> Outcome<Vec<Attrs>> {
@@ -237,7 +272,14 @@ impl Ovpn {
     }
 
     /// PEER_NEW for a UDP socket.
-    pub fn peer_new(&self, ifindex: u32, id: u32, socket: i32, remote: SocketAddr, tx_id: Option<u32>) -> Outcome {
+    pub fn peer_new(
+        &self,
+        ifindex: u32,
+        id: u32,
+        socket: i32,
+        remote: SocketAddr,
+        tx_id: Option<u32>,
+    ) -> Outcome {
         let mut msg = self.msg(cmd::PEER_NEW, ifindex);
         msg.nest(top::PEER, |m| {
             m.u32(peer::ID, id).u32(peer::SOCKET, socket as u32);
@@ -253,7 +295,9 @@ impl Ovpn {
     pub fn keepalive(&self, ifindex: u32, id: u32, interval: u32, timeout: u32) -> Outcome {
         let mut msg = self.msg(cmd::PEER_SET, ifindex);
         msg.nest(top::PEER, |m| {
-            m.u32(peer::ID, id).u32(peer::KEEPALIVE_INTERVAL, interval).u32(peer::KEEPALIVE_TIMEOUT, timeout);
+            m.u32(peer::ID, id)
+                .u32(peer::KEEPALIVE_INTERVAL, interval)
+                .u32(peer::KEEPALIVE_TIMEOUT, timeout);
         });
         self.ok(&msg).during("PEER_SET").map(drop)
     }
@@ -261,15 +305,28 @@ impl Ovpn {
     /// PEER_GET of one peer: the content of its PEER nest.
     pub fn peer_get(&self, ifindex: u32, id: u32) -> Outcome<Result<Attrs, Refusal>> {
         let mut msg = self.msg(cmd::PEER_GET, ifindex);
-        msg.nest(top::PEER, |m| drop(m.u32(peer::ID, id)));
-        Ok(self.request(&msg)?.map(|r| r.first().map(|a| a.nested(top::PEER)).unwrap_or_default()))
+        msg.nest(top::PEER, |m| {
+            m.u32(peer::ID, id);
+        });
+        Ok(self
+            .request(&msg)?
+            .map(|r| r.first().map(|a| a.nested(top::PEER)).unwrap_or_default()))
     }
 
     /// PEER_GET as a dump: the content of each PEER nest.
     pub fn peer_dump(&self, ifindex: u32) -> Outcome<Vec<Attrs>> {
         let mut msg = self.bare(cmd::PEER_GET, libc::NLM_F_DUMP);
         msg.u32(top::IFINDEX, ifindex);
-        Ok(self.ok(&msg).during("PEER_GET dump")?.iter().map(|a| a.nested(top::PEER)).collect())
+        let replies = self.sock.ok(&msg).during("PEER_GET dump")?;
+        let multi = libc::NLM_F_MULTI as u16;
+        crate::check!(
+            replies.iter().all(|r| r.flags & multi != 0),
+            "a message of a dump lacks NLM_F_MULTI"
+        );
+        Ok(replies
+            .iter()
+            .map(|r| attrs_of(r).nested(top::PEER))
+            .collect())
     }
 
     /// A peer's counters.
@@ -277,10 +334,21 @@ impl Ovpn {
         let attrs = self.peer_get(ifindex, id)?.during("PEER_GET")?;
         let mut n = [0; 8];
         for (kind, value) in (peer::VPN_RX_BYTES..=peer::LINK_TX_PACKETS).zip(&mut n) {
-            *value = attrs.uint(kind).ok_or_else(|| Failure::new(format!("PEER_GET lacks counter {kind}")))?;
+            *value = attrs
+                .uint(kind)
+                .ok_or_else(|| Failure::new(format!("PEER_GET lacks counter {kind}")))?;
         }
         // Attributes 16 to 23: RX bytes, TX bytes, RX packets, TX packets, first of the tunnel, then of the link.
-        let [vpn_rx_bytes, vpn_tx_bytes, vpn_rx_packets, vpn_tx_packets, lrb, ltb, lrp, ltp] = n;
+        let [
+            vpn_rx_bytes,
+            vpn_tx_bytes,
+            vpn_rx_packets,
+            vpn_tx_packets,
+            lrb,
+            ltb,
+            lrp,
+            ltp,
+        ] = n;
         Ok(Stats {
             vpn_rx_bytes,
             vpn_tx_bytes,
@@ -296,7 +364,9 @@ impl Ovpn {
     /// PEER_DEL.
     pub fn peer_del(&self, ifindex: u32, id: u32) -> Outcome {
         let mut msg = self.msg(cmd::PEER_DEL, ifindex);
-        msg.nest(top::PEER, |m| drop(m.u32(peer::ID, id)));
+        msg.nest(top::PEER, |m| {
+            m.u32(peer::ID, id);
+        });
         self.ok(&msg).during("PEER_DEL").map(drop)
     }
 
@@ -305,7 +375,8 @@ impl Ovpn {
         let mut msg = self.msg(cmd::KEY_NEW, ifindex);
         msg.nest(top::KEYCONF, |m| {
             m.u32(keyconf::PEER_ID, id).u32(keyconf::SLOT, slot);
-            m.u32(keyconf::KEY_ID, key.key_id).u32(keyconf::CIPHER_ALG, key.alg);
+            m.u32(keyconf::KEY_ID, key.key_id)
+                .u32(keyconf::CIPHER_ALG, key.alg);
             put_dir(m, keyconf::ENCRYPT_DIR, &key.encrypt);
             put_dir(m, keyconf::DECRYPT_DIR, &key.decrypt);
         });
@@ -315,21 +386,31 @@ impl Ovpn {
     /// KEY_GET: (key id, cipher) of a slot.
     pub fn key_get(&self, ifindex: u32, id: u32, slot: u32) -> Outcome<Result<Attrs, Refusal>> {
         let mut msg = self.msg(cmd::KEY_GET, ifindex);
-        msg.nest(top::KEYCONF, |m| drop(m.u32(keyconf::PEER_ID, id).u32(keyconf::SLOT, slot)));
-        Ok(self.request(&msg)?.map(|r| r.first().map(|a| a.nested(top::KEYCONF)).unwrap_or_default()))
+        msg.nest(top::KEYCONF, |m| {
+            m.u32(keyconf::PEER_ID, id).u32(keyconf::SLOT, slot);
+        });
+        Ok(self.request(&msg)?.map(|r| {
+            r.first()
+                .map(|a| a.nested(top::KEYCONF))
+                .unwrap_or_default()
+        }))
     }
 
     /// KEY_SWAP.
     pub fn key_swap(&self, ifindex: u32, id: u32) -> Outcome {
         let mut msg = self.msg(cmd::KEY_SWAP, ifindex);
-        msg.nest(top::KEYCONF, |m| drop(m.u32(keyconf::PEER_ID, id)));
+        msg.nest(top::KEYCONF, |m| {
+            m.u32(keyconf::PEER_ID, id);
+        });
         self.ok(&msg).during("KEY_SWAP").map(drop)
     }
 
     /// KEY_DEL.
     pub fn key_del(&self, ifindex: u32, id: u32, slot: u32) -> Outcome {
         let mut msg = self.msg(cmd::KEY_DEL, ifindex);
-        msg.nest(top::KEYCONF, |m| drop(m.u32(keyconf::PEER_ID, id).u32(keyconf::SLOT, slot)));
+        msg.nest(top::KEYCONF, |m| {
+            m.u32(keyconf::PEER_ID, id).u32(keyconf::SLOT, slot);
+        });
         self.ok(&msg).during("KEY_DEL").map(drop)
     }
 }
@@ -347,10 +428,20 @@ impl Events {
                 reason: Reason::from_wire(peer.u32(peer::DEL_REASON)?)?,
             },
             cmd::KEY_SWAP_NTF => {
-                let key_id = key.u32(keyconf::KEY_ID).or(key.u16(keyconf::KEY_ID).map(u32::from))?;
-                Event::KeySwap { ifindex, id: key.u32(keyconf::PEER_ID)?, key_id }
+                let key_id = key
+                    .u32(keyconf::KEY_ID)
+                    .or(key.u16(keyconf::KEY_ID).map(u32::from))?;
+                Event::KeySwap {
+                    ifindex,
+                    id: key.u32(keyconf::PEER_ID)?,
+                    key_id,
+                }
             }
-            cmd::PEER_FLOAT_NTF => Event::Float { ifindex, id: peer.u32(peer::ID)?, remote: remote_of(&peer) },
+            cmd::PEER_FLOAT_NTF => Event::Float {
+                ifindex,
+                id: peer.u32(peer::ID)?,
+                remote: remote_of(&peer),
+            },
             _ => return None,
         })
     }
@@ -359,11 +450,18 @@ impl Events {
     pub fn next(&self, limit: Duration) -> Outcome<Option<Event>> {
         let deadline = Instant::now() + limit * patience();
         loop {
-            self.sock.timeout(deadline.saturating_duration_since(Instant::now()))?;
-            let Some(batch) = self.sock.receive()? else { return Ok(None) };
-            for (_, reply) in batch.into_iter().filter(|(_, r)| r.kind == self.family) {
+            self.sock
+                .timeout(deadline.saturating_duration_since(Instant::now()))?;
+            let Some(batch) = self.sock.receive()? else {
+                return Ok(None);
+            };
+            // The kernel sends each notification in a message of its own.
+            if let Some((_, reply)) = batch.iter().find(|(_, r)| r.kind == self.family) {
+                crate::check_eq!(batch.len(), 1, "messages of a notification");
                 let event = self.decode(&reply.body);
-                return event.map(Some).ok_or_else(|| Failure::new(format!("odd notification {:02x?}", reply.body)));
+                return event
+                    .map(Some)
+                    .ok_or_else(|| Failure::new(format!("odd notification {:02x?}", reply.body)));
             }
             if Instant::now() >= deadline {
                 return Ok(None);
@@ -375,7 +473,9 @@ impl Events {
     pub fn expect(&self, expected: &Event, limit: Duration) -> Outcome {
         match self.next(limit)? {
             Some(event) if event == *expected => Ok(()),
-            other => Err(Failure::new(format!("notification {other:?}, expected {expected:?}"))),
+            other => Err(Failure::new(format!(
+                "notification {other:?}, expected {expected:?}"
+            ))),
         }
     }
 

@@ -63,7 +63,10 @@ pub fn errno_name(errno: i32) -> String {
         (libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
         (libc::ENODATA, "ENODATA"),
     ];
-    NAMES.iter().find(|(n, _)| *n == errno).map_or_else(|| format!("errno {errno}"), |(_, s)| (*s).to_owned())
+    NAMES
+        .iter()
+        .find(|(n, _)| *n == errno)
+        .map_or_else(|| format!("errno {errno}"), |(_, s)| (*s).to_owned())
 }
 
 impl std::fmt::Display for Refusal {
@@ -72,7 +75,11 @@ impl std::fmt::Display for Refusal {
         if let Some(text) = &self.text {
             write!(f, " \"{text}\"")?;
         }
-        for (name, value) in [("offset", self.offset), ("miss_type", self.miss_type), ("miss_nest", self.miss_nest)] {
+        for (name, value) in [
+            ("offset", self.offset),
+            ("miss_type", self.miss_type),
+            ("miss_nest", self.miss_nest),
+        ] {
             if let Some(value) = value {
                 write!(f, " {name} {value}")?;
             }
@@ -96,11 +103,20 @@ impl Sock {
     pub fn open(ns: &Ns, protocol: i32) -> Outcome<Self> {
         ns.enter(|| {
             // SAFETY: plain socket call; the result is checked before use.
-            let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+            let fd = unsafe {
+                libc::socket(
+                    libc::AF_NETLINK,
+                    libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+                    protocol,
+                )
+            };
             check(fd.into())?;
             // SAFETY: `fd` is a fresh descriptor that nothing else owns.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-            let sock = Self { fd, sequence: AtomicU32::new(1) };
+            let sock = Self {
+                fd,
+                sequence: AtomicU32::new(1),
+            };
             sock.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, &1i32)?;
             sock.option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, &1i32)?;
             sock.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(4 << 20))?;
@@ -109,10 +125,16 @@ impl Sock {
             let mut addr: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
             addr.nl_family = libc::AF_NETLINK as u16;
             // SAFETY: `addr` is a sockaddr_nl of the length given.
-            check(unsafe {
-                libc::bind(sock.fd.as_raw_fd(), (&raw const addr).cast(), size_of_val(&addr) as libc::socklen_t)
-            }
-            .into())?;
+            check(
+                unsafe {
+                    libc::bind(
+                        sock.fd.as_raw_fd(),
+                        (&raw const addr).cast(),
+                        size_of_val(&addr) as libc::socklen_t,
+                    )
+                }
+                .into(),
+            )?;
             Ok(sock)
         })
         .during("netlink socket")
@@ -120,16 +142,18 @@ impl Sock {
 
     fn option<T>(&self, level: i32, name: i32, value: &T) -> Outcome {
         // SAFETY: `value` is readable for its own size during the call.
-        check(unsafe {
-            libc::setsockopt(
-                self.fd.as_raw_fd(),
-                level,
-                name,
-                (&raw const *value).cast(),
-                size_of_val(value) as libc::socklen_t,
-            )
-        }
-        .into())?;
+        check(
+            unsafe {
+                libc::setsockopt(
+                    self.fd.as_raw_fd(),
+                    level,
+                    name,
+                    (&raw const *value).cast(),
+                    size_of_val(value) as libc::socklen_t,
+                )
+            }
+            .into(),
+        )?;
         Ok(())
     }
 
@@ -145,12 +169,17 @@ impl Sock {
 
     /// Joins a multicast group.
     pub fn join(&self, group: u32) -> Outcome {
-        self.option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group).during("joining a netlink group")
+        self.option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group)
+            .during("joining a netlink group")
     }
 
     fn send(&self, bytes: &[u8]) -> Outcome {
         // SAFETY: `bytes` is readable for its length.
-        let sent = check(unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) } as i64)?;
+        let sent =
+            check(
+                unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) }
+                    as i64,
+            )?;
         crate::check_eq!(sent, bytes.len(), "bytes sent");
         Ok(())
     }
@@ -159,7 +188,14 @@ impl Sock {
     pub fn receive(&self) -> Outcome<Option<Vec<(u32, Reply)>>> {
         let mut buffer = vec![0u8; 65536];
         // SAFETY: `buffer` is writable for its length.
-        let got = check(unsafe { libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) } as i64);
+        let got = check(unsafe {
+            libc::recv(
+                self.fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                0,
+            )
+        } as i64);
         match got {
             Ok(n) => buffer.truncate(n),
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
@@ -170,7 +206,9 @@ impl Sock {
         while let Some((header, _)) = rest.split_first_chunk::<NLMSG_HDRLEN>() {
             let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *header;
             let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-            let Some(body) = rest.get(NLMSG_HDRLEN..len) else { break };
+            let Some(body) = rest.get(NLMSG_HDRLEN..len) else {
+                break;
+            };
             replies.push((
                 u32::from_ne_bytes([s0, s1, s2, s3]),
                 Reply {
@@ -204,7 +242,11 @@ impl Sock {
                         continue;
                     }
                 };
-                return Ok(if verdict.errno == 0 { Ok(replies) } else { Err(verdict) });
+                return Ok(if verdict.errno == 0 {
+                    Ok(replies)
+                } else {
+                    Err(verdict)
+                });
             }
         }
     }
@@ -218,7 +260,10 @@ impl Sock {
 /// Reads nlmsgerr or the end of a dump; `header` bytes precede the report's attributes (NETLINK_CAP_ACK: the request's
 /// payload is not repeated).
 fn verdict(reply: &Reply, header: usize) -> Refusal {
-    let errno = reply.body.first_chunk::<4>().map_or(0, |b| -i32::from_ne_bytes(*b));
+    let errno = reply
+        .body
+        .first_chunk::<4>()
+        .map_or(0, |b| -i32::from_ne_bytes(*b));
     let report = Attrs::parse(reply.body.get(header..).unwrap_or_default());
     Refusal {
         errno,

@@ -19,12 +19,12 @@ const MIN_AGE: Duration = Duration::from_millis(5500);
 fn command(what: &str) -> Outcome {
     match fs::write(KMEMLEAK, what) {
         Ok(()) => Ok(()),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            Err(Failure::Skipped("the kernel has no kmemleak, or debugfs is not mounted".into()))
-        }
-        Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
-            Err(Failure::Skipped("kmemleak is off: boot with kmemleak=on".into()))
-        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Err(Failure::Skipped(
+            "the kernel has no kmemleak, or debugfs is not mounted".into(),
+        )),
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => Err(Failure::Skipped(
+            "kmemleak is off: boot with kmemleak=on".into(),
+        )),
         Err(e) => Err(e).during(format!("kmemleak: {what}")),
     }
 }
@@ -41,14 +41,21 @@ fn use_it(round: usize) -> Outcome<Tunnel> {
     }
     soft.soft.send_raw(&[0x38; 40])?;
     soft.fence()?;
-    let spec = TunnelSpec { cipher: Cipher::ALL[(round + 1) % 4], outer, mtu: None };
+    let spec = TunnelSpec {
+        cipher: Cipher::ALL[(round + 1) % 4],
+        outer,
+        mtu: None,
+    };
     let tunnel = Tunnel::new(spec)?;
     for end in [&tunnel.a, &tunnel.b] {
         end.add_key(SECONDARY, spec.cipher, 2)?;
         end.add_key(SECONDARY, Cipher::Aes128, 3)?;
         end.nl.keepalive(end.ifindex, end.id, 1, 60)?;
     }
-    let flow = Flow { mbit: 20, ..Flow::tcp(Tunnel::inner(false, 2), 1) };
+    let flow = Flow {
+        mbit: 20,
+        ..Flow::tcp(Tunnel::inner(false, 2), 1)
+    };
     iperf(&flow, &tunnel.b.ns, &tunnel.a.ns)?;
     for end in [&tunnel.a, &tunnel.b] {
         end.nl.key_swap(end.ifindex, end.id)?;
@@ -68,10 +75,16 @@ fn ten_times(ctx: &Ctx) -> Outcome {
         let tunnel = use_it(round).during(format!("round {round}"))?;
         // Every other time the module goes while it is in use: devices, peers and packets go with it.
         let in_use = round % 2 == 1;
-        let pings = Ping::new(Tunnel::inner(false, 2), 100_000).interval(1).spawn(&tunnel.a.ns)?;
+        let pings = Ping::new(Tunnel::inner(false, 2), 100_000)
+            .interval(1)
+            .spawn(&tunnel.a.ns)?;
         if in_use {
             Module::unload().during("under traffic")?;
-            check_eq!(tunnel.a.ns.ifindex("tun")?, None, "device after the module has gone");
+            check_eq!(
+                tunnel.a.ns.ifindex("tun")?,
+                None,
+                "device after the module has gone"
+            );
         }
         drop((pings, tunnel));
         if !in_use {
@@ -84,7 +97,11 @@ fn ten_times(ctx: &Ctx) -> Outcome {
         thread::sleep(MIN_AGE);
         command("scan")?;
         let report = fs::read_to_string(KMEMLEAK).during("kmemleak report")?;
-        note!("scan {scan}: {} bytes of report, {:.1} s", report.len(), since.elapsed().as_secs_f64());
+        note!(
+            "scan {scan}: {} bytes of report, {:.1} s",
+            report.len(),
+            since.elapsed().as_secs_f64()
+        );
         check!(report.is_empty(), "kmemleak found\n{report}");
     }
     ctx.module.load()

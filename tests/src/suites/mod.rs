@@ -19,27 +19,58 @@ pub struct Suite {
 }
 
 const SUITES: [Suite; 6] = [
-    Suite { name: "uapi", cases: uapi::cases },
-    Suite { name: "p2p", cases: p2p::cases },
-    Suite { name: "ovpn-cli", cases: ovpn_cli::cases },
-    Suite { name: "openvpn", cases: openvpn::cases },
-    Suite { name: "leak", cases: leak::cases },
-    Suite { name: "uapi-mp", cases: uapi::cases_mp },
+    Suite {
+        name: "uapi",
+        cases: uapi::cases,
+    },
+    Suite {
+        name: "p2p",
+        cases: p2p::cases,
+    },
+    Suite {
+        name: "ovpn-cli",
+        cases: ovpn_cli::cases,
+    },
+    Suite {
+        name: "openvpn",
+        cases: openvpn::cases,
+    },
+    Suite {
+        name: "leak",
+        cases: leak::cases,
+    },
+    Suite {
+        name: "uapi-mp",
+        cases: uapi::cases_mp,
+    },
 ];
 
 /// Names for several suites at once. MP mode is not part of them until the driver has it.
-const GROUPS: [(&str, &str); 2] = [("fast", "uapi,p2p,ovpn-cli"), ("all", "uapi,p2p,ovpn-cli,openvpn,leak")];
+const GROUPS: [(&str, &str); 2] = [
+    ("fast", "uapi,p2p,ovpn-cli"),
+    ("all", "uapi,p2p,ovpn-cli,openvpn,leak"),
+];
 
 /// All names that [`by_names`] knows.
 pub fn names() -> String {
-    let groups = GROUPS.iter().map(|(name, members)| format!("{name} ({members})"));
-    SUITES.iter().map(|s| s.name.to_owned()).chain(groups).collect::<Vec<_>>().join(", ")
+    let groups = GROUPS
+        .iter()
+        .map(|(name, members)| format!("{name} ({members})"));
+    SUITES
+        .iter()
+        .map(|s| s.name.to_owned())
+        .chain(groups)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Suites of a comma-separated list of suites and groups, in that order.
 pub fn by_names(list: &str) -> Outcome<Vec<Suite>> {
     let expanded = list.split(',').flat_map(|name| {
-        let members = GROUPS.iter().find(|(group, _)| *group == name).map_or(name, |(_, members)| members);
+        let members = GROUPS
+            .iter()
+            .find(|(group, _)| *group == name)
+            .map_or(name, |(_, members)| members);
         members.split(',')
     });
     expanded

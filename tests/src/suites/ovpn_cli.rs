@@ -47,10 +47,18 @@ impl Drop for Lab {
 
 impl Lab {
     fn new(ctx: &Ctx, kind: Kind) -> Outcome<Self> {
-        let cli = ctx.cli.clone().ok_or_else(|| Failure::Skipped("ovpn-cli was not found".into()))?;
+        let cli = ctx
+            .cli
+            .clone()
+            .ok_or_else(|| Failure::Skipped("ovpn-cli was not found".into()))?;
         let key = std::env::temp_dir().join(format!("ovpn-cli-{}.key", std::process::id()));
         fs::write(&key, KEY_FILE)?;
-        Ok(Self { cli, key, kind, ns: Pair::new()? })
+        Ok(Self {
+            cli,
+            key,
+            kind,
+            ns: Pair::new()?,
+        })
     }
 
     /// Namespace of side 1 or 2.
@@ -65,7 +73,13 @@ impl Lab {
 
     fn ok(&self, n: u8, line: &str) -> Outcome<Done> {
         let done = self.cli(n, line).run(LIMIT)?;
-        check!(done.status.success(), "ovpn-cli {line}: {}\n{}{}", done.status, done.out, done.err);
+        check!(
+            done.status.success(),
+            "ovpn-cli {line}: {}\n{}{}",
+            done.status,
+            done.out,
+            done.err
+        );
         Ok(done)
     }
 
@@ -81,13 +95,25 @@ impl Lab {
     fn new_peer(&self, n: u8) -> Outcome {
         let (id, tx_id) = self.ids(n);
         let remote = Pair::outer(self.kind.v6, 3 - n);
-        self.ok(n, &format!("new_peer tun {id} {tx_id} {} {remote} {}", 1000 + u32::from(n), 1003 - u32::from(n)))?;
+        self.ok(
+            n,
+            &format!(
+                "new_peer tun {id} {tx_id} {} {remote} {}",
+                1000 + u32::from(n),
+                1003 - u32::from(n)
+            ),
+        )?;
         Ok(())
     }
 
     fn new_key(&self, n: u8, slot: u8, key_id: u8) -> Outcome {
         let key = self.key.display();
-        let line = format!("new_key tun {} {slot} {key_id} {} {} {key}", self.ids(n).0, self.kind.alg, n - 1);
+        let line = format!(
+            "new_key tun {} {slot} {key_id} {} {} {key}",
+            self.ids(n).0,
+            self.kind.alg,
+            n - 1
+        );
         self.ok(n, &line).map(drop)
     }
 
@@ -109,13 +135,20 @@ impl Lab {
     }
 
     fn ping(&self, size: u32) -> Outcome {
-        Ping::new(Tunnel::inner(false, 2), 100).interval(2).size(size).lossless(self.side(1))
+        Ping::new(Tunnel::inner(false, 2), 100)
+            .interval(2)
+            .size(size)
+            .lossless(self.side(1))
     }
 
     fn fails(&self, n: u8, line: &str) -> Outcome {
         let done = self.cli(n, line).run(LIMIT)?;
         check!(!done.status.success(), "ovpn-cli {line} succeeded");
-        check!(done.err.contains("kernel error: ovpn: "), "ovpn-cli {line}: no text of the kernel's: {}", done.err);
+        check!(
+            done.err.contains("kernel error: ovpn: "),
+            "ovpn-cli {line}: no text of the kernel's: {}",
+            done.err
+        );
         Ok(())
     }
 
@@ -123,10 +156,16 @@ impl Lab {
     fn listen(&self, n: u8) -> Outcome<Proc> {
         let listener = self.cli(n, "listen_mcast").spawn()?;
         wait_for("listen_mcast to join the group", LIMIT, || {
-            let text = self.side(n).enter(|| Ok(fs::read_to_string("/proc/thread-self/net/netlink")?))?;
-            let mut rows = text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>());
+            let text = self
+                .side(n)
+                .enter(|| Ok(fs::read_to_string("/proc/thread-self/net/netlink")?))?;
+            let mut rows = text
+                .lines()
+                .map(|l| l.split_whitespace().collect::<Vec<_>>());
             // Columns: sk, protocol, port, groups; 16 is NETLINK_GENERIC.
-            Ok(rows.any(|r| r.get(1) == Some(&"16") && r.get(3).is_some_and(|g| *g != "00000000")).then_some(()))
+            Ok(rows
+                .any(|r| r.get(1) == Some(&"16") && r.get(3).is_some_and(|g| *g != "00000000"))
+                .then_some(()))
         })?;
         Ok(listener)
     }
@@ -138,14 +177,21 @@ fn heard(listener: &Proc, count: usize) -> Outcome {
         Ok((listener.stderr().matches("received message from").count() >= count).then_some(()))
     })?;
     let text = listener.stderr();
-    check!(!text.contains("bogus") && !text.contains("unknown"), "ovpn-cli listen_mcast: {text}");
+    check!(
+        !text.contains("bogus") && !text.contains("unknown"),
+        "ovpn-cli listen_mcast: {text}"
+    );
     Ok(())
 }
 
 /// What `get_peer` must print, in any order.
 fn shows(done: &Done, expected: &[String]) -> Outcome {
     for text in expected {
-        check!(done.err.contains(text.as_str()), "ovpn-cli does not show \"{text}\":\n{}", done.err);
+        check!(
+            done.err.contains(text.as_str()),
+            "ovpn-cli does not show \"{text}\":\n{}",
+            done.err
+        );
     }
     Ok(())
 }
@@ -156,7 +202,10 @@ fn stages(ctx: &Ctx, kind: Kind) -> Outcome {
     lab.bring_up()?;
     lab.ping(56)?;
     lab.ping(3000).during("large payload")?;
-    let flow = Flow { zerocopy: true, ..Flow::tcp(Tunnel::inner(false, 1), 1) };
+    let flow = Flow {
+        zerocopy: true,
+        ..Flow::tcp(Tunnel::inner(false, 1), 1)
+    };
     iperf(&flow, lab.side(1), lab.side(2))?;
 
     for n in [1, 2] {
@@ -168,7 +217,11 @@ fn stages(ctx: &Ctx, kind: Kind) -> Outcome {
     lab.ping(56).during("both ends have swapped their keys")?;
 
     let (id, tx_id) = lab.ids(1);
-    let tx_id = if kind.symmetric { id.to_string() } else { tx_id };
+    let tx_id = if kind.symmetric {
+        id.to_string()
+    } else {
+        tx_id
+    };
     let expected = [
         format!("* Peer {id}\n"),
         format!("TX peer ID {tx_id}\n"),
@@ -182,7 +235,15 @@ fn stages(ctx: &Ctx, kind: Kind) -> Outcome {
     for (slot, name, key_id) in [(1, "primary", 1), (2, "secondary", 0)] {
         let done = lab.ok(1, &format!("get_key tun {id} {slot}"))?;
         let cipher = format!("Cipher: {}", kind.cipher);
-        shows(&done, &[format!("* Peer {id}"), format!("Slot: {name}"), format!("Key ID: {key_id}"), cipher])?;
+        shows(
+            &done,
+            &[
+                format!("* Peer {id}"),
+                format!("Slot: {name}"),
+                format!("Key ID: {key_id}"),
+                cipher,
+            ],
+        )?;
     }
     for slot in [1, 2] {
         lab.ok(1, &format!("del_key tun {id} {slot}"))?;
@@ -196,7 +257,9 @@ fn deleted(ctx: &Ctx, kind: Kind) -> Outcome {
     let lab = Lab::new(ctx, kind)?;
     lab.bring_up()?;
     let listener = lab.listen(1)?;
-    let _pings = Ping::new(Tunnel::inner(false, 2), 100_000).interval(1).spawn(lab.side(1))?;
+    let _pings = Ping::new(Tunnel::inner(false, 2), 100_000)
+        .interval(1)
+        .spawn(lab.side(1))?;
     lab.ping(56).during("before")?;
     let id = lab.ids(1).0;
     lab.ok(1, &format!("del_peer tun {id}"))?;
@@ -227,17 +290,51 @@ fn endings(ctx: &Ctx, kind: Kind) -> Outcome {
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    let base = Kind { name: "", alg: "aes", cipher: "aes-gcm", v6: false, symmetric: false, mtu: 1400 };
-    let chacha = Kind { alg: "chachapoly", cipher: "chacha20poly1305", ..base };
+    let base = Kind {
+        name: "",
+        alg: "aes",
+        cipher: "aes-gcm",
+        v6: false,
+        symmetric: false,
+        mtu: 1400,
+    };
+    let chacha = Kind {
+        alg: "chachapoly",
+        cipher: "chacha20poly1305",
+        ..base
+    };
     let kinds = [
-        Kind { name: "aes, IPv4", ..base },
-        Kind { name: "chachapoly, IPv6", v6: true, ..chacha },
-        Kind { name: "aes, symmetric ids, IPv6", v6: true, symmetric: true, ..base },
-        Kind { name: "aes, large MTU", mtu: 1500, ..base },
+        Kind {
+            name: "aes, IPv4",
+            ..base
+        },
+        Kind {
+            name: "chachapoly, IPv6",
+            v6: true,
+            ..chacha
+        },
+        Kind {
+            name: "aes, symmetric ids, IPv6",
+            v6: true,
+            symmetric: true,
+            ..base
+        },
+        Kind {
+            name: "aes, large MTU",
+            mtu: 1500,
+            ..base
+        },
     ];
-    let mut cases: Vec<Case> =
-        kinds.map(|kind| Case::new(kind.name, move |ctx: &Ctx| stages(ctx, kind))).into_iter().collect();
-    cases.push(Case::new("peer deleted under traffic", move |ctx: &Ctx| deleted(ctx, base)));
-    cases.push(Case::new("timeout, closed socket, deleted device", move |ctx: &Ctx| endings(ctx, base)));
+    let mut cases: Vec<Case> = kinds
+        .map(|kind| Case::new(kind.name, move |ctx: &Ctx| stages(ctx, kind)))
+        .into_iter()
+        .collect();
+    cases.push(Case::new("peer deleted under traffic", move |ctx: &Ctx| {
+        deleted(ctx, base)
+    }));
+    cases.push(Case::new(
+        "timeout, closed socket, deleted device",
+        move |ctx: &Ctx| endings(ctx, base),
+    ));
     cases
 }

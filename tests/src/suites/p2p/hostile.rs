@@ -32,7 +32,12 @@ struct Row {
 }
 
 fn row(name: impl Into<String>, packet: Vec<u8>, fate: Fate) -> Row {
-    Row { name: name.into(), packet, stranger: false, fate }
+    Row {
+        name: name.into(),
+        packet,
+        stranger: false,
+        fate,
+    }
 }
 
 fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
@@ -53,50 +58,114 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
         rows.push(row(format!("{len} bytes"), vec![DATA_V2 << 3; len], NoPeer));
     }
     for len in [4, 5, 7, 8, 9, 12, 20, 23] {
-        rows.push(row(format!("{len} bytes of a data packet"), spoiled(soft, &|p| p.truncate(len))?, Refused));
+        rows.push(row(
+            format!("{len} bytes of a data packet"),
+            spoiled(soft, &|p| p.truncate(len))?,
+            Refused,
+        ));
     }
-    for opcode in [DATA_V1] {
-        let header = Header { opcode, ..soft.header() };
-        rows.push(row("DATA_V1", soft.seal(header, &plain)?, NoPeer));
-        rows.push(row("DATA_V1, 4 bytes", vec![opcode << 3, 0, 0, 0], NoPeer));
-    }
+    let header = Header {
+        opcode: DATA_V1,
+        ..soft.header()
+    };
+    rows.push(row("DATA_V1", soft.seal(header, &plain)?, NoPeer));
+    rows.push(row("DATA_V1, 4 bytes", vec![DATA_V1 << 3, 0, 0, 0], NoPeer));
     for key_id in [0, 2, 7] {
-        let header = Header { key_id, ..soft.header() };
-        rows.push(row(format!("key id {key_id}, of no key"), soft.seal(header, &plain)?, Refused));
+        let header = Header {
+            key_id,
+            ..soft.header()
+        };
+        rows.push(row(
+            format!("key id {key_id}, of no key"),
+            soft.seal(header, &plain)?,
+            Refused,
+        ));
     }
     for peer_id in [0, soft.peer_id + 1, 0xff_fffe] {
-        let header = Header { peer_id, ..soft.header() };
-        rows.push(row(format!("peer id {peer_id}, of no peer"), soft.seal(header, &plain)?, NoPeer));
+        let header = Header {
+            peer_id,
+            ..soft.header()
+        };
+        rows.push(row(
+            format!("peer id {peer_id}, of no peer"),
+            soft.seal(header, &plain)?,
+            NoPeer,
+        ));
     }
     for at in [4, 7, 8, 23, 24, OVERHEAD + plain.len() - 1] {
         let name = format!("bit flipped in byte {at}");
-        rows.push(row(name, spoiled(soft, &|p| p.iter_mut().skip(at).take(1).for_each(|b| *b ^= 0x80))?, Refused));
+        rows.push(row(
+            name,
+            spoiled(soft, &|p| {
+                p.iter_mut().skip(at).take(1).for_each(|b| *b ^= 0x80)
+            })?,
+            Refused,
+        ));
     }
-    rows.push(row("a byte short", spoiled(soft, &|p| drop(p.pop()))?, Refused));
-    rows.push(row("a byte too many", spoiled(soft, &|p| p.push(0))?, Refused));
-    let header = Header { packet_id: 0, ..soft.header() };
+    rows.push(row(
+        "a byte short",
+        spoiled(soft, &|p| p.truncate(p.len() - 1))?,
+        Refused,
+    ));
+    rows.push(row(
+        "a byte too many",
+        spoiled(soft, &|p| p.push(0))?,
+        Refused,
+    ));
+    let header = Header {
+        packet_id: 0,
+        ..soft.header()
+    };
     rows.push(row("packet id 0", soft.seal(header, &plain)?, Refused));
     let packet = good(soft)?;
     rows.push(row("a good packet", packet.clone(), Delivered));
     rows.push(row("the same again", packet.clone(), Refused));
-    rows.push(Row { stranger: true, ..row("the same again, from elsewhere", packet, Refused) });
-    let header = Header { peer_id: PEER_ID_UNDEF, ..soft.header() };
+    rows.push(Row {
+        stranger: true,
+        ..row("the same again, from elsewhere", packet, Refused)
+    });
+    let header = Header {
+        peer_id: PEER_ID_UNDEF,
+        ..soft.header()
+    };
     let undefined = soft.seal(header, &plain)?;
-    rows.push(Row { stranger: true, ..row("no peer id, from nowhere", undefined.clone(), NoPeer) });
-    rows.push(row("no peer id, from the peer's address", undefined, Delivered));
+    rows.push(Row {
+        stranger: true,
+        ..row("no peer id, from nowhere", undefined.clone(), NoPeer)
+    });
+    rows.push(row(
+        "no peer id, from the peer's address",
+        undefined,
+        Delivered,
+    ));
     let forged = spoiled(soft, &|p| p.iter_mut().skip(30).for_each(|b| *b ^= 1))?;
-    rows.push(Row { stranger: true, ..row("broken tag, from elsewhere", forged, Refused) });
+    rows.push(Row {
+        stranger: true,
+        ..row("broken tag, from elsewhere", forged, Refused)
+    });
     let mut authentic = |name: &str, plain: &[u8], fate| -> Outcome {
         let header = soft.header();
         rows.push(row(name, soft.seal(header, plain)?, fate));
         Ok(())
     };
     authentic("keepalive", &KEEPALIVE, Consumed)?;
-    authentic("keepalive, a byte short", KEEPALIVE.split_last().map_or(&[][..], |(_, k)| k), Refused)?;
-    authentic("keepalive, a byte too many", &[&KEEPALIVE[..], &[0]].concat(), Refused)?;
+    authentic(
+        "keepalive, a byte short",
+        KEEPALIVE.split_last().map_or(&[][..], |(_, k)| k),
+        Refused,
+    )?;
+    authentic(
+        "keepalive, a byte too many",
+        &[&KEEPALIVE[..], &[0]].concat(),
+        Refused,
+    )?;
     authentic("empty inner packet", &[], Refused)?;
     authentic("inner packet of one byte", &[0x45], Refused)?;
-    authentic("inner IPv4 header cut", plain.get(..19).unwrap_or_default(), Refused)?;
+    authentic(
+        "inner IPv4 header cut",
+        plain.get(..19).unwrap_or_default(),
+        Refused,
+    )?;
     authentic("inner IPv6 header cut", &[0x60; 39], Refused)?;
     for version in [0, 3, 5, 7, 15] {
         let mut odd = plain.clone();
@@ -111,15 +180,30 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
     let v6 = outer == Outer::V6;
     let stranger: UdpSocket = lab.soft.ns.udp(v6, 1195)?;
     let remote = |lab: &SoftTunnel| -> Outcome<_> {
-        let attrs = lab.a.nl.peer_get(lab.a.ifindex, lab.a.id)?.during("PEER_GET")?;
-        Ok([peer::REMOTE_IPV4, peer::REMOTE_IPV6, peer::REMOTE_PORT].map(|kind| attrs.get(kind).map(<[u8]>::to_vec)))
+        let attrs = lab
+            .a
+            .nl
+            .peer_get(lab.a.ifindex, lab.a.id)?
+            .during("PEER_GET")?;
+        Ok([peer::REMOTE_IPV4, peer::REMOTE_IPV6, peer::REMOTE_PORT]
+            .map(|kind| attrs.get(kind).map(<[u8]>::to_vec)))
     };
     let at_first = remote(&lab)?;
     let rows = rows(&mut lab.soft)?;
     let mut wrong = Vec::new();
-    for Row { name, packet, stranger: from_elsewhere, fate } in &rows {
+    for Row {
+        name,
+        packet,
+        stranger: from_elsewhere,
+        fate,
+    } in &rows
+    {
         let before = (lab.a.stats()?, lab.a.dev()?.rx_dropped);
-        let sock = if *from_elsewhere { &stranger } else { &lab.soft.sock };
+        let sock = if *from_elsewhere {
+            &stranger
+        } else {
+            &lab.soft.sock
+        };
         sock.send_to(packet, lab.soft.to)?;
         if *fate == Fate::Delivered {
             lab.expect(b"hostile").during(name)?;
@@ -141,12 +225,19 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
             Fate::Delivered => (0, 1, 1, 0),
         };
         if counted != expected {
-            wrong.push(format!("{name}: (dropped, link_rx, vpn_rx, link_tx) {counted:?}, expected {expected:?}"));
+            wrong.push(format!(
+                "{name}: (dropped, link_rx, vpn_rx, link_tx) {counted:?}, expected {expected:?}"
+            ));
         }
         check_eq!(remote(&lab)?, at_first, "remote address after {name}");
     }
     crate::note!("{} rows", rows.len());
-    check!(wrong.is_empty(), "{} rows\n{}", wrong.len(), wrong.join("\n"));
+    check!(
+        wrong.is_empty(),
+        "{} rows\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     Ok(())
 }
 
@@ -159,13 +250,30 @@ fn control_packets(outer: Outer) -> Outcome {
             let mut packet: Vec<u8> = (0..len).map(|i| (i as u8).wrapping_mul(7)).collect();
             packet.splice(..1, [opcode << 3 | 5]);
             lab.soft.send_raw(&packet)?;
-            let sock = lab.a.sock.as_ref().ok_or_else(|| crate::tap::Failure::new("no socket"))?;
+            let sock = lab
+                .a
+                .sock
+                .as_ref()
+                .ok_or_else(|| crate::tap::Failure::new("no socket"))?;
             let mut buffer = [0; 2048];
-            let (n, from) = sock.recv_from(&mut buffer).during(format!("opcode {opcode}"))?;
+            let (n, from) = sock
+                .recv_from(&mut buffer)
+                .during(format!("opcode {opcode}"))?;
             check_eq!(buffer.get(..n), Some(packet.as_slice()), "opcode {opcode}");
-            check_eq!(from, lab.soft.sock.local_addr().map(|a| std::net::SocketAddr::new(lab.a.remote.ip(), a.port()))?, "source");
+            check_eq!(
+                from,
+                lab.soft
+                    .sock
+                    .local_addr()
+                    .map(|a| std::net::SocketAddr::new(lab.a.remote.ip(), a.port()))?,
+                "source"
+            );
             sock.send_to(&packet, from)?;
-            check_eq!(lab.soft.recv_raw()?.0, packet, "answer with opcode {opcode}");
+            check_eq!(
+                lab.soft.recv_raw()?.0,
+                packet,
+                "answer with opcode {opcode}"
+            );
         }
     }
     check_eq!((lab.a.stats()?, lab.a.dev()?), before, "counters");
@@ -176,7 +284,11 @@ fn control_packets(outer: Outer) -> Outcome {
 fn noise(_: &Ctx) -> Outcome {
     const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut lab = SoftTunnel::new(Cipher::ChaCha, Outer::V4)?;
-    lab.a.sock.as_ref().map(|s| s.set_nonblocking(true)).transpose()?;
+    lab.a
+        .sock
+        .as_ref()
+        .map(|s| s.set_nonblocking(true))
+        .transpose()?;
     let mut state = SEED;
     let mut random = || {
         // xorshift64 (G. Marsaglia, 2003)
@@ -199,11 +311,20 @@ fn noise(_: &Ctx) -> Outcome {
             lab.fence().during(format!("round {round}"))?;
             fences += 1;
             let mut buffer = [0; 2048];
-            while lab.a.sock.as_ref().is_some_and(|s| s.recv(&mut buffer).is_ok()) {}
+            while lab
+                .a
+                .sock
+                .as_ref()
+                .is_some_and(|s| s.recv(&mut buffer).is_ok())
+            {}
         }
     }
     lab.fence()?;
-    check_eq!(lab.a.stats()?.vpn_rx_packets - before.vpn_rx_packets, fences + 1, "packets let through");
+    check_eq!(
+        lab.a.stats()?.vpn_rx_packets - before.vpn_rx_packets,
+        fences + 1,
+        "packets let through"
+    );
     Ok(())
 }
 
@@ -211,10 +332,17 @@ fn noise(_: &Ctx) -> Outcome {
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [(Cipher::Aes256, Outer::V4), (Cipher::ChaCha, Outer::V6)]
         .map(|(cipher, outer)| {
-            Case::new(format!("hostile packets: {} over {outer:?}", cipher.name()), move |_| table(cipher, outer))
+            Case::new(
+                format!("hostile packets: {} over {outer:?}", cipher.name()),
+                move |_| table(cipher, outer),
+            )
         })
         .into();
-    cases.extend(Outer::BOTH.map(|o| Case::new(format!("control packets over {o:?}"), move |_| control_packets(o))));
+    cases.extend(Outer::BOTH.map(|o| {
+        Case::new(format!("control packets over {o:?}"), move |_| {
+            control_packets(o)
+        })
+    }));
     cases.push(Case::new("hostile packets: noise", noise));
     cases
 }

@@ -17,14 +17,24 @@ fn settled(tunnel: &Tunnel) -> Outcome {
     // SAFETY: membarrier takes plain numbers.
     let ret = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     check_eq!(ret, 0, "membarrier");
-    let sent = (tunnel.a.stats()?.link_tx_packets, tunnel.b.stats()?.link_tx_packets);
-    wait_for("both ends to have received everything", Duration::from_secs(5), || {
-        let received = (tunnel.b.stats()?.link_rx_packets, tunnel.a.stats()?.link_rx_packets);
-        Ok((received.0 >= sent.0 && received.1 >= sent.1).then_some(()))
-    })
-    .or_else(|e| {
+    let sent = (
+        tunnel.a.stats()?.link_tx_packets,
+        tunnel.b.stats()?.link_tx_packets,
+    );
+    wait_for(
+        "both ends to have received everything",
+        Duration::from_secs(5),
+        || {
+            let received = (
+                tunnel.b.stats()?.link_rx_packets,
+                tunnel.a.stats()?.link_rx_packets,
+            );
+            Ok((received.0 >= sent.0 && received.1 >= sent.1).then_some(()))
+        },
+    )
+    .map_err(|e| {
         let now = [&tunnel.a, &tunnel.b].map(|end| (end.stats().ok(), end.dev().ok()));
-        Err(e.during(format!("sent {sent:?}, now {now:?}")))
+        e.during(format!("sent {sent:?}, now {now:?}"))
     })
 }
 
@@ -47,7 +57,10 @@ fn rotate(tunnel: &Tunnel, cipher: Cipher, n: u8) -> Outcome {
 fn under_load(_: &Ctx) -> Outcome {
     const PINGS: u32 = 1000;
     let tunnel = Tunnel::simple()?;
-    let flow = Flow { mbit: 40, ..Flow::tcp(Tunnel::inner(false, 2), 2) };
+    let flow = Flow {
+        mbit: 40,
+        ..Flow::tcp(Tunnel::inner(false, 2), 2)
+    };
     let ping = Ping::new(Tunnel::inner(true, 2), PINGS).interval(2);
     let (_server, client) = flow.start(&tunnel.b.ns, &tunnel.a.ns)?;
     let mut pings = ping.spawn(&tunnel.a.ns)?;
@@ -63,11 +76,22 @@ fn under_load(_: &Ctx) -> Outcome {
     let stats = Ping::stats(&pings.finish(ping.limit())?)?;
     let rate = flow.result(client)?;
     crate::note!("{rotations} rotations, TCP at {:.0} Mbit/s", rate.mbit);
-    check!(rotations >= 10 / patience(), "only {rotations} rotations while traffic ran");
-    check_eq!((stats.sent, stats.received), (PINGS, PINGS), "pings sent and answered");
+    check!(
+        rotations >= 10 / patience(),
+        "only {rotations} rotations while traffic ran"
+    );
+    check_eq!(
+        (stats.sent, stats.received),
+        (PINGS, PINGS),
+        "pings sent and answered"
+    );
     for (name, end) in [("a", &tunnel.a), ("b", &tunnel.b)] {
         let dev = end.dev()?;
-        check_eq!((dev.rx_dropped, dev.tx_dropped), (0, 0), "packets dropped by {name}");
+        check_eq!(
+            (dev.rx_dropped, dev.tx_dropped),
+            (0, 0),
+            "packets dropped by {name}"
+        );
     }
     Ok(())
 }

@@ -12,31 +12,51 @@ const SOON: Duration = Duration::from_secs(2);
 const IFF_RUNNING: u32 = libc::IFF_RUNNING as u32;
 
 fn gone(end: &crate::lab::End, reason: Reason) -> Event {
-    Event::PeerDel { ifindex: end.ifindex, id: end.id, reason }
+    Event::PeerDel {
+        ifindex: end.ifindex,
+        id: end.id,
+        reason,
+    }
 }
 
 /// After its peer an end has neither peer nor carrier.
 fn lonely(end: &crate::lab::End) -> Outcome {
     check_eq!(end.nl.peer_dump(end.ifindex)?.len(), 0, "peers left");
-    wait_for("the carrier to go", SOON, || Ok((end.links.get(end.ifindex)?.flags & IFF_RUNNING == 0).then_some(())))
+    wait_for("the carrier to go", SOON, || {
+        Ok((end.links.get(end.ifindex)?.flags & IFF_RUNNING == 0).then_some(()))
+    })
 }
 
 /// Two idle ends keep each other alive; the tunnel's own counters do not see it.
 fn keepalive_both_ways(_: &Ctx) -> Outcome {
     let tunnel = Tunnel::simple()?;
-    let events = (tunnel.a.nl.listen(&tunnel.a.ns)?, tunnel.b.nl.listen(&tunnel.b.ns)?);
+    let events = (
+        tunnel.a.nl.listen(&tunnel.a.ns)?,
+        tunnel.b.nl.listen(&tunnel.b.ns)?,
+    );
     let start = Instant::now();
     for end in [&tunnel.a, &tunnel.b] {
         end.nl.keepalive(end.ifindex, end.id, 1, 2)?;
     }
     wait_for("three keepalives each way", Duration::from_secs(8), || {
-        let received = (tunnel.a.stats()?.link_rx_packets, tunnel.b.stats()?.link_rx_packets);
+        let received = (
+            tunnel.a.stats()?.link_rx_packets,
+            tunnel.b.stats()?.link_rx_packets,
+        );
         Ok((received.0 >= 3 && received.1 >= 3).then_some(()))
     })?;
-    check!(start.elapsed() >= Duration::from_secs(2), "three keepalives within {:?}", start.elapsed());
+    check!(
+        start.elapsed() >= Duration::from_secs(2),
+        "three keepalives within {:?}",
+        start.elapsed()
+    );
     for end in [&tunnel.a, &tunnel.b] {
         let stats = end.stats()?;
-        check_eq!((stats.vpn_rx_packets, stats.vpn_tx_packets), (0, 0), "vpn counters");
+        check_eq!(
+            (stats.vpn_rx_packets, stats.vpn_tx_packets),
+            (0, 0),
+            "vpn counters"
+        );
         check_eq!(end.dev()?.rx_dropped, 0, "rx_dropped");
     }
     events.0.expect_none()?;
@@ -51,16 +71,30 @@ fn expiry(_: &Ctx) -> Outcome {
     let events = (a.nl.listen(&a.ns)?, b.nl.listen(&b.ns)?);
     a.nl.keepalive(a.ifindex, a.id, 60, TIMEOUT)?;
     // Replies to these pings are all that a hears.
-    Ping::new(Tunnel::inner(false, 2), 30).interval(100).lossless(&a.ns)?;
+    Ping::new(Tunnel::inner(false, 2), 30)
+        .interval(100)
+        .lossless(&a.ns)?;
     let silent = Instant::now();
     events.0.expect_none().during("while pings were answered")?;
-    events.0.expect(&gone(a, Reason::Expired), Duration::from_secs(5))?;
+    events
+        .0
+        .expect(&gone(a, Reason::Expired), Duration::from_secs(5))?;
     let took = silent.elapsed().as_secs_f64();
     // Time is kept in whole seconds: up to one early, and one more until the next look.
-    let (early, late) = (f64::from(TIMEOUT) - 1.0, f64::from(TIMEOUT) + 1.5 * f64::from(patience()));
-    check!((early..=late).contains(&took), "timeout of {TIMEOUT} s came after {took:.2} s");
+    let (early, late) = (
+        f64::from(TIMEOUT) - 1.0,
+        f64::from(TIMEOUT) + 1.5 * f64::from(patience()),
+    );
+    check!(
+        (early..=late).contains(&took),
+        "timeout of {TIMEOUT} s came after {took:.2} s"
+    );
     lonely(a)?;
-    check_eq!(b.nl.peer_dump(b.ifindex)?.len(), 1, "peers of the other end");
+    check_eq!(
+        b.nl.peer_dump(b.ifindex)?.len(),
+        1,
+        "peers of the other end"
+    );
     events.1.expect_none()?;
     // It can be added again, and works again.
     a.add_peer()?;
@@ -95,7 +129,9 @@ fn socket_closed(_: &Ctx) -> Outcome {
 fn busy(tunnel: &Tunnel) -> Outcome<Vec<Proc>> {
     let flow = Flow::tcp(Tunnel::inner(false, 2), 30);
     let (server, client) = flow.start(&tunnel.b.ns, &tunnel.a.ns)?;
-    let ping = Ping::new(Tunnel::inner(true, 1), 100_000).interval(1).spawn(&tunnel.b.ns)?;
+    let ping = Ping::new(Tunnel::inner(true, 1), 100_000)
+        .interval(1)
+        .spawn(&tunnel.b.ns)?;
     wait_for("traffic", Duration::from_secs(5), || {
         Ok((tunnel.b.stats()?.vpn_rx_packets > 500).then_some(()))
     })?;
@@ -133,12 +169,20 @@ fn close_socket(tunnel: &mut Tunnel) -> Outcome {
 }
 
 fn delete_link(tunnel: &mut Tunnel) -> Outcome {
-    tunnel.b.links.delete(tunnel.b.ifindex)?.during("RTM_DELLINK")
+    tunnel
+        .b
+        .links
+        .delete(tunnel.b.ifindex)?
+        .during("RTM_DELLINK")
 }
 
 fn link_down(tunnel: &mut Tunnel) -> Outcome {
     tunnel.b.ns.ip("link set tun down")?;
-    check_eq!(tunnel.b.nl.peer_dump(tunnel.b.ifindex)?.len(), 1, "peers of a device that is down");
+    check_eq!(
+        tunnel.b.nl.peer_dump(tunnel.b.ifindex)?.len(),
+        1,
+        "peers of a device that is down"
+    );
     tunnel.b.ns.ip("link set tun up")?;
     tunnel.b.nl.peer_del(tunnel.b.ifindex, tunnel.b.id)
 }
@@ -166,10 +210,22 @@ pub fn cases() -> Vec<Case> {
     let blows: [(&str, Option<Reason>, Blow); 6] = [
         ("peer deleted", Some(Reason::Userspace), delete_peer),
         ("peer replaced", Some(Reason::Teardown), replace_peer),
-        ("socket closed", Some(Reason::TransportDisconnect), close_socket),
+        (
+            "socket closed",
+            Some(Reason::TransportDisconnect),
+            close_socket,
+        ),
         ("link deleted", Some(Reason::Teardown), delete_link),
-        ("link down and up, peer deleted", Some(Reason::Userspace), link_down),
-        ("transport device deleted", Some(Reason::Userspace), delete_transport),
+        (
+            "link down and up, peer deleted",
+            Some(Reason::Userspace),
+            link_down,
+        ),
+        (
+            "transport device deleted",
+            Some(Reason::Userspace),
+            delete_transport,
+        ),
     ];
     let mut cases = vec![
         Case::new("life: keepalive both ways", keepalive_both_ways),
@@ -178,8 +234,13 @@ pub fn cases() -> Vec<Case> {
         Case::new("life: socket closed", socket_closed),
     ];
     cases.extend(blows.map(|(name, reason, blow)| {
-        Case::new(format!("life: {name} under traffic"), move |_| under_traffic(reason, blow))
+        Case::new(format!("life: {name} under traffic"), move |_| {
+            under_traffic(reason, blow)
+        })
     }));
-    cases.push(Case::new("life: namespace gone under traffic", namespace_gone));
+    cases.push(Case::new(
+        "life: namespace gone under traffic",
+        namespace_gone,
+    ));
     cases
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::lab::{Cipher, Outer, Ping, Soft, SoftTunnel, Sniffer, Tunnel, wait_for};
+use crate::lab::{Cipher, Outer, Ping, Sniffer, Soft, SoftTunnel, Tunnel, wait_for};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::wire::Header;
 use crate::{Ctx, check, check_eq};
@@ -16,9 +16,14 @@ const WINDOW: u32 = 2048;
 impl SoftTunnel {
     /// Sends a packet of this id; tells whether the driver let it through.
     fn offer(&mut self, packet_id: u32) -> Outcome<bool> {
-        let header = Header { packet_id, ..self.soft.header() };
+        let header = Header {
+            packet_id,
+            ..self.soft.header()
+        };
         let before = (self.a.stats()?.vpn_rx_packets, self.a.dev()?.rx_dropped);
-        let packet = self.soft.seal(header, &Soft::datagram(&packet_id.to_be_bytes()))?;
+        let packet = self
+            .soft
+            .seal(header, &Soft::datagram(&packet_id.to_be_bytes()))?;
         self.soft.send_raw(&packet)?;
         let change = wait_for("the packet to be counted", Duration::from_secs(2), || {
             let after = (self.a.stats()?.vpn_rx_packets, self.a.dev()?.rx_dropped);
@@ -27,7 +32,9 @@ impl SoftTunnel {
         match change {
             (1, 0) => self.expect(&packet_id.to_be_bytes()).map(|()| true),
             (0, 1) => Ok(false),
-            odd => Err(Failure::new(format!("packet id {packet_id}: (let through, dropped) {odd:?}"))),
+            odd => Err(Failure::new(format!(
+                "packet id {packet_id}: (let through, dropped) {odd:?}"
+            ))),
         }
     }
 }
@@ -65,7 +72,11 @@ fn window(_: &Ctx) -> Outcome {
         (1, false),
     ];
     for (n, (packet_id, expected)) in steps.into_iter().enumerate() {
-        check_eq!(lab.offer(packet_id)?, expected, "step {n}, packet id {packet_id}, let through");
+        check_eq!(
+            lab.offer(packet_id)?,
+            expected,
+            "step {n}, packet id {packet_id}, let through"
+        );
     }
     Ok(())
 }
@@ -79,9 +90,15 @@ fn out_of_order(_: &Ctx) -> Outcome {
         state ^= state >> 7;
         state ^= state << 17;
         let reach = if state & 0xf == 0 { 5000 } else { 40 };
-        let packet_id = (top + 20).saturating_sub((state >> 8) as u32 % reach).max(1);
+        let packet_id = (top + 20)
+            .saturating_sub((state >> 8) as u32 % reach)
+            .max(1);
         let fresh = packet_id > top || (top - packet_id < WINDOW && !seen.contains(&packet_id));
-        check_eq!(lab.offer(packet_id)?, fresh, "packet id {packet_id} after {top}, let through");
+        check_eq!(
+            lab.offer(packet_id)?,
+            fresh,
+            "packet id {packet_id} after {top}, let through"
+        );
         seen.insert(packet_id);
         top = top.max(packet_id);
     }
@@ -94,16 +111,31 @@ fn captured(_: &Ctx) -> Outcome {
     let sniffer = Sniffer::open(&tunnel.a.ns, "veth")?;
     tunnel.works(20)?;
     let packets = sniffer.udp_sent()?;
-    check!(packets.len() >= 20, "captured only {} packets", packets.len());
+    check!(
+        packets.len() >= 20,
+        "captured only {} packets",
+        packets.len()
+    );
     let before = (tunnel.b.stats()?.vpn_rx_packets, tunnel.b.dev()?.rx_dropped);
-    let sock = tunnel.a.sock.as_ref().ok_or_else(|| Failure::new("no socket"))?;
+    let sock = tunnel
+        .a
+        .sock
+        .as_ref()
+        .ok_or_else(|| Failure::new("no socket"))?;
     for packet in &packets {
-        sock.send_to(packet, SocketAddr::new(tunnel.a.remote.ip(), tunnel.a.remote.port()))?;
+        sock.send_to(
+            packet,
+            SocketAddr::new(tunnel.a.remote.ip(), tunnel.a.remote.port()),
+        )?;
     }
     let ping = Ping::new(Tunnel::inner(false, 2), 20);
     ping.lossless(&tunnel.a.ns).during("after the replay")?;
     let after = (tunnel.b.stats()?.vpn_rx_packets, tunnel.b.dev()?.rx_dropped);
-    check_eq!(after, (before.0 + 20, before.1 + packets.len() as u64), "(let through, dropped)");
+    check_eq!(
+        after,
+        (before.0 + 20, before.1 + packets.len() as u64),
+        "(let through, dropped)"
+    );
     Ok(())
 }
 

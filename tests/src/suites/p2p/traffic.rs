@@ -15,13 +15,25 @@ fn fitting(mtu: u32) -> u32 {
 }
 
 fn pings(cipher: Cipher, outer: Outer) -> Outcome {
-    let tunnel = Tunnel::new(TunnelSpec { cipher, outer, mtu: None })?;
-    for (v6, from, to) in [(false, &tunnel.a, 2), (true, &tunnel.a, 2), (false, &tunnel.b, 1), (true, &tunnel.b, 1)] {
+    let tunnel = Tunnel::new(TunnelSpec {
+        cipher,
+        outer,
+        mtu: None,
+    })?;
+    for (v6, from, to) in [
+        (false, &tunnel.a, 2),
+        (true, &tunnel.a, 2),
+        (false, &tunnel.b, 1),
+        (true, &tunnel.b, 1),
+    ] {
         let ping = Ping::new(Tunnel::inner(v6, to), 30).interval(2);
-        ping.lossless(&from.ns).during(format!("inner IPv{}", if v6 { 6 } else { 4 }))?;
+        ping.lossless(&from.ns)
+            .during(format!("inner IPv{}", if v6 { 6 } else { 4 }))?;
     }
     for size in [0, 1, fitting(1416) - 1, fitting(1416)] {
-        Ping::new(Tunnel::inner(false, 2), 5).size(size).lossless(&tunnel.a.ns)?;
+        Ping::new(Tunnel::inner(false, 2), 5)
+            .size(size)
+            .lossless(&tunnel.a.ns)?;
     }
     Ok(())
 }
@@ -31,10 +43,16 @@ fn fragmented(ns: &Ns) -> Outcome<u64> {
     ns.enter(|| {
         let v4 = fs::read_to_string("/proc/thread-self/net/snmp")?;
         let mut rows = v4.lines().filter_map(|l| l.strip_prefix("Ip: "));
-        let column = rows.next().and_then(|names| names.split(' ').position(|name| name == "FragOKs"));
-        let v4 = rows.next().and_then(|values| values.split(' ').nth(column?)?.parse::<u64>().ok());
+        let column = rows
+            .next()
+            .and_then(|names| names.split(' ').position(|name| name == "FragOKs"));
+        let v4 = rows
+            .next()
+            .and_then(|values| values.split(' ').nth(column?)?.parse::<u64>().ok());
         let v6 = fs::read_to_string("/proc/thread-self/net/snmp6")?;
-        let v6 = v6.lines().find_map(|l| l.strip_prefix("Ip6FragOKs")?.trim().parse::<u64>().ok());
+        let v6 = v6
+            .lines()
+            .find_map(|l| l.strip_prefix("Ip6FragOKs")?.trim().parse::<u64>().ok());
         Ok(v4.zip(v6).map(|(a, b)| a + b))
     })?
     .ok_or_else(|| Failure::new("no fragment counters"))
@@ -42,32 +60,76 @@ fn fragmented(ns: &Ns) -> Outcome<u64> {
 
 /// Packets larger than the tunnel's MTU, and tunnels with an MTU larger than the link's.
 fn large(outer: Outer) -> Outcome {
-    for (mtu, sizes) in [(1416, [3000, 20000]), (1500, [fitting(1500), 3000]), (9000, [fitting(9000), 30000])] {
-        let tunnel = Tunnel::new(TunnelSpec { mtu: Some(mtu), outer, ..TunnelSpec::default() })?;
+    for (mtu, sizes) in [
+        (1416, [3000, 20000]),
+        (1500, [fitting(1500), 3000]),
+        (9000, [fitting(9000), 30000]),
+    ] {
+        let tunnel = Tunnel::new(TunnelSpec {
+            mtu: Some(mtu),
+            outer,
+            ..TunnelSpec::default()
+        })?;
         for size in sizes {
             let before = fragmented(&tunnel.a.ns)?;
-            Ping::new(Tunnel::inner(false, 2), 10).size(size).lossless(&tunnel.a.ns).during(format!("MTU {mtu}"))?;
-            check!(fragmented(&tunnel.a.ns)? > before, "MTU {mtu}, {size} bytes: nothing was fragmented");
-            Ping::new(Tunnel::inner(true, 2), 10).size(size - 20).lossless(&tunnel.a.ns).during(format!("MTU {mtu}"))?;
+            Ping::new(Tunnel::inner(false, 2), 10)
+                .size(size)
+                .lossless(&tunnel.a.ns)
+                .during(format!("MTU {mtu}"))?;
+            check!(
+                fragmented(&tunnel.a.ns)? > before,
+                "MTU {mtu}, {size} bytes: nothing was fragmented"
+            );
+            Ping::new(Tunnel::inner(true, 2), 10)
+                .size(size - 20)
+                .lossless(&tunnel.a.ns)
+                .during(format!("MTU {mtu}"))?;
         }
     }
     Ok(())
 }
 
 fn flows(cipher: Cipher, outer: Outer) -> Outcome {
-    let tunnel = Tunnel::new(TunnelSpec { cipher, outer, mtu: None })?;
+    let tunnel = Tunnel::new(TunnelSpec {
+        cipher,
+        outer,
+        mtu: None,
+    })?;
     let to_b = Tunnel::inner(false, 2);
     let tcp = Flow::tcp(to_b, 1);
     for (what, flow) in [
         ("TCP", tcp),
-        ("TCP, reverse", Flow { reverse: true, ..tcp }),
-        ("TCP over IPv6, 4 streams of page cache", Flow { streams: 4, zerocopy: true, dst: Tunnel::inner(true, 2), ..tcp }),
+        (
+            "TCP, reverse",
+            Flow {
+                reverse: true,
+                ..tcp
+            },
+        ),
+        (
+            "TCP over IPv6, 4 streams of page cache",
+            Flow {
+                streams: 4,
+                zerocopy: true,
+                dst: Tunnel::inner(true, 2),
+                ..tcp
+            },
+        ),
         ("UDP", Flow::udp(to_b, 1, 20)),
     ] {
         let rate = iperf(&flow, &tunnel.b.ns, &tunnel.a.ns).during(what)?;
-        note!("{} {what}: {:.0} Mbit/s, {:.2} % lost", cipher.name(), rate.mbit, rate.lost_percent);
+        note!(
+            "{} {what}: {:.0} Mbit/s, {:.2} % lost",
+            cipher.name(),
+            rate.mbit,
+            rate.lost_percent
+        );
         Flow::at_least(&rate, 5.0).during(what)?;
-        check!(rate.lost_percent < 1.0, "{what}: {} % lost", rate.lost_percent);
+        check!(
+            rate.lost_percent < 1.0,
+            "{what}: {} % lost",
+            rate.lost_percent
+        );
     }
     tunnel.works(20)
 }
@@ -78,10 +140,23 @@ fn exact_counters(_: &Ctx) -> Outcome {
     const SIZE: u64 = 100;
     let tunnel = Tunnel::simple()?;
     for (v6, headers) in [(false, 28), (true, 48)] {
-        let before = (tunnel.a.stats()?, tunnel.b.stats()?, tunnel.a.dev()?, tunnel.b.dev()?);
-        Ping::new(Tunnel::inner(v6, 2), COUNT as u32).size(SIZE as u32).lossless(&tunnel.a.ns)?;
-        let (vpn, link) = (COUNT * (SIZE + headers), COUNT * (SIZE + headers + OVERHEAD as u64));
-        for (name, end, stats, dev) in [("a", &tunnel.a, before.0, before.2), ("b", &tunnel.b, before.1, before.3)] {
+        let before = (
+            tunnel.a.stats()?,
+            tunnel.b.stats()?,
+            tunnel.a.dev()?,
+            tunnel.b.dev()?,
+        );
+        Ping::new(Tunnel::inner(v6, 2), COUNT as u32)
+            .size(SIZE as u32)
+            .lossless(&tunnel.a.ns)?;
+        let (vpn, link) = (
+            COUNT * (SIZE + headers),
+            COUNT * (SIZE + headers + OVERHEAD as u64),
+        );
+        for (name, end, stats, dev) in [
+            ("a", &tunnel.a, before.0, before.2),
+            ("b", &tunnel.b, before.1, before.3),
+        ] {
             let expected = Stats {
                 vpn_rx_bytes: stats.vpn_rx_bytes + vpn,
                 vpn_tx_bytes: stats.vpn_tx_bytes + vpn,
@@ -94,11 +169,24 @@ fn exact_counters(_: &Ctx) -> Outcome {
             };
             check_eq!(end.stats()?, expected, "peer counters of {name}");
             let now = end.dev()?;
-            check_eq!(now.rx_packets - dev.rx_packets, COUNT, "rx_packets of {name}");
+            check_eq!(
+                now.rx_packets - dev.rx_packets,
+                COUNT,
+                "rx_packets of {name}"
+            );
             check_eq!(now.rx_bytes - dev.rx_bytes, vpn, "rx_bytes of {name}");
-            check_eq!(now.tx_packets - dev.tx_packets, COUNT, "tx_packets of {name}");
-            check!(now.tx_bytes - dev.tx_bytes >= vpn, "tx_bytes of {name}: {}", now.tx_bytes - dev.tx_bytes);
-            let bad = |d: crate::lab::Netdev| (d.rx_dropped, d.rx_errors, d.tx_dropped, d.tx_errors);
+            check_eq!(
+                now.tx_packets - dev.tx_packets,
+                COUNT,
+                "tx_packets of {name}"
+            );
+            check!(
+                now.tx_bytes - dev.tx_bytes >= vpn,
+                "tx_bytes of {name}: {}",
+                now.tx_bytes - dev.tx_bytes
+            );
+            let bad =
+                |d: crate::lab::Netdev| (d.rx_dropped, d.rx_errors, d.tx_dropped, d.tx_errors);
             check_eq!(bad(now), bad(dev), "drops and errors of {name}");
         }
     }
@@ -108,10 +196,17 @@ fn exact_counters(_: &Ctx) -> Outcome {
 /// What one end sent is what the other received, also when segments leave in batches.
 fn conservation(_: &Ctx) -> Outcome {
     let tunnel = Tunnel::simple()?;
-    let flow = Flow { mbit: 60, ..Flow::tcp(Tunnel::inner(false, 2), 1) };
+    let flow = Flow {
+        mbit: 60,
+        ..Flow::tcp(Tunnel::inner(false, 2), 1)
+    };
     iperf(&flow, &tunnel.b.ns, &tunnel.a.ns)?;
     let (a, b) = (tunnel.a.stats()?, tunnel.b.stats()?);
-    check!(a.link_tx_packets > 1000, "only {} packets were sent", a.link_tx_packets);
+    check!(
+        a.link_tx_packets > 1000,
+        "only {} packets were sent",
+        a.link_tx_packets
+    );
     for (what, sent, received) in [
         ("link packets, a to b", a.link_tx_packets, b.link_rx_packets),
         ("link packets, b to a", b.link_tx_packets, a.link_rx_packets),
@@ -119,7 +214,11 @@ fn conservation(_: &Ctx) -> Outcome {
         ("link bytes, b to a", b.link_tx_bytes, a.link_rx_bytes),
         ("inner bytes, a to b", a.vpn_tx_bytes, b.vpn_rx_bytes),
         ("inner bytes, b to a", b.vpn_tx_bytes, a.vpn_rx_bytes),
-        ("overhead, a to b", a.link_tx_bytes, a.vpn_tx_bytes + OVERHEAD as u64 * a.link_tx_packets),
+        (
+            "overhead, a to b",
+            a.link_tx_bytes,
+            a.vpn_tx_bytes + OVERHEAD as u64 * a.link_tx_packets,
+        ),
         ("received packets, b", b.link_rx_packets, b.vpn_rx_packets),
     ] {
         check_eq!(received, sent, "{what}");
@@ -137,7 +236,10 @@ pub fn cases() -> Vec<Case> {
         }
     }
     for outer in Outer::BOTH {
-        cases.push(Case::new(format!("large packets over {outer:?}"), move |_| large(outer)));
+        cases.push(Case::new(
+            format!("large packets over {outer:?}"),
+            move |_| large(outer),
+        ));
     }
     for (cipher, outer) in [(Cipher::Aes256, Outer::V4), (Cipher::ChaCha, Outer::V6)] {
         let name = format!("iperf3: {} over {outer:?}", cipher.name());

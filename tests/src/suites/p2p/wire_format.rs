@@ -17,9 +17,22 @@ fn both_ways(cipher: Cipher, outer: Outer) -> Outcome {
         let text = vec![packet_id as u8; 3usize.pow(packet_id * 2)];
         lab.push(&text)?;
         let (header, plain) = lab.soft.recv(1).during(format!("packet {packet_id}"))?;
-        check_eq!(header, Header { opcode: DATA_V2, key_id: 1, peer_id: lab.a.tx_id, packet_id }, "header");
+        check_eq!(
+            header,
+            Header {
+                opcode: DATA_V2,
+                key_id: 1,
+                peer_id: lab.a.tx_id,
+                packet_id
+            },
+            "header"
+        );
         // An IPv4 header of 20 bytes, a UDP header of 8, the text.
-        check_eq!(plain.first().map(|b| b >> 4), Some(4), "IP version of the inner packet");
+        check_eq!(
+            plain.first().map(|b| b >> 4),
+            Some(4),
+            "IP version of the inner packet"
+        );
         check_eq!(plain.get(28..), Some(text.as_slice()), "inner packet");
     }
     for len in [0, 1, 15, 16, 17, 1388] {
@@ -41,7 +54,11 @@ fn two_keys(_: &Ctx) -> Outcome {
     lab.a.nl.key_swap(lab.a.ifindex, lab.a.id)?;
     lab.push(b"new")?;
     let (header, _) = lab.soft.recv(2).during("after the swap")?;
-    check_eq!((header.key_id, header.packet_id), (2, 1), "key id and packet id after the swap");
+    check_eq!(
+        (header.key_id, header.packet_id),
+        (2, 1),
+        "key id and packet id after the swap"
+    );
     lab.soft.key = 1;
     lab.fence().during("former primary key")?;
     lab.a.nl.key_del(lab.a.ifindex, lab.a.id, SECONDARY)?;
@@ -49,7 +66,11 @@ fn two_keys(_: &Ctx) -> Outcome {
     lab.soft.send(&Soft::datagram(b"late"))?;
     lab.soft.key = 2;
     lab.fence().during("the key that is left")?;
-    check_eq!(lab.a.dev()?.rx_dropped - before, 1, "packets of the deleted key that were dropped");
+    check_eq!(
+        lab.a.dev()?.rx_dropped - before,
+        1,
+        "packets of the deleted key that were dropped"
+    );
     Ok(())
 }
 
@@ -82,22 +103,43 @@ fn keepalive(_: &Ctx) -> Outcome {
     }
     // Granularity is a second, so the first may come early by as much.
     let took = start.elapsed().as_secs_f64();
-    check!((1.0..4.0 * f64::from(patience())).contains(&took), "two keepalives at an interval of 1 s took {took:.2} s");
+    check!(
+        (1.0..4.0 * f64::from(patience())).contains(&took),
+        "two keepalives at an interval of 1 s took {took:.2} s"
+    );
     let stats = lab.a.stats()?;
     let bytes = (KEEPALIVE.len() + OVERHEAD) as u64;
-    check_eq!((stats.link_tx_packets, stats.link_tx_bytes), (2, 2 * bytes), "link_tx of keepalives");
-    check_eq!((stats.vpn_tx_packets, stats.vpn_tx_bytes), (0, 0), "vpn_tx of keepalives");
+    check_eq!(
+        (stats.link_tx_packets, stats.link_tx_bytes),
+        (2, 2 * bytes),
+        "link_tx of keepalives"
+    );
+    check_eq!(
+        (stats.vpn_tx_packets, stats.vpn_tx_bytes),
+        (0, 0),
+        "vpn_tx of keepalives"
+    );
     Ok(())
 }
 
 /// SO_MARK of the transport socket chooses the route of tunnel packets.
 fn mark(_: &Ctx) -> Outcome {
     let lab = SoftTunnel::new(Cipher::Aes256, Outer::V4)?;
-    lab.a.ns.ip("rule add fwmark 7 lookup 77\nroute add unreachable default table 77")?;
+    lab.a
+        .ns
+        .ip("rule add fwmark 7 lookup 77\nroute add unreachable default table 77")?;
     let set = |mark: u32| -> Outcome {
         let fd = lab.a.sock.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         // SAFETY: the option value is a u32 that outlives the call.
-        let ret = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_MARK, (&raw const mark).cast(), 4) };
+        let ret = unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_SOCKET,
+                libc::SO_MARK,
+                (&raw const mark).cast(),
+                4,
+            )
+        };
         check_eq!(ret, 0, "SO_MARK");
         Ok(())
     };
@@ -105,12 +147,18 @@ fn mark(_: &Ctx) -> Outcome {
     check_eq!(lab.soft.recv(1)?.0.packet_id, 1, "packet without mark");
     set(7)?;
     lab.push(b"2")?;
-    wait_for("the marked packet to be sent", Duration::from_secs(2), || {
-        Ok((lab.a.stats()?.vpn_tx_packets == 2).then_some(()))
-    })?;
+    wait_for(
+        "the marked packet to be sent",
+        Duration::from_secs(2),
+        || Ok((lab.a.stats()?.vpn_tx_packets == 2).then_some(())),
+    )?;
     set(0)?;
     lab.push(b"3")?;
-    check_eq!(lab.soft.recv(1)?.0.packet_id, 3, "the marked packet has no route, so the next one is");
+    check_eq!(
+        lab.soft.recv(1)?.0.packet_id,
+        3,
+        "the marked packet has no route, so the next one is"
+    );
     Ok(())
 }
 
@@ -120,7 +168,10 @@ pub fn cases() -> Vec<Case> {
         .into_iter()
         .flat_map(|cipher| Outer::BOTH.map(|outer| (cipher, outer)))
         .map(|(cipher, outer)| {
-            Case::new(format!("wire format: {} over {outer:?}", cipher.name()), move |_| both_ways(cipher, outer))
+            Case::new(
+                format!("wire format: {} over {outer:?}", cipher.name()),
+                move |_| both_ways(cipher, outer),
+            )
         })
         .collect();
     cases.extend([

@@ -22,12 +22,21 @@ fn get(fx: &Fixture, id: u32) -> Outcome<Attrs> {
 }
 
 fn accepted(fx: &Fixture, request: &super::Request) -> Outcome {
-    fx.nl.request(&request.build(&fx.nl).0)?.during(format!("command {}", request.command)).map(drop)
+    fx.nl
+        .request(&request.build(&fx.nl).0)?
+        .during(format!("command {}", request.command))
+        .map(drop)
 }
 
 /// Attributes that PEER_GET must hold, sorted: `common` and the eight counters.
 fn expected_kinds(transport: &[u16]) -> Vec<u16> {
-    let mut kinds = vec![peer::ID, peer::TX_ID, peer::KEEPALIVE_INTERVAL, peer::KEEPALIVE_TIMEOUT, peer::LOCAL_PORT];
+    let mut kinds = vec![
+        peer::ID,
+        peer::TX_ID,
+        peer::KEEPALIVE_INTERVAL,
+        peer::KEEPALIVE_TIMEOUT,
+        peer::LOCAL_PORT,
+    ];
     kinds.extend(transport);
     kinds.extend(peer::VPN_RX_BYTES..=peer::LINK_TX_PACKETS);
     kinds.sort_unstable();
@@ -43,24 +52,54 @@ fn peer_get_v4(_: &Ctx) -> Outcome {
         "attributes"
     );
     check_eq!(attrs.u32(peer::ID), Some(Fixture::ID), "ID");
-    check_eq!(attrs.u32(peer::TX_ID), Some(Fixture::ID), "TX_ID defaults to ID");
-    check_eq!(attrs.get(peer::REMOTE_IPV4), Some(&[10, 99, 0, 2][..]), "REMOTE_IPV4");
-    check_eq!(attrs.get(peer::REMOTE_PORT), Some(&1194u16.to_be_bytes()[..]), "REMOTE_PORT");
+    check_eq!(
+        attrs.u32(peer::TX_ID),
+        Some(Fixture::ID),
+        "TX_ID defaults to ID"
+    );
+    check_eq!(
+        attrs.get(peer::REMOTE_IPV4),
+        Some(&[10, 99, 0, 2][..]),
+        "REMOTE_IPV4"
+    );
+    check_eq!(
+        attrs.get(peer::REMOTE_PORT),
+        Some(&1194u16.to_be_bytes()[..]),
+        "REMOTE_PORT"
+    );
     check_eq!(attrs.get(peer::LOCAL_IPV4), Some(&[0; 4][..]), "LOCAL_IPV4");
-    check_eq!(attrs.get(peer::LOCAL_PORT), Some(&1194u16.to_be_bytes()[..]), "LOCAL_PORT");
-    check_eq!(attrs.u32(peer::KEEPALIVE_INTERVAL), Some(0), "KEEPALIVE_INTERVAL");
-    check_eq!(attrs.u32(peer::KEEPALIVE_TIMEOUT), Some(0), "KEEPALIVE_TIMEOUT");
+    check_eq!(
+        attrs.get(peer::LOCAL_PORT),
+        Some(&1194u16.to_be_bytes()[..]),
+        "LOCAL_PORT"
+    );
+    check_eq!(
+        attrs.u32(peer::KEEPALIVE_INTERVAL),
+        Some(0),
+        "KEEPALIVE_INTERVAL"
+    );
+    check_eq!(
+        attrs.u32(peer::KEEPALIVE_TIMEOUT),
+        Some(0),
+        "KEEPALIVE_TIMEOUT"
+    );
     for counter in peer::VPN_RX_BYTES..=peer::LINK_TX_PACKETS {
         check_eq!(attrs.uint(counter), Some(0), "counter {counter}");
     }
     // One PEER nest and nothing else, neither as an answer nor in a dump.
     let mut msg = fx.nl.msg(cmd::PEER_GET, fx.ifindex);
-    msg.nest(top::PEER, |m| drop(m.u32(peer::ID, Fixture::ID)));
+    msg.nest(top::PEER, |m| {
+        m.u32(peer::ID, Fixture::ID);
+    });
     let mut dump: Msg = fx.nl.bare(cmd::PEER_GET, libc::NLM_F_DUMP);
     dump.u32(top::IFINDEX, fx.ifindex);
     for msg in [msg, dump] {
         let answers = fx.nl.request(&msg)??;
-        check_eq!(answers.iter().map(Attrs::kinds).collect::<Vec<_>>(), vec![vec![top::PEER]], "top level");
+        check_eq!(
+            answers.iter().map(Attrs::kinds).collect::<Vec<_>>(),
+            vec![vec![top::PEER]],
+            "top level"
+        );
         check_eq!(answers[0].nested(top::PEER), attrs, "PEER nest");
     }
     Ok(())
@@ -70,14 +109,37 @@ fn peer_get_v6(_: &Ctx) -> Outcome {
     let fx = Fixture::new()?;
     let sock = fx.ns.udp(true, 1200)?;
     let ip = Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, 2);
-    fx.nl.peer_new(fx.ifindex, 0, sock.as_raw_fd(), SocketAddr::new(ip.into(), 7), Some(0xff_ffff))?;
+    fx.nl.peer_new(
+        fx.ifindex,
+        0,
+        sock.as_raw_fd(),
+        SocketAddr::new(ip.into(), 7),
+        Some(0xff_ffff),
+    )?;
     let attrs = get(&fx, 0)?;
-    let transport = [peer::REMOTE_IPV6, peer::REMOTE_IPV6_SCOPE_ID, peer::REMOTE_PORT, peer::LOCAL_IPV6];
+    let transport = [
+        peer::REMOTE_IPV6,
+        peer::REMOTE_IPV6_SCOPE_ID,
+        peer::REMOTE_PORT,
+        peer::LOCAL_IPV6,
+    ];
     check_eq!(attrs.kinds(), expected_kinds(&transport), "attributes");
     check_eq!(attrs.u32(peer::TX_ID), Some(0xff_ffff), "TX_ID");
-    check_eq!(attrs.get(peer::REMOTE_IPV6), Some(&ip.octets()[..]), "REMOTE_IPV6");
-    check_eq!(attrs.u32(peer::REMOTE_IPV6_SCOPE_ID), Some(0), "REMOTE_IPV6_SCOPE_ID");
-    check_eq!(attrs.get(peer::LOCAL_IPV6), Some(&[0; 16][..]), "LOCAL_IPV6");
+    check_eq!(
+        attrs.get(peer::REMOTE_IPV6),
+        Some(&ip.octets()[..]),
+        "REMOTE_IPV6"
+    );
+    check_eq!(
+        attrs.u32(peer::REMOTE_IPV6_SCOPE_ID),
+        Some(0),
+        "REMOTE_IPV6_SCOPE_ID"
+    );
+    check_eq!(
+        attrs.get(peer::LOCAL_IPV6),
+        Some(&[0; 16][..]),
+        "LOCAL_IPV6"
+    );
     Ok(())
 }
 
@@ -90,17 +152,45 @@ fn peer_set_all(_: &Ctx) -> Outcome {
         .with(&PEER, Node::u32(peer::TX_ID, 77));
     accepted(&fx, &request)?;
     let attrs = get(&fx, Fixture::ID)?;
-    check_eq!(attrs.get(peer::REMOTE_IPV4), Some(&[10, 99, 0, 3][..]), "REMOTE_IPV4");
-    check_eq!(attrs.get(peer::REMOTE_PORT), Some(&1195u16.to_be_bytes()[..]), "REMOTE_PORT");
-    check_eq!(attrs.get(peer::LOCAL_IPV4), Some(&[10, 99, 0, 1][..]), "LOCAL_IPV4");
-    check_eq!(attrs.u32(peer::KEEPALIVE_INTERVAL), Some(86400), "KEEPALIVE_INTERVAL");
-    check_eq!(attrs.u32(peer::KEEPALIVE_TIMEOUT), Some(86400), "KEEPALIVE_TIMEOUT");
+    check_eq!(
+        attrs.get(peer::REMOTE_IPV4),
+        Some(&[10, 99, 0, 3][..]),
+        "REMOTE_IPV4"
+    );
+    check_eq!(
+        attrs.get(peer::REMOTE_PORT),
+        Some(&1195u16.to_be_bytes()[..]),
+        "REMOTE_PORT"
+    );
+    check_eq!(
+        attrs.get(peer::LOCAL_IPV4),
+        Some(&[10, 99, 0, 1][..]),
+        "LOCAL_IPV4"
+    );
+    check_eq!(
+        attrs.u32(peer::KEEPALIVE_INTERVAL),
+        Some(86400),
+        "KEEPALIVE_INTERVAL"
+    );
+    check_eq!(
+        attrs.u32(peer::KEEPALIVE_TIMEOUT),
+        Some(86400),
+        "KEEPALIVE_TIMEOUT"
+    );
     check_eq!(attrs.u32(peer::TX_ID), Some(77), "TX_ID");
     // A request without addresses leaves them; OpenVPN sets a keepalive of 0 this way.
     fx.nl.keepalive(fx.ifindex, Fixture::ID, 0, 0)?;
     let attrs = get(&fx, Fixture::ID)?;
-    check_eq!(attrs.get(peer::REMOTE_IPV4), Some(&[10, 99, 0, 3][..]), "REMOTE_IPV4 after keepalive");
-    check_eq!(attrs.u32(peer::KEEPALIVE_TIMEOUT), Some(0), "KEEPALIVE_TIMEOUT");
+    check_eq!(
+        attrs.get(peer::REMOTE_IPV4),
+        Some(&[10, 99, 0, 3][..]),
+        "REMOTE_IPV4 after keepalive"
+    );
+    check_eq!(
+        attrs.u32(peer::KEEPALIVE_TIMEOUT),
+        Some(0),
+        "KEEPALIVE_TIMEOUT"
+    );
     check_eq!(attrs.u32(peer::TX_ID), Some(77), "TX_ID after keepalive");
     Ok(())
 }
@@ -109,9 +199,19 @@ fn mapped_remote(_: &Ctx) -> Outcome {
     let fx = Fixture::new()?;
     let sock = fx.ns.udp(true, 1200)?;
     let mapped = std::net::Ipv4Addr::new(10, 99, 0, 9).to_ipv6_mapped();
-    fx.nl.peer_new(fx.ifindex, 1, sock.as_raw_fd(), SocketAddr::new(mapped.into(), 7), None)?;
+    fx.nl.peer_new(
+        fx.ifindex,
+        1,
+        sock.as_raw_fd(),
+        SocketAddr::new(mapped.into(), 7),
+        None,
+    )?;
     let attrs = get(&fx, 1)?;
-    check_eq!(attrs.get(peer::REMOTE_IPV4), Some(&[10, 99, 0, 9][..]), "REMOTE_IPV4");
+    check_eq!(
+        attrs.get(peer::REMOTE_IPV4),
+        Some(&[10, 99, 0, 9][..]),
+        "REMOTE_IPV4"
+    );
     check_eq!(attrs.get(peer::REMOTE_IPV6), None, "REMOTE_IPV6");
     Ok(())
 }
@@ -126,12 +226,24 @@ fn keys(_: &Ctx) -> Outcome {
         }
     };
     let slots = || -> Outcome<_> { Ok((slot(PRIMARY)?, slot(SECONDARY)?)) };
-    let attrs = fx.nl.key_get(fx.ifindex, Fixture::ID, PRIMARY)?.during("KEY_GET")?;
-    let all = [keyconf::PEER_ID, keyconf::SLOT, keyconf::KEY_ID, keyconf::CIPHER_ALG];
+    let attrs = fx
+        .nl
+        .key_get(fx.ifindex, Fixture::ID, PRIMARY)?
+        .during("KEY_GET")?;
+    let all = [
+        keyconf::PEER_ID,
+        keyconf::SLOT,
+        keyconf::KEY_ID,
+        keyconf::CIPHER_ALG,
+    ];
     check_eq!(attrs.kinds(), all, "attributes of KEY_GET");
     check_eq!(attrs.u32(keyconf::PEER_ID), Some(Fixture::ID), "PEER_ID");
     check_eq!(attrs.u32(keyconf::SLOT), Some(PRIMARY), "SLOT");
-    check_eq!(attrs.u32(keyconf::CIPHER_ALG), Some(Cipher::Aes256.alg()), "CIPHER_ALG");
+    check_eq!(
+        attrs.u32(keyconf::CIPHER_ALG),
+        Some(Cipher::Aes256.alg()),
+        "CIPHER_ALG"
+    );
     check_eq!(slots()?, (Some(1), None), "at first");
     accepted(&fx, &key_swap(&fx))?;
     check_eq!(slots()?, (None, Some(1)), "swapped with an empty slot");
@@ -139,12 +251,22 @@ fn keys(_: &Ctx) -> Outcome {
     check_eq!(slots()?, (None, Some(1)), "empty slot deleted");
     accepted(&fx, &key_new(&fx, Cipher::ChaCha))?;
     check_eq!(slots()?, (None, Some(2)), "key replaced");
-    let attrs = fx.nl.key_get(fx.ifindex, Fixture::ID, SECONDARY)?.during("KEY_GET")?;
-    check_eq!(attrs.u32(keyconf::CIPHER_ALG), Some(Cipher::ChaCha.alg()), "CIPHER_ALG");
+    let attrs = fx
+        .nl
+        .key_get(fx.ifindex, Fixture::ID, SECONDARY)?
+        .during("KEY_GET")?;
+    check_eq!(
+        attrs.u32(keyconf::CIPHER_ALG),
+        Some(Cipher::ChaCha.alg()),
+        "CIPHER_ALG"
+    );
     accepted(&fx, &key_swap(&fx))?;
     check_eq!(slots()?, (Some(2), None), "swapped back");
     for key_id in 0..8 {
-        accepted(&fx, &key_new(&fx, Cipher::Aes128).with(&[top::KEYCONF], Node::u32(keyconf::KEY_ID, key_id)))?;
+        accepted(
+            &fx,
+            &key_new(&fx, Cipher::Aes128).with(&[top::KEYCONF], Node::u32(keyconf::KEY_ID, key_id)),
+        )?;
         check_eq!(slots()?, (Some(2), Some(key_id)), "key id {key_id}");
     }
     for slot in [PRIMARY, SECONDARY, SECONDARY] {
@@ -157,7 +279,11 @@ fn keys(_: &Ctx) -> Outcome {
 fn replaced(_: &Ctx) -> Outcome {
     let fx = Fixture::new()?;
     let events = fx.nl.listen(&fx.ns)?;
-    let gone = |id, reason| Event::PeerDel { ifindex: fx.ifindex, id, reason };
+    let gone = |id, reason| Event::PeerDel {
+        ifindex: fx.ifindex,
+        id,
+        reason,
+    };
     accepted(&fx, &peer_new(&fx))?;
     events.expect(&gone(Fixture::ID, Reason::Teardown), AT_ONCE)?;
     check_eq!(fx.nl.peer_dump(fx.ifindex)?.len(), 1, "peers");
@@ -166,10 +292,18 @@ fn replaced(_: &Ctx) -> Outcome {
     accepted(&fx, &peer_new(&fx))?;
     events.expect(&gone(6, Reason::Teardown), AT_ONCE)?;
     let key = fx.nl.key_get(fx.ifindex, 6, PRIMARY)?;
-    check_eq!(key.err().map(|r| r.errno), Some(libc::ENOENT), "the new peer starts without key");
+    check_eq!(
+        key.err().map(|r| r.errno),
+        Some(libc::ENOENT),
+        "the new peer starts without key"
+    );
     fx.nl.peer_del(fx.ifindex, 6)?;
     events.expect(&gone(6, Reason::Userspace), AT_ONCE)?;
-    check_eq!(fx.nl.peer_dump(fx.ifindex)?.len(), 0, "peers after PEER_DEL");
+    check_eq!(
+        fx.nl.peer_dump(fx.ifindex)?.len(),
+        0,
+        "peers after PEER_DEL"
+    );
     events.expect_none()
 }
 
@@ -180,12 +314,30 @@ fn foreign_socket(_: &Ctx) -> Outcome {
     let (here, there) = (fx.nl.listen(&fx.ns)?, Ovpn::open(&other)?.listen(&other)?);
     let sock = other.udp(false, 1194)?;
     fx.nl.peer_del(fx.ifindex, Fixture::ID)?;
-    here.expect(&Event::PeerDel { ifindex: fx.ifindex, id: Fixture::ID, reason: Reason::Userspace }, AT_ONCE)?;
-    fx.nl.peer_new(fx.ifindex, 9, sock.as_raw_fd(), Fixture::REMOTE, None)?;
+    here.expect(
+        &Event::PeerDel {
+            ifindex: fx.ifindex,
+            id: Fixture::ID,
+            reason: Reason::Userspace,
+        },
+        AT_ONCE,
+    )?;
+    fx.nl
+        .peer_new(fx.ifindex, 9, sock.as_raw_fd(), Fixture::REMOTE, None)?;
     let netnsid = get(&fx, 9)?.u32(peer::SOCKET_NETNSID);
-    check!(netnsid.is_some_and(|id| (id as i32) >= 0), "SOCKET_NETNSID is {netnsid:?}");
+    check!(
+        netnsid.is_some_and(|id| (id as i32) >= 0),
+        "SOCKET_NETNSID is {netnsid:?}"
+    );
     fx.nl.peer_del(fx.ifindex, 9)?;
-    there.expect(&Event::PeerDel { ifindex: fx.ifindex, id: 9, reason: Reason::Userspace }, AT_ONCE)?;
+    there.expect(
+        &Event::PeerDel {
+            ifindex: fx.ifindex,
+            id: 9,
+            reason: Reason::Userspace,
+        },
+        AT_ONCE,
+    )?;
     here.expect_none()
 }
 
@@ -193,11 +345,19 @@ fn link_deleted(_: &Ctx) -> Outcome {
     let fx = Fixture::new()?;
     let events = fx.nl.listen(&fx.ns)?;
     fx.links.delete(fx.ifindex)?.during("RTM_DELLINK")?;
-    let gone = Event::PeerDel { ifindex: fx.ifindex, id: Fixture::ID, reason: Reason::Teardown };
+    let gone = Event::PeerDel {
+        ifindex: fx.ifindex,
+        id: Fixture::ID,
+        reason: Reason::Teardown,
+    };
     events.expect(&gone, Duration::from_secs(2))?;
     let (msg, _) = peer_new(&fx).build(&fx.nl);
     let refusal = fx.nl.request(&msg)?.err();
-    check_eq!(refusal.map(|r| r.errno), Some(libc::ENODEV), "PEER_NEW after RTM_DELLINK");
+    check_eq!(
+        refusal.map(|r| r.errno),
+        Some(libc::ENODEV),
+        "PEER_NEW after RTM_DELLINK"
+    );
     Ok(())
 }
 
@@ -209,7 +369,10 @@ pub fn cases() -> Vec<Case> {
         Case::new("peer-set is read back", peer_set_all),
         Case::new("mapped remote address becomes IPv4", mapped_remote),
         Case::new("key slots", keys),
-        Case::new("peer-new replaces, peer-del deletes, both announced", replaced),
+        Case::new(
+            "peer-new replaces, peer-del deletes, both announced",
+            replaced,
+        ),
         Case::new("socket of another namespace", foreign_socket),
         Case::new("deleted link announces its peer", link_deleted),
     ]

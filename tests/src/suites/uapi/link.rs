@@ -4,7 +4,7 @@
 use std::os::fd::AsRawFd;
 
 use super::Fixture;
-use crate::lab::Ns;
+use crate::lab::{Module, Ns};
 use crate::nl::errno_name;
 use crate::nl::link::{IFLA_OVPN_MODE, Links};
 use crate::nl::ovpn::Ovpn;
@@ -28,11 +28,16 @@ struct Fresh {
 impl Fresh {
     fn new() -> Outcome<Self> {
         let ns = Ns::new()?;
-        Ok(Self { links: Links::open(&ns)?, ns })
+        Ok(Self {
+            links: Links::open(&ns)?,
+            ns,
+        })
     }
 
     fn index(&self, name: &str) -> Outcome<u32> {
-        self.ns.ifindex(name)?.ok_or_else(|| Failure::new(format!("{name} is not there")))
+        self.ns
+            .ifindex(name)?
+            .ok_or_else(|| Failure::new(format!("{name} is not there")))
     }
 }
 
@@ -48,13 +53,19 @@ fn defaults(_: &Ctx) -> Outcome {
     check_eq!(link.flags & asked, wanted, "ifi_flags");
     check_eq!(link.attrs.u32(IFLA_MTU), Some(1500 - HEAD_ROOM), "IFLA_MTU");
     check_eq!(link.attrs.u32(IFLA_MIN_MTU), Some(68), "IFLA_MIN_MTU");
-    check_eq!(link.attrs.u32(IFLA_MAX_MTU), Some(65535 - HEAD_ROOM), "IFLA_MAX_MTU");
+    check_eq!(
+        link.attrs.u32(IFLA_MAX_MTU),
+        Some(65535 - HEAD_ROOM),
+        "IFLA_MAX_MTU"
+    );
     Ok(())
 }
 
 fn mode(_: &Ctx) -> Outcome {
     let lab = Fresh::new()?;
-    lab.links.create("tun", Some((IFLA_OVPN_MODE, &[MODE_P2P])))?.during("mode P2P by name")?;
+    lab.links
+        .create("tun", Some((IFLA_OVPN_MODE, &[MODE_P2P])))?
+        .during("mode P2P by name")?;
     let index = lab.index("tun")?;
     check_eq!(lab.links.get(index)?.mode(), Some(vec![MODE_P2P]), "mode");
     let refusals: [(&str, u16, &[u8], i32); 6] = [
@@ -64,11 +75,25 @@ fn mode(_: &Ctx) -> Outcome {
         // rtnetlink checks the attributes of older kinds loosely: too long a value is cut, not refused.
         ("unknown attribute", 2, &[0], 0),
         ("mode of two bytes", IFLA_OVPN_MODE, &[0, 0], 0),
-        ("mode of four bytes, out of range", IFLA_OVPN_MODE, &[2, 0, 0, 0], libc::ERANGE),
+        (
+            "mode of four bytes, out of range",
+            IFLA_OVPN_MODE,
+            &[2, 0, 0, 0],
+            libc::ERANGE,
+        ),
     ];
     for (what, kind, value, errno) in refusals {
-        let got = lab.links.create("bad", Some((kind, value)))?.err().map_or(0, |r| r.errno);
-        check!(got == errno, "{what}: {}, expected {}", errno_name(got), errno_name(errno));
+        let got = lab
+            .links
+            .create("bad", Some((kind, value)))?
+            .err()
+            .map_or(0, |r| r.errno);
+        check!(
+            got == errno,
+            "{what}: {}, expected {}",
+            errno_name(got),
+            errno_name(errno)
+        );
         match lab.ns.ifindex("bad")? {
             Some(index) => lab.links.delete(index)?.during("RTM_DELLINK")?,
             None => check!(errno != 0, "{what}: accepted, but no link"),
@@ -76,7 +101,11 @@ fn mode(_: &Ctx) -> Outcome {
     }
     for mode in [0, 1] {
         let refusal = lab.links.change_mode(index, mode)?.err();
-        check_eq!(refusal.map(|r| r.errno), Some(libc::EOPNOTSUPP), "changing the mode to {mode}");
+        check_eq!(
+            refusal.map(|r| r.errno),
+            Some(libc::EOPNOTSUPP),
+            "changing the mode to {mode}"
+        );
     }
     Ok(())
 }
@@ -88,16 +117,35 @@ fn carrier(_: &Ctx) -> Outcome {
     lab.links.create("tun", None)?.during("RTM_NEWLINK")?;
     let index = lab.index("tun")?;
     lab.ns.ip("link set tun up")?;
-    let carrier = || -> Outcome<_> { Ok(lab.links.get(index)?.attrs.get(IFLA_CARRIER).map(<[u8]>::to_vec)) };
+    let carrier = || -> Outcome<_> {
+        Ok(lab
+            .links
+            .get(index)?
+            .attrs
+            .get(IFLA_CARRIER)
+            .map(<[u8]>::to_vec))
+    };
     check_eq!(carrier()?, Some(vec![0]), "carrier without peer");
     let sock = lab.ns.udp(false, 1194)?;
     for round in 0..2 {
         nl.peer_new(index, 1, sock.as_raw_fd(), Fixture::REMOTE, None)?;
-        check_eq!(carrier()?, Some(vec![1]), "carrier with peer, round {round}");
+        check_eq!(
+            carrier()?,
+            Some(vec![1]),
+            "carrier with peer, round {round}"
+        );
         nl.peer_new(index, 1, sock.as_raw_fd(), Fixture::REMOTE, None)?;
-        check_eq!(carrier()?, Some(vec![1]), "carrier with peer replaced, round {round}");
+        check_eq!(
+            carrier()?,
+            Some(vec![1]),
+            "carrier with peer replaced, round {round}"
+        );
         nl.peer_del(index, 1)?;
-        check_eq!(carrier()?, Some(vec![0]), "carrier after PEER_DEL, round {round}");
+        check_eq!(
+            carrier()?,
+            Some(vec![0]),
+            "carrier after PEER_DEL, round {round}"
+        );
     }
     Ok(())
 }
@@ -110,7 +158,26 @@ fn mtu_limits(_: &Ctx) -> Outcome {
         lab.ns.ip(&format!("link set tun mtu {good}"))?;
     }
     for bad in [67, 65536 - HEAD_ROOM] {
-        check!(lab.ns.ip(&format!("link set tun mtu {bad}")).is_err(), "MTU {bad} was accepted");
+        check!(
+            lab.ns.ip(&format!("link set tun mtu {bad}")).is_err(),
+            "MTU {bad} was accepted"
+        );
+    }
+    Ok(())
+}
+
+/// The family, and the kind where mainline forgot it, bring the module in by themselves.
+fn aliases(ctx: &Ctx) -> Outcome {
+    let aliases = ctx.module.info("alias");
+    let mut wanted = vec!["net-pf-16-proto-16-family-ovpn"];
+    if Module::ours() {
+        wanted.push("rtnl-link-ovpn");
+    }
+    for alias in wanted {
+        check!(
+            aliases.iter().any(|a| a == alias),
+            "{alias} is not among {aliases:?}"
+        );
     }
     Ok(())
 }
@@ -122,5 +189,6 @@ pub fn cases() -> Vec<Case> {
         Case::new("link: mode", mode),
         Case::new("link: carrier", carrier),
         Case::new("link: MTU limits", mtu_limits),
+        Case::new("module: aliases", aliases),
     ]
 }

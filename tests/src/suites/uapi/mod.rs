@@ -47,7 +47,12 @@ struct Row {
 
 impl Row {
     fn new(name: impl Into<String>, request: Request, errno: i32, report: Report) -> Self {
-        Self { name: name.into(), request, errno, report }
+        Self {
+            name: name.into(),
+            request,
+            errno,
+            report,
+        }
     }
 }
 
@@ -81,7 +86,8 @@ impl Fixture {
     /// Where the peer is said to be.
     const REMOTE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 2), 1194));
     /// Where a request wants it to be.
-    const OTHER_REMOTE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 3), 1195));
+    const OTHER_REMOTE: SocketAddr =
+        SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 3), 1195));
 
     fn new() -> Outcome<Self> {
         let ns = Ns::new()?;
@@ -89,16 +95,33 @@ impl Fixture {
         let nl = Ovpn::open(&ns)?;
         let mut index = [0; 2];
         for (name, index) in ["tun", "tun2"].iter().zip(&mut index) {
-            links.create(name, None)?.during("creating a link of kind ovpn")?;
-            *index = ns.ifindex(name)?.ok_or_else(|| Failure::new("the new link is not there"))?;
+            links
+                .create(name, None)?
+                .during("creating a link of kind ovpn")?;
+            *index = ns
+                .ifindex(name)?
+                .ok_or_else(|| Failure::new("the new link is not there"))?;
         }
         let other_ifindex = ns.ifindex("lo")?.ok_or_else(|| Failure::new("no lo"))?;
-        let (sock, spare, taken) = (ns.udp(false, 1194)?, ns.udp(false, 1195)?, ns.udp(false, 1196)?);
+        let (sock, spare, taken) = (
+            ns.udp(false, 1194)?,
+            ns.udp(false, 1195)?,
+            ns.udp(false, 1196)?,
+        );
         let [ifindex, second] = index;
         nl.peer_new(ifindex, Self::ID, sock.as_raw_fd(), Self::REMOTE, None)?;
         nl.key_new(ifindex, Self::ID, PRIMARY, &Cipher::Aes256.key(1, true))?;
         nl.peer_new(second, 1, taken.as_raw_fd(), Self::REMOTE, None)?;
-        Ok(Self { ns, nl, links, ifindex, other_ifindex, _sock: sock, spare, taken: (taken, second) })
+        Ok(Self {
+            ns,
+            nl,
+            links,
+            ifindex,
+            other_ifindex,
+            _sock: sock,
+            spare,
+            taken: (taken, second),
+        })
     }
 
     fn state(&self) -> Outcome<State> {
@@ -116,26 +139,38 @@ impl Fixture {
     fn try_row(&self, row: &Row) -> Outcome<Option<String>> {
         let (msg, mark) = row.request.build(&self.nl);
         let Err(refusal) = self.nl.request(&msg)? else {
-            return Ok(Some(format!("accepted, expected {}", errno_name(row.errno))));
+            return Ok(Some(format!(
+                "accepted, expected {}",
+                errno_name(row.errno)
+            )));
         };
         let text = refusal.text.as_deref().unwrap_or_default();
         let report_fits = match row.report {
             Report::Text => text.starts_with("ovpn: "),
             Report::CoreText => !text.is_empty(),
             Report::BadAttr => !text.is_empty() && refusal.offset == mark && mark.is_some(),
-            Report::TextAndBadAttr => text.starts_with("ovpn: ") && refusal.offset == mark && mark.is_some(),
+            Report::TextAndBadAttr => {
+                text.starts_with("ovpn: ") && refusal.offset == mark && mark.is_some()
+            }
             Report::Missing(kind) => refusal.miss_type == Some(kind) && refusal.miss_nest == mark,
             Report::Nothing => true,
         };
         Ok((refusal.errno != row.errno || !report_fits).then(|| {
-            format!("{refusal}, expected {} and {:?} with mark {mark:?}", errno_name(row.errno), row.report)
+            format!(
+                "{refusal}, expected {} and {:?} with mark {mark:?}",
+                errno_name(row.errno),
+                row.report
+            )
         }))
     }
 
     /// Runs all rows; each must be refused as it says and leave the state alone.
     fn run(&self, rows: &[Row]) -> Outcome {
         let before = self.state()?;
-        check!(before.peers.len() == 1 && before.keys[0].is_ok(), "the fixture is not as it should be: {before:?}");
+        check!(
+            before.peers.len() == 1 && before.keys[0].is_ok(),
+            "the fixture is not as it should be: {before:?}"
+        );
         let mut wrong = Vec::new();
         for row in rows {
             if let Some(why) = self.try_row(row).during(&row.name)? {
@@ -143,14 +178,25 @@ impl Fixture {
             }
             let after = self.state().during(&row.name)?;
             if after != before {
-                wrong.push(format!("{}: changed the state\nfrom {before:?}\nto   {after:?}", row.name));
+                wrong.push(format!(
+                    "{}: changed the state\nfrom {before:?}\nto   {after:?}",
+                    row.name
+                ));
                 break;
             }
         }
         // A refused PEER_NEW must have let go of its socket: another device can have it.
-        self.nl.peer_new(self.taken.1, 1, self.spare.as_raw_fd(), Self::REMOTE, None).during("the spare socket")?;
+        self.nl
+            .peer_new(self.taken.1, 1, self.spare.as_raw_fd(), Self::REMOTE, None)
+            .during("the spare socket")?;
         note!("{} rows", rows.len());
-        check!(wrong.is_empty(), "{} of {} rows\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+        check!(
+            wrong.is_empty(),
+            "{} of {} rows\n{}",
+            wrong.len(),
+            rows.len(),
+            wrong.join("\n")
+        );
         Ok(())
     }
 }
@@ -170,8 +216,14 @@ pub fn cases() -> Vec<Case> {
         table("peer-get: malformed", policy::rows_peer_get),
         table("peer-del: malformed", policy::rows_peer_del),
         table("key-new: malformed", policy::rows_key_new),
-        table("key-get, key-del, key-swap: malformed", policy::rows_key_rest),
-        table("addresses that contradict each other", rules::rows_addresses),
+        table(
+            "key-get, key-del, key-swap: malformed",
+            policy::rows_key_rest,
+        ),
+        table(
+            "addresses that contradict each other",
+            rules::rows_addresses,
+        ),
         table("sockets that will not do", rules::rows_sockets),
         table("peers that are not there", rules::rows_absent),
         table("keys that will not do", rules::rows_keys),

@@ -29,9 +29,19 @@ impl Server {
     fn new() -> Outcome<Self> {
         let ns = Ns::new()?;
         let links = Links::open(&ns)?;
-        links.create("mp", Some((IFLA_OVPN_MODE, &[MODE_MP])))?.during("RTM_NEWLINK in MP mode")?;
-        let ifindex = ns.ifindex("mp")?.ok_or_else(|| Failure::new("the new link is not there"))?;
-        Ok(Self { nl: Ovpn::open(&ns)?, links, ifindex, sock: ns.udp(false, 1194)?, ns })
+        links
+            .create("mp", Some((IFLA_OVPN_MODE, &[MODE_MP])))?
+            .during("RTM_NEWLINK in MP mode")?;
+        let ifindex = ns
+            .ifindex("mp")?
+            .ok_or_else(|| Failure::new("the new link is not there"))?;
+        Ok(Self {
+            nl: Ovpn::open(&ns)?,
+            links,
+            ifindex,
+            sock: ns.udp(false, 1194)?,
+            ns,
+        })
     }
 
     fn peer(&self, command: u8, id: u32, vpn: VpnIps) -> Outcome<Result<(), Refusal>> {
@@ -63,25 +73,107 @@ fn six(text: &str) -> VpnIps {
 
 fn addresses(_: &Ctx) -> Outcome {
     let server = Server::new()?;
-    server.peer(cmd::PEER_NEW, 1, four(10, 8, 0, 2))?.during("first peer")?;
-    server.peer(cmd::PEER_NEW, 2, six("fd00::2"))?.during("second peer")?;
+    server
+        .peer(cmd::PEER_NEW, 1, four(10, 8, 0, 2))?
+        .during("first peer")?;
+    server
+        .peer(cmd::PEER_NEW, 2, six("fd00::2"))?
+        .during("second peer")?;
     let rows: [(&str, u8, u32, VpnIps, i32); 16] = [
         ("no VPN IP", cmd::PEER_NEW, 3, (None, None), libc::EINVAL),
-        ("multicast", cmd::PEER_NEW, 3, four(224, 0, 0, 1), libc::EADDRNOTAVAIL),
-        ("broadcast", cmd::PEER_NEW, 3, four(255, 255, 255, 255), libc::EADDRNOTAVAIL),
-        ("loopback", cmd::PEER_NEW, 3, four(127, 0, 0, 1), libc::EADDRNOTAVAIL),
+        (
+            "multicast",
+            cmd::PEER_NEW,
+            3,
+            four(224, 0, 0, 1),
+            libc::EADDRNOTAVAIL,
+        ),
+        (
+            "broadcast",
+            cmd::PEER_NEW,
+            3,
+            four(255, 255, 255, 255),
+            libc::EADDRNOTAVAIL,
+        ),
+        (
+            "loopback",
+            cmd::PEER_NEW,
+            3,
+            four(127, 0, 0, 1),
+            libc::EADDRNOTAVAIL,
+        ),
         ("any", cmd::PEER_NEW, 3, four(0, 0, 0, 0), libc::EINVAL),
-        ("IPv6 multicast", cmd::PEER_NEW, 3, six("ff02::1"), libc::EADDRNOTAVAIL),
-        ("IPv6 loopback", cmd::PEER_NEW, 3, six("::1"), libc::EADDRNOTAVAIL),
+        (
+            "IPv6 multicast",
+            cmd::PEER_NEW,
+            3,
+            six("ff02::1"),
+            libc::EADDRNOTAVAIL,
+        ),
+        (
+            "IPv6 loopback",
+            cmd::PEER_NEW,
+            3,
+            six("::1"),
+            libc::EADDRNOTAVAIL,
+        ),
         ("IPv6 any", cmd::PEER_NEW, 3, six("::"), libc::EINVAL),
-        ("duplicate id", cmd::PEER_NEW, 1, four(10, 8, 0, 9), libc::EEXIST),
-        ("VPN IPv4 of another", cmd::PEER_NEW, 3, four(10, 8, 0, 2), libc::EADDRINUSE),
-        ("VPN IPv6 of another", cmd::PEER_NEW, 3, six("fd00::2"), libc::EADDRINUSE),
-        ("set: VPN IPv4 of another", cmd::PEER_SET, 2, four(10, 8, 0, 2), libc::EADDRINUSE),
-        ("set: VPN IPv6 of another", cmd::PEER_SET, 1, six("fd00::2"), libc::EADDRINUSE),
-        ("set: multicast", cmd::PEER_SET, 1, four(224, 0, 0, 1), libc::EADDRNOTAVAIL),
-        ("set: the only one away", cmd::PEER_SET, 1, four(0, 0, 0, 0), libc::EINVAL),
-        ("set: unknown peer", cmd::PEER_SET, 9, four(10, 8, 0, 9), libc::ENOENT),
+        (
+            "duplicate id",
+            cmd::PEER_NEW,
+            1,
+            four(10, 8, 0, 9),
+            libc::EEXIST,
+        ),
+        (
+            "VPN IPv4 of another",
+            cmd::PEER_NEW,
+            3,
+            four(10, 8, 0, 2),
+            libc::EADDRINUSE,
+        ),
+        (
+            "VPN IPv6 of another",
+            cmd::PEER_NEW,
+            3,
+            six("fd00::2"),
+            libc::EADDRINUSE,
+        ),
+        (
+            "set: VPN IPv4 of another",
+            cmd::PEER_SET,
+            2,
+            four(10, 8, 0, 2),
+            libc::EADDRINUSE,
+        ),
+        (
+            "set: VPN IPv6 of another",
+            cmd::PEER_SET,
+            1,
+            six("fd00::2"),
+            libc::EADDRINUSE,
+        ),
+        (
+            "set: multicast",
+            cmd::PEER_SET,
+            1,
+            four(224, 0, 0, 1),
+            libc::EADDRNOTAVAIL,
+        ),
+        (
+            "set: the only one away",
+            cmd::PEER_SET,
+            1,
+            four(0, 0, 0, 0),
+            libc::EINVAL,
+        ),
+        (
+            "set: unknown peer",
+            cmd::PEER_SET,
+            9,
+            four(10, 8, 0, 9),
+            libc::ENOENT,
+        ),
     ];
     // A dump's order is the driver's own business.
     let state = || -> Outcome<_> {
@@ -93,9 +185,17 @@ fn addresses(_: &Ctx) -> Outcome {
     for (what, command, id, vpn, errno) in rows {
         let refusal = server.peer(command, id, vpn)?.err();
         let got = refusal.as_ref().map_or(0, |r| r.errno);
-        check!(got == errno, "{what}: {}, expected {}", errno_name(got), errno_name(errno));
+        check!(
+            got == errno,
+            "{what}: {}, expected {}",
+            errno_name(got),
+            errno_name(errno)
+        );
         let text = refusal.and_then(|r| r.text).unwrap_or_default();
-        check!(text.starts_with("ovpn: "), "{what}: extended acknowledgement \"{text}\"");
+        check!(
+            text.starts_with("ovpn: "),
+            "{what}: extended acknowledgement \"{text}\""
+        );
         check_eq!(state()?, before, "state after {what}");
     }
     Ok(())
@@ -106,7 +206,11 @@ fn link(_: &Ctx) -> Outcome {
     let link = server.links.get(server.ifindex)?;
     check_eq!(link.mode(), Some(vec![MODE_MP]), "IFLA_OVPN_MODE");
     server.ns.ip("link set mp up")?;
-    check_eq!(server.links.get(server.ifindex)?.attrs.get(33), Some(&[1][..]), "carrier without peer");
+    check_eq!(
+        server.links.get(server.ifindex)?.attrs.get(33),
+        Some(&[1][..]),
+        "carrier without peer"
+    );
     Ok(())
 }
 
@@ -116,10 +220,16 @@ fn long_dump(_: &Ctx) -> Outcome {
     let ids: Vec<u32> = (0..120).collect();
     for id in &ids {
         let [_, _, c, d] = id.to_be_bytes();
-        server.peer(cmd::PEER_NEW, *id, four(10, 9, c, d))?.during(format!("peer {id}"))?;
+        server
+            .peer(cmd::PEER_NEW, *id, four(10, 9, c, d))?
+            .during(format!("peer {id}"))?;
     }
-    let mut dumped: Vec<u32> =
-        server.nl.peer_dump(server.ifindex)?.iter().filter_map(|p| p.u32(peer::ID)).collect();
+    let mut dumped: Vec<u32> = server
+        .nl
+        .peer_dump(server.ifindex)?
+        .iter()
+        .filter_map(|p| p.u32(peer::ID))
+        .collect();
     dumped.sort_unstable();
     check_eq!(dumped, ids, "ids of the dump");
     Ok(())

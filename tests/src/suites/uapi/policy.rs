@@ -4,7 +4,9 @@
 //! The table was written from the netlink specification (Documentation/netlink/specs/ovpn.yaml, Linux 7.2) and the
 //! errnos from lib/nlattr.c; mainline's driver passes every row.
 
-use super::tree::{Node, Request, key_new, key_slot, key_swap, peer_del, peer_dump, peer_get, peer_new, peer_set};
+use super::tree::{
+    Node, Request, key_new, key_slot, key_swap, peer_del, peer_dump, peer_get, peer_new, peer_set,
+};
 use super::{Fixture, Report, Row};
 use crate::lab::Cipher;
 use crate::nl::ovpn::{PRIMARY, cmd, keyconf, keydir, peer, top};
@@ -55,22 +57,34 @@ const KEY_NEW: [(u16, Kind); 6] = [
     (keyconf::DECRYPT_DIR, Kind::Nest),
 ];
 
-const KEY_DIR: [(u16, Kind); 2] = [(keydir::CIPHER_KEY, Kind::AtMost(256)), (keydir::NONCE_TAIL, Kind::Exact(8))];
+const KEY_DIR: [(u16, Kind); 2] = [
+    (keydir::CIPHER_KEY, Kind::AtMost(256)),
+    (keydir::NONCE_TAIL, Kind::Exact(8)),
+];
 
 /// Highest attribute of a PEER nest.
 const PEER_MAX: u16 = peer::TX_ID;
 
 fn bad_attr(rows: &mut Vec<Row>, name: String, request: Request, errno: i32) {
-    rows.push(Row { name, request, errno, report: Report::BadAttr });
+    rows.push(Row {
+        name,
+        request,
+        errno,
+        report: Report::BadAttr,
+    });
 }
 
 /// Rows for one attribute of the level at `path`.
 fn spoil(rows: &mut Vec<Row>, good: &Request, path: &[u16], attr: u16, kind: Kind) {
     let lengths = |lens: &[usize], errno| -> Vec<(String, Vec<u8>, i32)> {
-        lens.iter().map(|n| (format!("{n} bytes"), vec![1; *n], errno)).collect()
+        lens.iter()
+            .map(|n| (format!("{n} bytes"), vec![1; *n], errno))
+            .collect()
     };
     let values = |list: &[u32]| -> Vec<(String, Vec<u8>, i32)> {
-        list.iter().map(|v| (format!("value {v}"), v.to_ne_bytes().to_vec(), libc::ERANGE)).collect()
+        list.iter()
+            .map(|v| (format!("value {v}"), v.to_ne_bytes().to_vec(), libc::ERANGE))
+            .collect()
     };
     let (payloads, valid): (Vec<_>, Option<Vec<u8>>) = match kind {
         Kind::Word => (lengths(&[0, 3, 5, 8], libc::EINVAL), Some(vec![1; 4])),
@@ -94,7 +108,12 @@ fn spoil(rows: &mut Vec<Row>, good: &Request, path: &[u16], attr: u16, kind: Kin
         if matches!(kind, Kind::Nest) {
             node = node.flip_flag();
         }
-        bad_attr(rows, format!("{place}: {what}"), good.clone().with(path, node), errno);
+        bad_attr(
+            rows,
+            format!("{place}: {what}"),
+            good.clone().with(path, node),
+            errno,
+        );
     }
     match valid {
         Some(valid) => {
@@ -104,19 +123,35 @@ fn spoil(rows: &mut Vec<Row>, good: &Request, path: &[u16], attr: u16, kind: Kin
         }
         None => {
             let request = good.clone().flip_flag(&[path, &[attr]].concat());
-            bad_attr(rows, format!("{place}: NLA_F_NESTED missing"), request, libc::EINVAL);
+            bad_attr(
+                rows,
+                format!("{place}: NLA_F_NESTED missing"),
+                request,
+                libc::EINVAL,
+            );
         }
     }
 }
 
 /// Rows for a level as a whole: types that do not belong there, and bytes that are no attribute.
 fn foreign(rows: &mut Vec<Row>, good: &Request, path: &[u16], known: &[u16], max: u16) {
-    for attr in (0..=max + 1).chain([100, 0x3fff]).filter(|a| !known.contains(a)) {
+    for attr in (0..=max + 1)
+        .chain([100, 0x3fff])
+        .filter(|a| !known.contains(a))
+    {
         let request = good.clone().with(path, Node::u32(attr, 1).marked());
-        bad_attr(rows, format!("{path:?} attribute {attr}: does not belong here"), request, libc::EINVAL);
+        bad_attr(
+            rows,
+            format!("{path:?} attribute {attr}: does not belong here"),
+            request,
+            libc::EINVAL,
+        );
     }
     if !path.is_empty() {
-        for (what, bytes) in [("two stray bytes", &[0u8, 0][..]), ("an attribute longer than its nest", &[64, 0, 1, 0])] {
+        for (what, bytes) in [
+            ("two stray bytes", &[0u8, 0][..]),
+            ("an attribute longer than its nest", &[64, 0, 1, 0]),
+        ] {
             let request = good.clone().trailing(path, bytes);
             rows.push(Row {
                 name: format!("{path:?}: {what}"),
@@ -155,7 +190,9 @@ fn device(rows: &mut Vec<Row>, fx: &Fixture, good: &Request, nest: Option<u16>) 
     }
     rows.push(Row {
         name: "ifindex of a device that is not ovpn".into(),
-        request: good.clone().with(&[], Node::u32(top::IFINDEX, fx.other_ifindex).marked()),
+        request: good
+            .clone()
+            .with(&[], Node::u32(top::IFINDEX, fx.other_ifindex).marked()),
         errno: libc::EINVAL,
         report: Report::TextAndBadAttr,
     });
@@ -171,7 +208,13 @@ fn level(rows: &mut Vec<Row>, good: &Request, path: &[u16], table: &[(u16, Kind)
     for (attr, kind) in table {
         spoil(rows, good, path, *attr, *kind);
     }
-    foreign(rows, good, path, &table.iter().map(|(a, _)| *a).collect::<Vec<_>>(), max);
+    foreign(
+        rows,
+        good,
+        path,
+        &table.iter().map(|(a, _)| *a).collect::<Vec<_>>(),
+        max,
+    );
 }
 
 /// PEER_NEW.
@@ -188,7 +231,10 @@ pub fn rows_peer_set(fx: &Fixture) -> Vec<Row> {
     let (mut rows, good, path) = (Vec::new(), peer_set(fx), [top::PEER]);
     device(&mut rows, fx, &good, Some(top::PEER));
     required(&mut rows, &good, &path, &[peer::ID]);
-    let table: Vec<_> = PEER_NEW.into_iter().filter(|(attr, _)| *attr != peer::SOCKET).collect();
+    let table: Vec<_> = PEER_NEW
+        .into_iter()
+        .filter(|(attr, _)| *attr != peer::SOCKET)
+        .collect();
     level(&mut rows, &good, &path, &table, PEER_MAX);
     rows
 }
@@ -208,7 +254,11 @@ pub fn rows_peer_get(fx: &Fixture) -> Vec<Row> {
         };
         let mut value = vec![0; size];
         value.splice(..2, [0, 1]);
-        let value = if matches!(kind, Kind::Max(_)) { 1u32.to_ne_bytes().to_vec() } else { value };
+        let value = if matches!(kind, Kind::Max(_)) {
+            1u32.to_ne_bytes().to_vec()
+        } else {
+            value
+        };
         rows.push(Row {
             name: format!("surplus attribute {attr}"),
             request: good.clone().with(&path, Node::bytes(attr, &value)),
@@ -239,7 +289,12 @@ pub fn rows_key_new(fx: &Fixture) -> Vec<Row> {
     level(&mut rows, &good, &path, &KEY_NEW, keyconf::DECRYPT_DIR);
     for direction in [keyconf::ENCRYPT_DIR, keyconf::DECRYPT_DIR] {
         let path = [top::KEYCONF, direction];
-        required(&mut rows, &good, &path, &[keydir::CIPHER_KEY, keydir::NONCE_TAIL]);
+        required(
+            &mut rows,
+            &good,
+            &path,
+            &[keydir::CIPHER_KEY, keydir::NONCE_TAIL],
+        );
         level(&mut rows, &good, &path, &KEY_DIR, keydir::NONCE_TAIL);
     }
     rows
@@ -270,6 +325,12 @@ pub fn rows_key_rest(fx: &Fixture) -> Vec<Row> {
     let swap = key_swap(fx);
     device(&mut rows, fx, &swap, Some(top::KEYCONF));
     required(&mut rows, &swap, &path, &[keyconf::PEER_ID]);
-    level(&mut rows, &swap, &path, &[(keyconf::PEER_ID, PEER_ID)], keyconf::DECRYPT_DIR);
+    level(
+        &mut rows,
+        &swap,
+        &path,
+        &[(keyconf::PEER_ID, PEER_ID)],
+        keyconf::DECRYPT_DIR,
+    );
     rows
 }

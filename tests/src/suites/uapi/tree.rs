@@ -32,7 +32,12 @@ pub struct Node {
 impl Node {
     /// A value.
     pub fn bytes(kind: u16, bytes: &[u8]) -> Self {
-        Self { kind, body: Body::Bytes(bytes.to_vec()), nested_flag: false, mark: false }
+        Self {
+            kind,
+            body: Body::Bytes(bytes.to_vec()),
+            nested_flag: false,
+            mark: false,
+        }
     }
 
     /// A u32 in the machine's order.
@@ -42,12 +47,20 @@ impl Node {
 
     /// A nest.
     pub fn nest(kind: u16, nodes: Vec<Self>) -> Self {
-        Self { kind, body: Body::Nest(nodes), nested_flag: true, mark: false }
+        Self {
+            kind,
+            body: Body::Nest(nodes),
+            nested_flag: true,
+            mark: false,
+        }
     }
 
     /// The same with its NLA_F_NESTED flag inverted.
     pub fn flip_flag(self) -> Self {
-        Self { nested_flag: !self.nested_flag, ..self }
+        Self {
+            nested_flag: !self.nested_flag,
+            ..self
+        }
     }
 
     /// The same, to be found again by its offset.
@@ -61,12 +74,18 @@ impl Node {
         }
         let kind = self.kind | if self.nested_flag { NLA_F_NESTED } else { 0 };
         match &self.body {
-            Body::Bytes(bytes) => drop(msg.put(kind, bytes)),
-            Body::Nest(nodes) => drop(msg.nest_as(kind, |m| nodes.iter().for_each(|n| n.build(m, mark)))),
-            Body::Trailing(nodes, rest) => drop(msg.nest_as(kind, |m| {
-                nodes.iter().for_each(|n| n.build(m, mark));
-                m.raw(rest);
-            })),
+            Body::Bytes(bytes) => {
+                msg.put(kind, bytes);
+            }
+            Body::Nest(nodes) => {
+                msg.nest_as(kind, |m| nodes.iter().for_each(|n| n.build(m, mark)));
+            }
+            Body::Trailing(nodes, rest) => {
+                msg.nest_as(kind, |m| {
+                    nodes.iter().for_each(|n| n.build(m, mark));
+                    m.raw(rest);
+                });
+            }
         }
     }
 }
@@ -86,14 +105,21 @@ impl Request {
     fn new(command: u8, ifindex: u32, nest: Option<(u16, Vec<Node>)>) -> Self {
         let mut nodes = vec![Node::u32(top::IFINDEX, ifindex)];
         nodes.extend(nest.map(|(kind, nodes)| Node::nest(kind, nodes)));
-        Self { command, flags: 0, nodes }
+        Self {
+            command,
+            flags: 0,
+            nodes,
+        }
     }
 
     /// Attributes at the end of `path`, each element of which is the type of a nest.
     pub fn level(&mut self, path: &[u16]) -> &mut Vec<Node> {
         let mut level = &mut self.nodes;
         for kind in path {
-            let nest = level.iter_mut().find(|n| n.kind == *kind).expect("a path of the template");
+            let nest = level
+                .iter_mut()
+                .find(|n| n.kind == *kind)
+                .expect("a path of the template");
             level = match &mut nest.body {
                 Body::Nest(nodes) => nodes,
                 _ => unreachable!("paths lead through nests"),
@@ -105,7 +131,10 @@ impl Request {
     /// Marks the nest at the end of `path`.
     pub fn mark(mut self, path: &[u16]) -> Self {
         if let Some((last, parents)) = path.split_last() {
-            self.level(parents).iter_mut().filter(|n| n.kind == *last).for_each(|n| n.mark = true);
+            self.level(parents)
+                .iter_mut()
+                .filter(|n| n.kind == *last)
+                .for_each(|n| n.mark = true);
         }
         self
     }
@@ -161,17 +190,29 @@ pub fn remote(addr: SocketAddr) -> Vec<Node> {
         std::net::IpAddr::V4(ip) => Node::bytes(peer::REMOTE_IPV4, &ip.octets()),
         std::net::IpAddr::V6(ip) => Node::bytes(peer::REMOTE_IPV6, &ip.octets()),
     };
-    vec![ip, Node::bytes(peer::REMOTE_PORT, &addr.port().to_be_bytes())]
+    vec![
+        ip,
+        Node::bytes(peer::REMOTE_PORT, &addr.port().to_be_bytes()),
+    ]
 }
 
 /// A KEYDIR nest.
 pub fn dir(kind: u16, dir: &KeyDir) -> Node {
-    Node::nest(kind, vec![Node::bytes(keydir::CIPHER_KEY, &dir.key), Node::bytes(keydir::NONCE_TAIL, &dir.tail)])
+    Node::nest(
+        kind,
+        vec![
+            Node::bytes(keydir::CIPHER_KEY, &dir.key),
+            Node::bytes(keydir::NONCE_TAIL, &dir.tail),
+        ],
+    )
 }
 
 /// PEER_NEW that would replace the fixture's peer by one on its spare socket.
 pub fn peer_new(fx: &Fixture) -> Request {
-    let mut nodes = vec![Node::u32(peer::ID, 6), Node::u32(peer::SOCKET, fx.spare.as_raw_fd() as u32)];
+    let mut nodes = vec![
+        Node::u32(peer::ID, 6),
+        Node::u32(peer::SOCKET, fx.spare.as_raw_fd() as u32),
+    ];
     nodes.extend(remote(Fixture::REMOTE));
     Request::new(cmd::PEER_NEW, fx.ifindex, Some((top::PEER, nodes)))
 }
@@ -185,17 +226,28 @@ pub fn peer_set(fx: &Fixture) -> Request {
 
 /// PEER_GET of the fixture's peer.
 pub fn peer_get(fx: &Fixture) -> Request {
-    Request::new(cmd::PEER_GET, fx.ifindex, Some((top::PEER, vec![Node::u32(peer::ID, Fixture::ID)])))
+    Request::new(
+        cmd::PEER_GET,
+        fx.ifindex,
+        Some((top::PEER, vec![Node::u32(peer::ID, Fixture::ID)])),
+    )
 }
 
 /// PEER_GET as a dump.
 pub fn peer_dump(fx: &Fixture) -> Request {
-    Request { flags: libc::NLM_F_DUMP, ..Request::new(cmd::PEER_GET, fx.ifindex, None) }
+    Request {
+        flags: libc::NLM_F_DUMP,
+        ..Request::new(cmd::PEER_GET, fx.ifindex, None)
+    }
 }
 
 /// PEER_DEL of the fixture's peer.
 pub fn peer_del(fx: &Fixture) -> Request {
-    Request::new(cmd::PEER_DEL, fx.ifindex, Some((top::PEER, vec![Node::u32(peer::ID, Fixture::ID)])))
+    Request::new(
+        cmd::PEER_DEL,
+        fx.ifindex,
+        Some((top::PEER, vec![Node::u32(peer::ID, Fixture::ID)])),
+    )
 }
 
 /// KEY_NEW into the fixture's empty secondary slot.
@@ -214,11 +266,18 @@ pub fn key_new(fx: &Fixture, cipher: Cipher) -> Request {
 
 /// KEY_GET, KEY_DEL of a slot of the fixture's peer.
 pub fn key_slot(fx: &Fixture, command: u8, slot: u32) -> Request {
-    let nodes = vec![Node::u32(keyconf::PEER_ID, Fixture::ID), Node::u32(keyconf::SLOT, slot)];
+    let nodes = vec![
+        Node::u32(keyconf::PEER_ID, Fixture::ID),
+        Node::u32(keyconf::SLOT, slot),
+    ];
     Request::new(command, fx.ifindex, Some((top::KEYCONF, nodes)))
 }
 
 /// KEY_SWAP of the fixture's peer.
 pub fn key_swap(fx: &Fixture) -> Request {
-    Request::new(cmd::KEY_SWAP, fx.ifindex, Some((top::KEYCONF, vec![Node::u32(keyconf::PEER_ID, Fixture::ID)])))
+    Request::new(
+        cmd::KEY_SWAP,
+        fx.ifindex,
+        Some((top::KEYCONF, vec![Node::u32(keyconf::PEER_ID, Fixture::ID)])),
+    )
 }
