@@ -184,6 +184,18 @@ fn good_requests_pass_with_their_values() {
     );
 }
 
+/// Both edges of both timers.
+#[test]
+fn keepalive_from_off_to_a_day() {
+    for pair in [(0, 0), (0, 86_400), (86_400, 0), (86_400, 86_400)] {
+        let request = change(good(), |r| {
+            (r.keepalive_interval, r.keepalive_timeout) = (Some(pair.0), Some(pair.1));
+        });
+        let (peer, _) = request.validate_new(Mode::P2p).unwrap();
+        assert_eq!(peer.keepalive, Some(pair));
+    }
+}
+
 #[test]
 fn mapped_addresses_become_ipv4() {
     for local in [None, Some(OUR_V4)] {
