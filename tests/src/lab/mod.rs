@@ -2,6 +2,7 @@
 //! What the cases are built from: namespaces, processes, traffic, the kernel's log, the module.
 
 mod cmd;
+mod drops;
 mod flow;
 mod kmsg;
 mod module;
@@ -11,6 +12,7 @@ mod soft;
 mod tunnel;
 
 pub use cmd::{Cmd, Done, Proc};
+pub use drops::DropReasons;
 pub use flow::{Flow, Ping, PingStats, iperf};
 pub use kmsg::KernelLog;
 pub use module::Module;

@@ -3,24 +3,33 @@
 
 use std::net::UdpSocket;
 
-use crate::lab::{Cipher, Outer, Soft, SoftTunnel};
+use crate::lab::{Cipher, DropReasons, Module, Outer, Soft, SoftTunnel};
 use crate::nl::ovpn::{Stats, peer};
 use crate::tap::{Case, During, Outcome};
 use crate::wire::{DATA_V1, DATA_V2, Header, KEEPALIVE, OVERHEAD, PEER_ID_UNDEF};
 use crate::{Ctx, check, check_eq};
 
-/// Where a packet must end.
+/// Where a packet must end. Drops name the counter that a driver with counters by reason must use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// Dropped before a peer is found: in the device's drops only.
-    NoPeer,
+    NoPeer(&'static str),
     /// Dropped after a peer is found: in the device's drops and in the peer's link counters.
-    Refused,
+    Refused(&'static str),
     /// Consumed by the driver, and no drop.
     Consumed,
     /// Through the tunnel.
     Delivered,
 }
+
+const SHORT: Fate = Fate::NoPeer("rx_short");
+const OLD_OPCODE: Fate = Fate::NoPeer("rx_data_v1");
+const UNKNOWN: Fate = Fate::NoPeer("rx_unknown_peer");
+const RUNT: Fate = Fate::Refused("rx_runt");
+const NO_KEY: Fate = Fate::Refused("rx_no_key");
+const FORGED: Fate = Fate::Refused("rx_auth_failed");
+const REPLAYED: Fate = Fate::Refused("rx_replay");
+const NOT_IP: Fate = Fate::Refused("rx_bad_protocol");
 
 /// A packet, where it comes from, where it must end.
 struct Row {
@@ -40,11 +49,11 @@ fn row(name: impl Into<String>, packet: Vec<u8>, fate: Fate) -> Row {
     }
 }
 
+/// The table's packets are made first and sent later in this order, so their ids rise.
 fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
-    use Fate::{Consumed, Delivered, NoPeer, Refused};
+    use Fate::{Consumed, Delivered};
     let plain = Soft::datagram(b"hostile");
     let mut rows = Vec::new();
-    // The table's packets are made first and sent later in this order, so their ids rise.
     let good = |soft: &mut Soft| {
         let header = soft.header();
         soft.seal(header, &plain)
@@ -55,21 +64,25 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
         Ok(packet)
     };
     for len in 1..4 {
-        rows.push(row(format!("{len} bytes"), vec![DATA_V2 << 3; len], NoPeer));
+        rows.push(row(format!("{len} bytes"), vec![DATA_V2 << 3; len], SHORT));
     }
     for len in [4, 5, 7, 8, 9, 12, 20, 23] {
         rows.push(row(
             format!("{len} bytes of a data packet"),
             spoiled(soft, &|p| p.truncate(len))?,
-            Refused,
+            RUNT,
         ));
     }
     let header = Header {
         opcode: DATA_V1,
         ..soft.header()
     };
-    rows.push(row("DATA_V1", soft.seal(header, &plain)?, NoPeer));
-    rows.push(row("DATA_V1, 4 bytes", vec![DATA_V1 << 3, 0, 0, 0], NoPeer));
+    rows.push(row("DATA_V1", soft.seal(header, &plain)?, OLD_OPCODE));
+    rows.push(row(
+        "DATA_V1, 4 bytes",
+        vec![DATA_V1 << 3, 0, 0, 0],
+        OLD_OPCODE,
+    ));
     for key_id in [0, 2, 7] {
         let header = Header {
             key_id,
@@ -78,7 +91,7 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
         rows.push(row(
             format!("key id {key_id}, of no key"),
             soft.seal(header, &plain)?,
-            Refused,
+            NO_KEY,
         ));
     }
     for peer_id in [0, soft.peer_id + 1, 0xff_fffe] {
@@ -89,40 +102,35 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
         rows.push(row(
             format!("peer id {peer_id}, of no peer"),
             soft.seal(header, &plain)?,
-            NoPeer,
+            UNKNOWN,
         ));
     }
     for at in [4, 7, 8, 23, 24, OVERHEAD + plain.len() - 1] {
         let name = format!("bit flipped in byte {at}");
-        rows.push(row(
-            name,
-            spoiled(soft, &|p| {
-                p.iter_mut().skip(at).take(1).for_each(|b| *b ^= 0x80)
-            })?,
-            Refused,
-        ));
+        let flip = |p: &mut Vec<u8>| p.iter_mut().skip(at).take(1).for_each(|b| *b ^= 0x80);
+        rows.push(row(name, spoiled(soft, &flip)?, FORGED));
     }
     rows.push(row(
         "a byte short",
         spoiled(soft, &|p| p.truncate(p.len() - 1))?,
-        Refused,
+        FORGED,
     ));
     rows.push(row(
         "a byte too many",
         spoiled(soft, &|p| p.push(0))?,
-        Refused,
+        FORGED,
     ));
     let header = Header {
         packet_id: 0,
         ..soft.header()
     };
-    rows.push(row("packet id 0", soft.seal(header, &plain)?, Refused));
+    rows.push(row("packet id 0", soft.seal(header, &plain)?, REPLAYED));
     let packet = good(soft)?;
     rows.push(row("a good packet", packet.clone(), Delivered));
-    rows.push(row("the same again", packet.clone(), Refused));
+    rows.push(row("the same again", packet.clone(), REPLAYED));
     rows.push(Row {
         stranger: true,
-        ..row("the same again, from elsewhere", packet, Refused)
+        ..row("the same again, from elsewhere", packet, REPLAYED)
     });
     let header = Header {
         peer_id: PEER_ID_UNDEF,
@@ -131,7 +139,7 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
     let undefined = soft.seal(header, &plain)?;
     rows.push(Row {
         stranger: true,
-        ..row("no peer id, from nowhere", undefined.clone(), NoPeer)
+        ..row("no peer id, from nowhere", undefined.clone(), UNKNOWN)
     });
     rows.push(row(
         "no peer id, from the peer's address",
@@ -141,7 +149,7 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
     let forged = spoiled(soft, &|p| p.iter_mut().skip(30).for_each(|b| *b ^= 1))?;
     rows.push(Row {
         stranger: true,
-        ..row("broken tag, from elsewhere", forged, Refused)
+        ..row("broken tag, from elsewhere", forged, FORGED)
     });
     let mut authentic = |name: &str, plain: &[u8], fate| -> Outcome {
         let header = soft.header();
@@ -152,25 +160,25 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
     authentic(
         "keepalive, a byte short",
         KEEPALIVE.split_last().map_or(&[][..], |(_, k)| k),
-        Refused,
+        NOT_IP,
     )?;
     authentic(
         "keepalive, a byte too many",
         &[&KEEPALIVE[..], &[0]].concat(),
-        Refused,
+        NOT_IP,
     )?;
-    authentic("empty inner packet", &[], Refused)?;
-    authentic("inner packet of one byte", &[0x45], Refused)?;
+    authentic("empty inner packet", &[], NOT_IP)?;
+    authentic("inner packet of one byte", &[0x45], NOT_IP)?;
     authentic(
         "inner IPv4 header cut",
         plain.get(..19).unwrap_or_default(),
-        Refused,
+        NOT_IP,
     )?;
-    authentic("inner IPv6 header cut", &[0x60; 39], Refused)?;
+    authentic("inner IPv6 header cut", &[0x60; 39], NOT_IP)?;
     for version in [0, 3, 5, 7, 15] {
         let mut odd = plain.clone();
         odd.splice(..1, [version << 4 | 5]);
-        authentic(&format!("inner IP version {version}"), &odd, Refused)?;
+        authentic(&format!("inner IP version {version}"), &odd, NOT_IP)?;
     }
     Ok(rows)
 }
@@ -190,6 +198,11 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
     };
     let at_first = remote(&lab)?;
     let rows = rows(&mut lab.soft)?;
+    let reasons = DropReasons::open(&lab.a.ns, "tun")?;
+    check!(
+        reasons.known() || !Module::ours(),
+        "this driver must count drops by reason"
+    );
     let mut wrong = Vec::new();
     for Row {
         name,
@@ -199,6 +212,7 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
     } in &rows
     {
         let before = (lab.a.stats()?, lab.a.dev()?.rx_dropped);
+        let reasons_before = reasons.read()?;
         let sock = if *from_elsewhere {
             &stranger
         } else {
@@ -219,14 +233,24 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
             change(|s| s.link_tx_packets),
         );
         let expected = match fate {
-            Fate::NoPeer => (1, 0, 0, 0),
-            Fate::Refused => (1, 1, 0, 0),
+            Fate::NoPeer(_) => (1, 0, 0, 0),
+            Fate::Refused(_) => (1, 1, 0, 0),
             Fate::Consumed => (0, 1, 0, 0),
             Fate::Delivered => (0, 1, 1, 0),
         };
         if counted != expected {
             wrong.push(format!(
                 "{name}: (dropped, link_rx, vpn_rx, link_tx) {counted:?}, expected {expected:?}"
+            ));
+        }
+        let reason = match fate {
+            Fate::NoPeer(reason) | Fate::Refused(reason) => vec![((*reason).to_owned(), 1)],
+            Fate::Consumed | Fate::Delivered => Vec::new(),
+        };
+        let counted = reasons.since(&reasons_before)?;
+        if reasons.known() && counted != reason {
+            wrong.push(format!(
+                "{name}: counted as {counted:?}, expected {reason:?}"
             ));
         }
         check_eq!(remote(&lab)?, at_first, "remote address after {name}");
