@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The border to the emulated routers: what they are given, and the two things they do.
 
-use crate::apt;
 use crate::ctx::Ctx;
+use crate::root;
 use anyhow::Result;
 use qemu_arm::Inputs;
 
 const LANE: &str = "arm-6.12";
 
-/// Pinned packages the routers' root file system takes from the cache.
-pub fn packages(ctx: &Ctx) -> Result<()> {
-    apt::download(ctx, ctx.lock.deb("openvpn-armhf")?).map(drop)
+/// The routers' userland, before our programs are added.
+const ROOT: &str = "trixie-armhf";
+
+/// Builds the routers' root file system.
+pub fn root(ctx: &Ctx) -> Result<()> {
+    root::build(ctx, ROOT)
 }
 
 /// Shows two routers at work.
@@ -37,6 +40,6 @@ fn inputs(ctx: &Ctx) -> Result<Inputs> {
         ovpnctl: bin("ovpnctl"),
         tests: bin("ovpn-tests"),
         ubusd: bin("ubusd"),
-        ubus_client: bin("ubus"),
+        ubus_client: bin("ubus-client"),
     })
 }

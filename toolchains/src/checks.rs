@@ -141,7 +141,7 @@ pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
                     else {
                         break;
                     };
-                    ui::set_label(&format!("{label} {target}"));
+                    ui::set_label(format!("{label} {target}").trim());
                     let result = one(target, fuzz_one(ctx, &dir, target));
                     *tally.lock().unwrap_or_else(|e| e.into_inner()) += result;
                 }

@@ -42,7 +42,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("loom", &["host packages"], 2, || checks::loom(ctx));
     plan.step(
         "system arm",
-        &["arm module", "arm programs", "arm packages"],
+        &["arm module", "arm programs", "arm root"],
         1,
         || system_arm(ctx),
     );
@@ -142,9 +142,7 @@ fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("arm source", &["host packages"], 1, || {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
     });
-    plan.prepare("arm packages", &["host packages"], 0, || {
-        crate::arm::packages(ctx)
-    });
+    plan.prepare("arm root", &["host packages"], 1, || crate::arm::root(ctx));
     plan.prepare("arm kernel", &["arm source", "rust tools"], 2, || {
         kernel::build(ctx, ARM)
     });
@@ -162,7 +160,7 @@ pub fn programs(ctx: &Ctx, lane: &str) -> Result<()> {
             host_programs(ctx)
         }
         ARM => {
-            crate::arm::packages(ctx)?;
+            crate::arm::root(ctx)?;
             musl::build(ctx, ARM)
         }
         _ => bail!("{lane} has no programs"),
