@@ -118,7 +118,7 @@ fn options(
     while let Some(arg) = args.next() {
         let mut value = || {
             args.next()
-                .ok_or_else(|| format!("the value of {} is missing", arg.display()))
+                .ok_or_else(|| format!("the value of {arg:?} is missing"))
         };
         match arg.to_str() {
             Some("--config-dir") => options.config_dir = value()?.into(),

@@ -156,7 +156,8 @@ fn frames_may_come_in_pieces() {
 
 #[test]
 fn a_broker_that_ends_refuses_talks_nonsense_or_hangs_is_left_and_tried_again() {
-    let ends: [(&str, fn(&mut Test)); 4] = [
+    type End = fn(&mut Test);
+    let ends: [(&str, End); 4] = [
         ("end", |test| {
             test.broker.shutdown(std::net::Shutdown::Both).unwrap()
         }),

@@ -2,6 +2,7 @@
 //! The suites.
 
 pub mod bench;
+mod daemon;
 mod leak;
 mod openvpn;
 mod ovpn_cli;
@@ -18,7 +19,7 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
-const SUITES: [Suite; 6] = [
+const SUITES: [Suite; 7] = [
     Suite {
         name: "uapi",
         cases: uapi::cases,
@@ -36,6 +37,10 @@ const SUITES: [Suite; 6] = [
         cases: openvpn::cases,
     },
     Suite {
+        name: "daemon",
+        cases: daemon::cases,
+    },
+    Suite {
         name: "leak",
         cases: leak::cases,
     },
@@ -48,7 +53,7 @@ const SUITES: [Suite; 6] = [
 /// Names for several suites at once. MP mode is not part of them until the driver has it.
 const GROUPS: [(&str, &str); 2] = [
     ("fast", "uapi,p2p,ovpn-cli"),
-    ("all", "uapi,p2p,ovpn-cli,openvpn,leak"),
+    ("all", "uapi,p2p,ovpn-cli,openvpn,daemon,leak"),
 ];
 
 /// All names that [`by_names`] knows.
