@@ -123,6 +123,13 @@ pub(crate) fn initramfs(target: &Path, base: &Path, modules: &Path, files: &[Put
     for put in files {
         overlay.file(Path::new(&put.path), put.mode, &put.content)?;
     }
+    // The ubus broker turns away whom it has no name for.
+    overlay.file(
+        Path::new("etc/passwd"),
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\n",
+    )?;
+    overlay.file(Path::new("etc/group"), 0o644, b"root:x:0:\n")?;
     overlay.file(Path::new("init"), 0o755, INIT)?;
     overlay.finish()?;
     Ok(())

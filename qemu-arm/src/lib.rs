@@ -121,7 +121,7 @@ fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
 fn suites(inputs: &Inputs, report: &mut Report) -> Result<()> {
     let bench = Bench::new(inputs, &ARM)?;
     let vm = bench.boot("suites", 3, None, Vec::new())?;
-    let output = vm.exec("ovpn-tests uapi,p2p", SUITES)?;
+    let output = vm.exec("ovpn-tests --patience 8 uapi,p2p", SUITES)?;
     report.relay(&output.stdout);
     report.step("the suites ran to their end", |notes| {
         notes.say(&output.stderr);

@@ -86,7 +86,9 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair, a: &Identity, b: &Identity
     report.step("OpenVPN renegotiates while iperf3 runs", |notes| {
         serve(&pair.b)?;
         let before = count(&pair.b, HANDSHAKE)?;
-        let flow = pair.a.start(&format!("iperf3 -J -c 10.8.0.2 -t {FLOW}"))?;
+        let flow = pair
+            .a
+            .start(&format!("iperf3 -J -c 10.8.0.2 -t {FLOW} -i {}", FLOW / 2))?;
         pair.b.wait(
             "a renegotiation",
             &format!("grep -q '{RENEGOTIATES}' /run/openvpn.log"),

@@ -66,8 +66,14 @@ pub(crate) fn no_ping(notes: &mut Notes, vm: &Vm, address: &str) -> Result<()> {
 /// One TCP flow through the tunnel, in each direction, after `pair.b` was told
 /// to serve. Returns Mbit/s from a to b and from b to a.
 pub(crate) fn both_ways(notes: &mut Notes, pair: &Pair, address: &str) -> Result<(f64, f64)> {
-    let there = flow(&pair.a, &format!("iperf3 -J -c {address} -t {FLOW}"))?;
-    let back = flow(&pair.a, &format!("iperf3 -J -c {address} -t {FLOW} -R"))?;
+    let there = flow(
+        &pair.a,
+        &format!("iperf3 -J -c {address} -t {FLOW} -i {FLOW}"),
+    )?;
+    let back = flow(
+        &pair.a,
+        &format!("iperf3 -J -c {address} -t {FLOW} -i {FLOW} -R"),
+    )?;
     notes.say(&format!(
         "iperf3, {FLOW} s, one TCP flow: a to b {there:.1} Mbit/s, b to a {back:.1} Mbit/s"
     ));

@@ -46,7 +46,7 @@ pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Resu
                 "ip link set eth0 up && \
                  ip address add 192.0.2.{number}/24 dev eth0 && \
                  ip address add 2001:db8::{number}/64 dev eth0 nodad && \
-                 ip link add lan0 type dummy && ip link set lan0 up && \
+                 modprobe dummy numdummies=0 && ip link add lan0 type dummy && ip link set lan0 up && \
                  ip address add 192.168.{number}.1/24 dev lan0 && \
                  echo 1 >/proc/sys/net/ipv4/ip_forward"
             ))?;
