@@ -53,6 +53,37 @@ fn shared_word_keeps_what_is_published() {
     assert_eq!(slots.load(), w);
 }
 
+/// What a reader does when the place does not hold what the word told. `found` are the key ids it
+/// sees there, look by look; the races that lead there are in `tests/loom.rs`.
+#[test]
+fn readers_look_twice() {
+    let slots = Slots::new();
+    assert_eq!(slots.tx(|_| Some((key(1), ()))), None, "nothing announced");
+    assert_eq!(slots.rx(key(1), |_| Some((key(1), ()))), None);
+    slots.publish(SlotWord::EMPTY.filled(Place::A, key(1)));
+    // Key ids seen at the two looks, the key a sender takes, whether a receiver of key id 1 opens.
+    let cases = [
+        ([Some(1), None], Some(1), true),
+        ([None, Some(1)], Some(1), true),
+        ([Some(2), Some(1)], Some(1), true),
+        ([Some(2), Some(2)], Some(2), false),
+        ([None, Some(2)], Some(2), false),
+        ([Some(2), None], None, false),
+        ([None, None], None, false),
+    ];
+    for (found, tx, rx) in cases {
+        let looks = || {
+            let mut looks = found.into_iter();
+            move |place| {
+                assert_eq!(place, Place::A);
+                looks.next().unwrap().map(|id| (key(id), id))
+            }
+        };
+        assert_eq!(slots.tx(looks()), tx, "{found:?}");
+        assert_eq!(slots.rx(key(1), looks()), rx.then_some(1), "{found:?}");
+    }
+}
+
 /// The plain reference: two optional keys by role.
 #[derive(Default)]
 struct Model {
