@@ -365,20 +365,29 @@ struct ovpn_dump {
 	u32 portid;
 };
 
-static bool put_ends(struct sk_buff *msg, const struct ovpn_endpoint *ends)
+static bool put_remote(struct sk_buff *msg, const struct ovpn_endpoint *ends)
 {
 	__be16 port = (__force __be16)ends->port;
 
 	switch (ends->family) {
 	case OVPN_AF_INET:
 		return !nla_put(msg, P_REMOTE_IPV4, 4, ends->remote) &&
-		       !nla_put_net16(msg, P_REMOTE_PORT, port) &&
-		       !nla_put(msg, P_LOCAL_IPV4, 4, ends->local);
+		       !nla_put_net16(msg, P_REMOTE_PORT, port);
 	case OVPN_AF_INET6:
 		return !nla_put(msg, P_REMOTE_IPV6, 16, ends->remote) &&
 		       !nla_put_u32(msg, P_REMOTE_SCOPE, ends->scope) &&
-		       !nla_put_net16(msg, P_REMOTE_PORT, port) &&
-		       !nla_put(msg, P_LOCAL_IPV6, 16, ends->local);
+		       !nla_put_net16(msg, P_REMOTE_PORT, port);
+	}
+	return true;
+}
+
+static bool put_local(struct sk_buff *msg, const struct ovpn_endpoint *ends)
+{
+	switch (ends->family) {
+	case OVPN_AF_INET:
+		return !nla_put(msg, P_LOCAL_IPV4, 4, ends->local);
+	case OVPN_AF_INET6:
+		return !nla_put(msg, P_LOCAL_IPV6, 16, ends->local);
 	}
 	return true;
 }
@@ -409,7 +418,7 @@ static bool put_peer(struct sk_buff *msg, struct net *asking,
 	    nla_put_u32(msg, P_TX_ID, peer->tx_id) ||
 	    nla_put_u32(msg, P_INTERVAL, peer->interval) ||
 	    nla_put_u32(msg, P_TIMEOUT, peer->timeout) ||
-	    !put_ends(msg, &peer->ends))
+	    !put_remote(msg, &peer->ends) || !put_local(msg, &peer->ends))
 		return false;
 	if (memcmp(peer->vpn4, none, sizeof(peer->vpn4)) &&
 	    nla_put(msg, P_VPN_IPV4, sizeof(peer->vpn4), peer->vpn4))
@@ -551,6 +560,23 @@ void ovpn_genl_notify_del(const struct ovpn_dev *dev,
 		return;
 	if (nla_put_u32(msg, P_DEL_REASON, reason) ||
 	    nla_put_u32(msg, P_ID, peer_id))
+		nlmsg_free(msg);
+	else
+		notify(msg, head, nest, sock);
+}
+
+void ovpn_genl_notify_float(const struct ovpn_dev *dev,
+			    const struct ovpn_sock *sock, u32 peer_id,
+			    const struct ovpn_endpoint *to)
+{
+	struct nlattr *nest;
+	struct sk_buff *msg;
+	void *head;
+
+	msg = notify_start(dev, CMD_PEER_FLOAT_NTF, A_PEER, &head, &nest);
+	if (!msg)
+		return;
+	if (nla_put_u32(msg, P_ID, peer_id) || !put_remote(msg, to))
 		nlmsg_free(msg);
 	else
 		notify(msg, head, nest, sock);

@@ -301,11 +301,6 @@ OVPN_NEWLINK(ovpn_newlink)
 	if (attrs && attrs[OVPN_IFLA_MODE])
 		mode = nla_get_u8(attrs[OVPN_IFLA_MODE]);
 
-	if (mode == OVPN_MODE_MP) {
-		NL_SET_ERR_MSG_MOD(extack, "MP mode is not supported yet");
-		return -EOPNOTSUPP;
-	}
-
 	dev->net = net;
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
 	dev->drops = alloc_percpu(struct ovpn_drops);

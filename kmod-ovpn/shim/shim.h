@@ -30,6 +30,8 @@ struct ovpn_path;
 struct ovpn_aead;
 struct ovpn_stats;
 struct ovpn_retire;
+struct ovpn_ids;
+struct ovpn_addrs;
 struct ovpn_req;
 struct ovpn_dump;
 
@@ -77,6 +79,19 @@ struct ovpn_endpoint {
 	u32 scope;
 	u8 remote[16];
 	u8 local[16];
+};
+
+/*
+ * Key of an address table. IPv4 is mapped into IPv6; fields that do not matter
+ * to a table are 0. The first field is aligned as the struct, to 4 bytes.
+ */
+struct ovpn_addr {
+	u8 ip[16];
+	/* Interface index of a link-local address. */
+	u32 scope;
+	/* Network byte order. */
+	u16 port;
+	u16 pad;
 };
 
 /* The eight counters of a peer, in the order of the UAPI attributes 16 to 23. */
@@ -172,6 +187,40 @@ void ovpn_aead_seal(struct ovpn_aead *aead, const u8 tail[8],
 void ovpn_aead_open(struct ovpn_aead *aead, const u8 tail[8],
 		    struct ovpn_batch *batch);
 
+/* --- table.c: peers by id and by address ----------------------------------- */
+
+/* Pointers by number. Inserting and removing need a lock of the caller. */
+struct ovpn_ids *ovpn_ids_new(void);
+void ovpn_ids_free(struct ovpn_ids *ids);
+/* [sleep] -EEXIST or -ENOMEM. */
+int ovpn_ids_insert(struct ovpn_ids *ids, u32 id, void *value);
+/* [any] What was there, or NULL. */
+void *ovpn_ids_remove(struct ovpn_ids *ids, u32 id);
+/* [rcu] */
+void *ovpn_ids_find(struct ovpn_ids *ids, u32 id);
+/* [rcu] The value with the smallest number not below *id, which is set to it. */
+void *ovpn_ids_next(struct ovpn_ids *ids, u32 *id);
+
+/* Peer ids by address. */
+struct ovpn_addrs *ovpn_addrs_new(void);
+void ovpn_addrs_free(struct ovpn_addrs *addrs);
+/* [any] -EEXIST when another id has the address and steal is false; -ENOMEM. */
+int ovpn_addrs_add(struct ovpn_addrs *addrs, const struct ovpn_addr *key,
+		   u32 id, bool steal);
+/* [any] Does nothing when the address is not this id's. */
+void ovpn_addrs_del(struct ovpn_addrs *addrs, const struct ovpn_addr *key, u32 id);
+/* [rcu] */
+bool ovpn_addrs_find(struct ovpn_addrs *addrs, const struct ovpn_addr *key,
+		     u32 *id);
+
+/* --- route.c: next hops of inner packets ----------------------------------- */
+
+/* [any] Gateway of the packet's route, or its destination. */
+void ovpn_tx_hop(const struct sk_buff *skb, struct ovpn_addr *hop);
+/* [any] Gateway towards an address, or the address itself. */
+void ovpn_route_hop(const struct ovpn_dev *dev, const struct ovpn_addr *dest,
+		    struct ovpn_addr *hop);
+
 /* --- udp.c: transport ----------------------------------------------------- */
 
 #define OVPN_PROTO_UDP	17
@@ -204,6 +253,24 @@ void ovpn_path_get(const struct ovpn_path *path, struct ovpn_endpoint *ends);
 /* [any] Whether a datagram, UDP header in front, came from the remote end. */
 bool ovpn_path_is_source(const struct ovpn_path *path,
 			 const struct sk_buff *skb);
+
+enum ovpn_learnt {
+	OVPN_LEARNT_NOTHING,
+	/* The peer now uses another address of ours. */
+	OVPN_LEARNT_LOCAL,
+	/* The peer itself has moved. */
+	OVPN_LEARNT_REMOTE,
+};
+
+/* [any] Make the ends of an authentic packet's datagram those of the path.
+ * When the remote end moved, say from where and to where.
+ */
+enum ovpn_learnt ovpn_path_learn(struct ovpn_path *path,
+				 const struct ovpn_pkt *pkt,
+				 struct ovpn_endpoint *from,
+				 struct ovpn_endpoint *to);
+/* [rcu] Remote end of a received datagram. */
+void ovpn_skb_source(const struct sk_buff *skb, struct ovpn_addr *source);
 
 /* [rcu] Send each packet of the batch as a datagram. Consumes the packets;
  * on a negative errno none was sent.
@@ -327,6 +394,9 @@ int ovpn_genl_dump_peer(struct ovpn_dump *dump, const struct ovpn_sock *sock,
 /* [rcu] Tell the peers group, in the namespace of the peer's socket. */
 void ovpn_genl_notify_del(const struct ovpn_dev *dev,
 			  const struct ovpn_sock *sock, u32 peer_id, u32 reason);
+void ovpn_genl_notify_float(const struct ovpn_dev *dev,
+			    const struct ovpn_sock *sock, u32 peer_id,
+			    const struct ovpn_endpoint *to);
 void ovpn_genl_notify_swap(const struct ovpn_dev *dev,
 			   const struct ovpn_sock *sock, u32 peer_id,
 			   u32 key_id);

@@ -228,22 +228,82 @@ void ovpn_path_get(const struct ovpn_path *path, struct ovpn_endpoint *ends)
 	} while (read_seqretry(&path->lock, seq));
 }
 
+/* Ends of the datagram that skb was received in: its network and transport
+ * headers stay where they are when data is pulled.
+ */
+static void ovpn_ends_of(const struct sk_buff *skb, struct ovpn_endpoint *ends)
+{
+	memset(ends, 0, sizeof(*ends));
+	ends->port = (__force u16)udp_hdr(skb)->source;
+	if (skb->protocol == htons(ETH_P_IP)) {
+		ends->family = OVPN_AF_INET;
+		memcpy(ends->remote, &ip_hdr(skb)->saddr, 4);
+		memcpy(ends->local, &ip_hdr(skb)->daddr, 4);
+	} else if (skb->protocol == htons(ETH_P_IPV6)) {
+		const struct ipv6hdr *ip6 = ipv6_hdr(skb);
+
+		ends->family = OVPN_AF_INET6;
+		ends->scope = ipv6_iface_scope_id(&ip6->saddr, skb->skb_iif);
+		memcpy(ends->remote, &ip6->saddr, 16);
+		memcpy(ends->local, &ip6->daddr, 16);
+	}
+}
+
+static bool ovpn_same_remote(const struct ovpn_endpoint *a,
+			     const struct ovpn_endpoint *b)
+{
+	return a->family == b->family && a->port == b->port &&
+	       a->scope == b->scope &&
+	       !memcmp(a->remote, b->remote, sizeof(a->remote));
+}
+
 bool ovpn_path_is_source(const struct ovpn_path *path,
 			 const struct sk_buff *skb)
 {
-	const struct udphdr *udp = (const struct udphdr *)skb->data;
-	struct ovpn_endpoint ends;
+	struct ovpn_endpoint ends, seen;
 
 	ovpn_path_get(path, &ends);
-	if ((__force __be16)ends.port != udp->source)
-		return false;
-	if (skb->protocol == htons(ETH_P_IP))
-		return ends.family == AF_INET &&
-		       !memcmp(ends.remote, &ip_hdr(skb)->saddr, 4);
-	if (skb->protocol == htons(ETH_P_IPV6))
-		return ends.family == AF_INET6 &&
-		       !memcmp(ends.remote, &ipv6_hdr(skb)->saddr, 16);
-	return false;
+	ovpn_ends_of(skb, &seen);
+	return ovpn_same_remote(&ends, &seen);
+}
+
+void ovpn_skb_source(const struct sk_buff *skb, struct ovpn_addr *source)
+{
+	struct ovpn_endpoint ends;
+
+	ovpn_ends_of(skb, &ends);
+	memset(source, 0, sizeof(*source));
+	source->port = ends.port;
+	source->scope = ends.scope;
+	if (ends.family == OVPN_AF_INET)
+		ipv6_addr_set_v4mapped(ip_hdr(skb)->saddr,
+				       (struct in6_addr *)source->ip);
+	else
+		memcpy(source->ip, ends.remote, sizeof(source->ip));
+}
+
+enum ovpn_learnt ovpn_path_learn(struct ovpn_path *path,
+				 const struct ovpn_pkt *pkt,
+				 struct ovpn_endpoint *from,
+				 struct ovpn_endpoint *to)
+{
+	struct ovpn_endpoint now;
+
+	ovpn_ends_of(ovpn_pkt_skb((struct ovpn_pkt *)pkt), to);
+	if (to->family == OVPN_AF_NONE)
+		return OVPN_LEARNT_NOTHING;
+	ovpn_path_get(path, &now);
+	if (likely(ovpn_same_remote(&now, to) &&
+		   !memcmp(now.local, to->local, sizeof(to->local))))
+		return OVPN_LEARNT_NOTHING;
+
+	write_seqlock_bh(&path->lock);
+	*from = path->ends;
+	path->ends = *to;
+	dst_cache_reset(&path->cache);
+	write_sequnlock_bh(&path->lock);
+	return ovpn_same_remote(from, to) ? OVPN_LEARNT_LOCAL :
+					    OVPN_LEARNT_REMOTE;
 }
 
 /* Read both ends, after making sure that the cache belongs to the socket as it

@@ -5,7 +5,7 @@ use kernel::prelude::*;
 
 use crate::compat::{new_mutex, Arc, Mutex};
 use crate::peer::{DelReason, Peer};
-use crate::peers::Peers;
+use crate::peers::{Conflict, Peers};
 use crate::proto::attrs::Mode;
 use crate::proto::refusal::Refusal;
 use crate::proto::wire::PeerId;
@@ -33,11 +33,12 @@ pub(crate) struct Device {
 impl Device {
     /// `ENOMEM` without memory.
     pub(crate) fn new(net: NetDev, mode: Mode) -> Result<Arc<Device>> {
+        let peers = Peers::new(mode)?;
         Arc::pin_init(
             pin_init!(Device {
                 net,
                 mode,
-                peers: Peers::new(),
+                peers,
                 config <- new_mutex!(Config { down: false }, "ovpn_config"),
             }),
             GFP_KERNEL,
@@ -60,9 +61,9 @@ impl Device {
     }
 
     /// Adds a peer.
-    pub(crate) fn add(&self, config: &mut Config, peer: Arc<Peer>) -> Result<(), Refusal> {
+    pub(crate) fn add(&self, config: &mut Config, peer: Arc<Peer>) -> Result<(), Conflict> {
         if config.down {
-            return Err(Refusal::InterfaceGone);
+            return Err(Refusal::InterfaceGone.into());
         }
         if let Some(replaced) = self.peers.insert(config, peer)? {
             self.bury(replaced, DelReason::Teardown);
@@ -73,33 +74,34 @@ impl Device {
 
     /// Deletes the peer with this id; false when there is none.
     pub(crate) fn delete_id(&self, config: &mut Config, id: PeerId, reason: DelReason) -> bool {
-        self.delete(config, reason, |peer| peer.id() == id)
+        let gone = self.peers.remove(config, id);
+        let any = gone.is_some();
+        if let Some(peer) = gone {
+            self.bury(peer, reason);
+        }
+        self.update_carrier();
+        any
     }
 
-    /// Deletes the peers that `choose` picks; false when there are none.
+    /// Deletes the peers that `choose` picks.
     fn delete(
         &self,
         config: &mut Config,
         reason: DelReason,
         mut choose: impl FnMut(&Peer) -> bool,
-    ) -> bool {
-        let mut any = false;
+    ) {
         self.peers.drain(
             config,
             |_, peer| choose(peer),
-            |gone| {
-                any = true;
-                self.bury(gone, reason);
-            },
+            |gone| self.bury(gone, reason),
         );
         self.update_carrier();
-        any
     }
 
     /// A P2P interface has carrier while it has its peer, an MP interface always.
     pub(crate) fn update_carrier(&self) {
-        let on = self.mode == Mode::Mp || !rcu::read(|rcu| self.peers.is_empty(rcu));
-        self.net.carrier(on);
+        self.net
+            .carrier(rcu::read(|rcu| self.peers.has_carrier(rcu)));
     }
 
     /// The end of a peer that left the table: tell userspace, give its socket back. Packets that

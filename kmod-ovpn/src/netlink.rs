@@ -8,6 +8,7 @@ use crate::compat::Arc;
 use crate::device::Device;
 use crate::key::Key;
 use crate::peer::{DelReason, Peer};
+use crate::peers::Conflict;
 use crate::proto::attrs::{KeyRequest, PeerOp, PeerRequest, SocketFd, Transport, ValidPeer};
 use crate::proto::refusal::Refusal;
 use crate::proto::slots::Role;
@@ -33,6 +34,17 @@ impl From<Refusal> for Denied {
     }
 }
 
+impl From<Conflict> for Denied {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Refused(refusal) => Denied::Refused(refusal),
+            Conflict::Failed(error) => Denied::Failed(error, NO_MEMORY),
+        }
+    }
+}
+
+const NO_MEMORY: &core::ffi::CStr = c"ovpn: no memory for the peer";
+
 /// Result of a request.
 pub(crate) type Answer = Result<(), Denied>;
 
@@ -42,7 +54,7 @@ pub(crate) fn peer_new(device: &Device, request: &PeerRequest) -> Answer {
     let socket = attach(device, &valid, fd)?;
     let peer = Peer::new(&valid, socket)
         .and_then(|peer| Ok(Arc::new(peer, GFP_KERNEL)?))
-        .map_err(|e| Denied::Failed(e, c"ovpn: no memory for the peer"))?;
+        .map_err(|e| Denied::Failed(e, NO_MEMORY))?;
     let mut config = device.config.lock();
     device.add(&mut config, peer)?;
     rcu::read(|rcu| {
@@ -75,11 +87,11 @@ fn attach(device: &Device, valid: &ValidPeer, fd: SocketFd) -> Result<Socket, De
 /// PEER_SET.
 pub(crate) fn peer_set(device: &Device, request: &PeerRequest) -> Answer {
     let valid = request.validate_set(device.mode)?;
-    let _config = device.config.lock();
+    let mut config = device.config.lock();
     rcu::read(|rcu| {
         let peer = find(device, rcu, valid.id)?;
         valid.fits(PeerOp::Set, Transport::Udp)?;
-        peer.modify(&valid);
+        device.peers.modify(&mut config, peer, &valid)?;
         tick::arrange(device, peer);
         Ok(())
     })

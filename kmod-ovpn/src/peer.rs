@@ -9,7 +9,7 @@ use crate::keys::Keys;
 use crate::proto::attrs::ValidPeer;
 use crate::proto::clock::BootSecs;
 use crate::proto::keepalive::Timers;
-use crate::proto::wire::PeerId;
+use crate::proto::wire::{map_ipv4, PeerId};
 use crate::sys::genl::PeerInfo;
 use crate::sys::rcu::{Retire, Ticket};
 use crate::sys::stats::{now, Stats};
@@ -49,6 +49,30 @@ impl Stamp {
     }
 }
 
+/// An inner address of `N` words: written under the configuration lock, compared by packets.
+/// A packet that meets a change half way takes the slow way once.
+struct VpnAddr<const N: usize>([AtomicU32; N]);
+
+impl<const N: usize> VpnAddr<N> {
+    fn none() -> Self {
+        VpnAddr([const { AtomicU32::new(0) }; N])
+    }
+
+    fn get(&self) -> [u32; N] {
+        let mut words = [0; N];
+        for (to, from) in words.iter_mut().zip(&self.0) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        words
+    }
+
+    fn set(&self, words: [u32; N]) {
+        for (to, from) in self.0.iter().zip(words) {
+            to.store(from, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A peer of an interface.
 pub(crate) struct Peer {
     id: PeerId,
@@ -57,6 +81,8 @@ pub(crate) struct Peer {
     pub(crate) path: Path,
     pub(crate) keys: Keys,
     pub(crate) stats: Stats,
+    vpn4: VpnAddr<1>,
+    vpn6: VpnAddr<4>,
     // Keepalive: written under the configuration lock, read there and by dumps.
     interval: AtomicU32,
     timeout: AtomicU32,
@@ -83,6 +109,8 @@ impl Peer {
             path: Path::new()?,
             keys: Keys::new(),
             stats: Stats::new()?,
+            vpn4: VpnAddr::none(),
+            vpn6: VpnAddr::none(),
             interval: AtomicU32::new(0),
             timeout: AtomicU32::new(0),
             timers_set: Stamp::new(at),
@@ -103,6 +131,12 @@ impl Peer {
         if let Some(tx_id) = config.tx_id {
             self.tx_id.store(tx_id.get(), Ordering::Relaxed);
         }
+        if let Some(v4) = config.vpn_ipv4 {
+            self.vpn4.set([u32::from_be_bytes(v4)]);
+        }
+        if let Some(v6) = config.vpn_ipv6 {
+            self.vpn6.set(to_words(v6));
+        }
         if let Some((interval, timeout)) = config.keepalive {
             self.interval.store(interval, Ordering::Relaxed);
             self.timeout.store(timeout, Ordering::Relaxed);
@@ -112,6 +146,18 @@ impl Peer {
 
     pub(crate) fn id(&self) -> PeerId {
         self.id
+    }
+
+    /// The peer's inner addresses; zeros where it has none.
+    pub(crate) fn vpn_addrs(&self) -> ([u8; 4], [u8; 16]) {
+        let [v4] = self.vpn4.get();
+        (v4.to_be_bytes(), from_words(self.vpn6.get()))
+    }
+
+    /// Whether an inner address, IPv4 mapped into IPv6, is the peer's own.
+    pub(crate) fn has_vpn_addr(&self, ip: [u8; 16]) -> bool {
+        let (v4, v6) = self.vpn_addrs();
+        ip == v6 || ip == map_ipv4(v4)
     }
 
     /// The peer id that packets to this peer carry.
@@ -154,7 +200,23 @@ impl Peer {
             self.tx_id().get(),
             (timers.interval(), timers.timeout()),
             &self.path,
+            self.vpn_addrs(),
             self.stats.read(),
         )
     }
+}
+
+fn to_words(bytes: [u8; 16]) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+        u32::from_be_bytes([i, j, k, l]),
+        u32::from_be_bytes([m, n, o, p]),
+    ]
+}
+
+fn from_words(words: [u32; 4]) -> [u8; 16] {
+    let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = words.map(u32::to_be_bytes);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }

@@ -9,9 +9,11 @@ use crate::key::Key;
 use crate::peer::Peer;
 use crate::proto::counters::DropReason;
 use crate::proto::wire::{classify, inner_protocol, is_keepalive, Header, KeyId, Verdict};
+use crate::sys::genl::notify_float;
 use crate::sys::rcu::Rcu;
-use crate::sys::skb::{Batch, Fate, Skb};
+use crate::sys::skb::{Batch, Fate, Pkt, Skb};
 use crate::sys::stats::{now, Traffic};
+use crate::sys::udp::Learnt;
 
 /// Length of a UDP header, which a datagram still has in front.
 const UDP_HEADER: u32 = 8;
@@ -69,9 +71,10 @@ fn submit(device: &Device, rcu: &Rcu, peer: &Peer, key_id: KeyId, mut batch: Bat
 /// Delivers what the cipher found authentic.
 fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch) {
     let at = now();
-    let replayed = {
+    let (before, after, replayed) = {
         let mut window = key.replay().lock();
-        batch.sift(|pkt| {
+        let before = window.highest();
+        let replayed = batch.sift(|pkt| {
             if pkt.failed() {
                 return drop_for(device, DropReason::AuthFailed);
             }
@@ -82,7 +85,8 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
                 Ok(()) => Fate::Keep,
                 Err(rejected) => drop_for(device, rejected.into()),
             }
-        })
+        });
+        (before, window.highest(), replayed)
     };
     drop(replayed);
     if batch.is_empty() {
@@ -91,13 +95,18 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     peer.received(at);
 
     let _strange = batch.sift(|pkt| {
+        // Only a packet newer than all others tells where the peer is now: a late or copied one
+        // must not drag it back.
+        if after > before && pkt.id().is_some_and(|id| id.get() == after) {
+            learn(device, rcu, peer, pkt);
+        }
         let len = pkt.len() as usize;
         match inner_protocol(pkt.bytes(), len) {
             Some(protocol) => pkt.set_protocol(protocol),
             None if is_keepalive(pkt.bytes()) => return Fate::Consume,
             None => return drop_for(device, DropReason::BadProtocol),
         }
-        if device.peers.is_path_back(rcu, peer, pkt) {
+        if device.peers.is_path_back(rcu, &device.net, peer, pkt) {
             Fate::Keep
         } else {
             drop_for(device, DropReason::ReversePath)
@@ -111,6 +120,16 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     peer.stats.add(Traffic::VpnRx, packets, bytes);
     if let Some(refused @ 1..) = count.checked_sub(packets) {
         device.net.rx_refused(refused);
+    }
+}
+
+/// Follows a peer to the address its packet came from.
+fn learn(device: &Device, rcu: &Rcu, peer: &Peer, pkt: &Pkt) {
+    if let Learnt::Moved(from, to) = peer.path.learn(pkt) {
+        device.peers.moved(peer, &from, &to);
+        if let Some(socket) = peer.socket.get(rcu) {
+            notify_float(&device.net, socket, peer.id().get(), &to);
+        }
     }
 }
 

@@ -217,6 +217,25 @@ pub fn inner_protocol(head: &[u8], len: usize) -> Option<InnerProtocol> {
     }
 }
 
+/// An IPv4 address in the form in which addresses of both families are compared: mapped into
+/// IPv6 (RFC 4291, 2.5.5.2).
+#[inline]
+pub const fn map_ipv4(v4: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = v4;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// Source address of the packet inside the tunnel, IPv4 mapped into IPv6.
+///
+/// `None` if it is neither IPv4 nor IPv6, or shorter than the protocol's fixed header.
+#[inline]
+pub fn inner_source(packet: &[u8]) -> Option<[u8; 16]> {
+    match inner_protocol(packet, packet.len())? {
+        InnerProtocol::V4 => packet.get(12..)?.first_chunk().copied().map(map_ipv4),
+        InnerProtocol::V6 => packet.get(8..)?.first_chunk().copied(),
+    }
+}
+
 #[inline]
 const fn opcode(word: u32) -> u32 {
     word >> 27

@@ -9,7 +9,7 @@ use kernel::prelude::*;
 
 use super::ffi;
 use super::netdev::NetDev;
-use super::udp::{Path, SocketRef};
+use super::udp::{Ends, Path, SocketRef};
 use crate::proto::attrs::{KeyDirRequest, KeyRequest, PeerRequest};
 use crate::proto::refusal::{Attr, Blame, Errno, KeyAttr, KeyDirAttr, PeerAttr, Refusal};
 
@@ -123,6 +123,7 @@ impl PeerInfo {
         tx_id: u32,
         keepalive: (u32, u32),
         path: &Path,
+        vpn: ([u8; 4], [u8; 16]),
         stats: [u64; ffi::ovpn_stat_OVPN_STAT_COUNT as usize],
     ) -> Self {
         PeerInfo(ffi::ovpn_peer_info {
@@ -130,9 +131,9 @@ impl PeerInfo {
             tx_id,
             interval: keepalive.0,
             timeout: keepalive.1,
-            ends: path.get(),
-            vpn4: [0; 4],
-            vpn6: [0; 16],
+            ends: path.get().0,
+            vpn4: vpn.0,
+            vpn6: vpn.1,
             stats,
         })
     }
@@ -150,6 +151,12 @@ pub(crate) struct KeyInfo {
 pub(crate) fn notify_del(net: &NetDev, socket: SocketRef<'_>, peer_id: u32, reason: u32) {
     // SAFETY: Both live, `socket` with its read section.
     unsafe { ffi::ovpn_genl_notify_del(net.as_raw(), socket.as_raw(), peer_id, reason) };
+}
+
+/// Tells userspace that a peer has moved.
+pub(crate) fn notify_float(net: &NetDev, socket: SocketRef<'_>, peer_id: u32, to: &Ends) {
+    // SAFETY: As in `notify_del`.
+    unsafe { ffi::ovpn_genl_notify_float(net.as_raw(), socket.as_raw(), peer_id, &to.0) };
 }
 
 /// Tells userspace that a key must be replaced.

@@ -12,6 +12,8 @@ mod ffi;
 pub(crate) mod genl;
 pub(crate) mod netdev;
 pub(crate) mod rcu;
+pub(crate) mod route;
 pub(crate) mod skb;
 pub(crate) mod stats;
+pub(crate) mod table;
 pub(crate) mod udp;

@@ -139,6 +139,16 @@ impl<T: Retire> Drop for Slot<T> {
 /// Holds the reference that the slot held.
 pub(crate) struct Retired<T: Retire>(NonNull<T>);
 
+impl<T: Retire> Retired<T> {
+    /// # Safety
+    /// `ptr` carries a reference of an `Arc<T>` and was taken out of the last place where readers
+    /// find it.
+    pub(super) unsafe fn new(ptr: NonNull<T>) -> Self {
+        // INVARIANT: promised by the caller.
+        Retired(ptr)
+    }
+}
+
 impl<T: Retire> Deref for Retired<T> {
     type Target = T;
 

@@ -57,6 +57,10 @@ impl Pkt {
         unsafe { core::slice::from_raw_parts(self.0.data, self.0.len as usize) }
     }
 
+    pub(super) fn as_raw(&self) -> *const ffi::ovpn_pkt {
+        &self.0
+    }
+
     /// Length of [`bytes`](Self::bytes).
     pub(crate) fn len(&self) -> u32 {
         self.0.len

@@ -11,8 +11,10 @@ use kernel::prelude::*;
 use super::ffi;
 use super::netdev::NetDev;
 use super::rcu::Rcu;
-use super::skb::{Batch, Skb};
+use super::skb::{Batch, Pkt, Skb};
+use super::table::Addr;
 use crate::proto::attrs::Endpoint;
+use crate::proto::wire::map_ipv4;
 
 /// What a socket speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,18 +163,31 @@ impl Path {
         unsafe { ffi::ovpn_path_set(self.0.as_ptr(), &ends) };
     }
 
-    /// Both ends, in the form netlink replies take.
-    pub(super) fn get(&self) -> ffi::ovpn_endpoint {
+    /// Both ends.
+    pub(crate) fn get(&self) -> Ends {
         let mut ends = EMPTY;
         // SAFETY: The object lives by the invariant.
         unsafe { ffi::ovpn_path_get(self.0.as_ptr(), &mut ends) };
-        ends
+        Ends(ends)
     }
 
     /// Whether a datagram, its UDP header in front, comes from the remote end.
     pub(crate) fn is_source(&self, skb: &Skb) -> bool {
         // SAFETY: Both live by their invariants.
         unsafe { ffi::ovpn_path_is_source(self.0.as_ptr(), skb.as_raw()) }
+    }
+
+    /// Takes over the ends of an authentic packet's datagram.
+    pub(crate) fn learn(&self, pkt: &Pkt) -> Learnt {
+        let (mut from, mut to) = (EMPTY, EMPTY);
+        // SAFETY: The object lives by the invariant, the packet while it is borrowed.
+        let learnt =
+            unsafe { ffi::ovpn_path_learn(self.0.as_ptr(), pkt.as_raw(), &mut from, &mut to) };
+        if learnt == ffi::ovpn_learnt_OVPN_LEARNT_REMOTE {
+            Learnt::Moved(Ends(from), Ends(to))
+        } else {
+            Learnt::Nothing
+        }
     }
 
     /// Sends each packet as a datagram. On an error none was sent.
@@ -183,6 +198,33 @@ impl Path {
         to_result(unsafe {
             ffi::ovpn_udp_send(net.as_raw(), socket.as_raw(), self.0.as_ptr(), &mut raw)
         })
+    }
+}
+
+/// What [`Path::learn`] found.
+pub(crate) enum Learnt {
+    /// The remote end is where it was.
+    Nothing,
+    /// It moved, from the first to the second.
+    Moved(Ends, Ends),
+}
+
+/// Both ends of a path as they were at one moment.
+pub(crate) struct Ends(pub(super) ffi::ovpn_endpoint);
+
+impl Ends {
+    /// The remote end as a table key; `None` if there is none yet.
+    pub(crate) fn remote(&self) -> Option<Addr> {
+        let ends = &self.0;
+        let port = u16::from_be(ends.port);
+        if ends.family == ffi::OVPN_AF_INET as u16 {
+            let v4 = ends.remote.first_chunk().copied()?;
+            Some(Addr::transport(map_ipv4(v4), 0, port))
+        } else if ends.family == ffi::OVPN_AF_INET6 as u16 {
+            Some(Addr::transport(ends.remote, ends.scope, port))
+        } else {
+            None
+        }
     }
 }
 
