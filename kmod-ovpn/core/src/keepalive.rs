@@ -53,7 +53,8 @@ impl Timers {
         self.interval
     }
 
-    /// Seconds without an authenticated packet after which the peer is deleted; 0: never.
+    /// Seconds without an authenticated packet after which the peer is deleted, not earlier and
+    /// at most one second later; 0: never.
     pub const fn timeout(&self) -> u32 {
         self.timeout
     }
@@ -61,7 +62,11 @@ impl Timers {
     /// What is due at `now`, when the last packet was sent at `last_sent` and the last one
     /// authenticated at `last_recv`.
     pub const fn due(&self, now: BootSecs, last_sent: BootSecs, last_recv: BootSecs) -> Due {
-        let to_expiry = self.left(self.timeout, now, last_recv);
+        // The clock is cut to seconds: after `timeout` ticks up to one second less has passed.
+        let to_expiry = match self.timeout {
+            0 => None,
+            timeout => self.left(timeout.saturating_add(1), now, last_recv),
+        };
         if let Some(0) = to_expiry {
             return Due {
                 expired: true,
