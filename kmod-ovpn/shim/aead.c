@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The crypto API's AEADs. A key direction owns one request per CPU, so that
- * no packet allocates: 6.12 has no request on the stack.
+ * The crypto API's AEADs. A key direction owns one request for each CPU, so
+ * that no packet allocates: 6.12 has no request on the stack. Requests are
+ * reached by per-CPU pointers and not per-CPU memory themselves: ciphers map
+ * parts of them by scatterlist, which vmalloc memory does not allow.
  */
 
 #include <crypto/aead.h>
@@ -21,8 +23,27 @@ struct ovpn_aead_slot {
 
 struct ovpn_aead {
 	struct crypto_aead *tfm;
-	struct ovpn_aead_slot __percpu *slots;
+	struct ovpn_aead_slot * __percpu *slots;
 };
+
+static bool ovpn_aead_alloc_slots(struct ovpn_aead *aead)
+{
+	size_t size = sizeof(struct ovpn_aead_slot) +
+		      crypto_aead_reqsize(aead->tfm);
+	int cpu;
+
+	aead->slots = alloc_percpu(struct ovpn_aead_slot *);
+	if (!aead->slots)
+		return false;
+	for_each_possible_cpu(cpu) {
+		struct ovpn_aead_slot **slot = per_cpu_ptr(aead->slots, cpu);
+
+		*slot = kzalloc_node(size, GFP_KERNEL, cpu_to_node(cpu));
+		if (!*slot)
+			return false;
+	}
+	return true;
+}
 
 struct ovpn_aead *ovpn_aead_new(const char *alg, const u8 *key, u32 len,
 				bool allow_async, s32 *err)
@@ -47,23 +68,22 @@ struct ovpn_aead *ovpn_aead_new(const char *alg, const u8 *key, u32 len,
 	if (!*err && crypto_aead_ivsize(aead->tfm) !=
 		     sizeof_field(struct ovpn_aead_slot, iv))
 		*err = -EINVAL;
-	if (*err)
-		goto free;
-
-	aead->slots = __alloc_percpu(sizeof(struct ovpn_aead_slot) +
-				     crypto_aead_reqsize(aead->tfm),
-				     max_t(size_t, CRYPTO_MINALIGN,
-					   __alignof__(struct ovpn_aead_slot)));
-	if (aead->slots)
+	if (!*err && !ovpn_aead_alloc_slots(aead))
+		*err = -ENOMEM;
+	if (!*err)
 		return aead;
-	*err = -ENOMEM;
-free:
 	ovpn_aead_free(aead);
 	return NULL;
 }
 
 void ovpn_aead_free(struct ovpn_aead *aead)
 {
+	int cpu;
+
+	if (aead->slots)
+		for_each_possible_cpu(cpu)
+			/* What a cipher leaves behind depends on the key. */
+			kfree_sensitive(*per_cpu_ptr(aead->slots, cpu));
 	free_percpu(aead->slots);
 	crypto_free_aead(aead->tfm);
 	kfree(aead);
@@ -108,7 +128,7 @@ void ovpn_aead_seal(struct ovpn_aead *aead, const u8 tail[8],
 
 	/* Softirqs on this CPU must not find the slot in use. */
 	local_bh_disable();
-	slot = this_cpu_ptr(aead->slots);
+	slot = *this_cpu_ptr(aead->slots);
 	for (pkt = batch->head; pkt; pkt = pkt->next) {
 		u32 len = pkt->len;
 
@@ -127,7 +147,7 @@ void ovpn_aead_open(struct ovpn_aead *aead, const u8 tail[8],
 	struct ovpn_pkt *pkt;
 
 	local_bh_disable();
-	slot = this_cpu_ptr(aead->slots);
+	slot = *this_cpu_ptr(aead->slots);
 	for (pkt = batch->head; pkt; pkt = pkt->next) {
 		if (unlikely(pkt->err))
 			continue;
