@@ -14,14 +14,17 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cpio::Archive;
-use crate::debian;
+use crate::host;
 use crate::machine::Machine;
 use crate::progress;
 
 const INIT: &[u8] = include_bytes!("../guest/init");
 
 /// Change it when the rules below do, so that an older base is made anew.
-const RULES: &str = "2";
+const RULES: &str = "3";
+
+/// The list of packages, one a line, in an unpacked root.
+const PACKAGES: &str = "etc/packages";
 
 /// A file put into the overlay.
 pub(crate) struct Put {
@@ -60,29 +63,25 @@ impl Put {
     }
 }
 
-/// Makes the base archive of `machine`, unless it is there already.
-pub(crate) fn base(cache: &Path, machine: &Machine) -> Result<PathBuf> {
-    let debs = debian::packages(cache, machine.debian)?;
+/// Makes the base archive of `machine` from the unpacked Debian packages in
+/// `root`, unless it is there already.
+pub(crate) fn base(cache: &Path, root: &Path, machine: &Machine) -> Result<PathBuf> {
     let home = cache.join("roots").join(machine.lane);
     let archive = home.join("base.cpio");
     let stamp = home.join("base.packages");
-    let recipe = format!(
-        "{RULES}\n{}",
-        debs.iter()
-            .map(|deb| format!("{}\n", deb.display()))
-            .collect::<String>()
-    );
+    let packages = fs::read_to_string(root.join(PACKAGES))
+        .with_context(|| format!("the routers' packages: {}", root.display()))?;
+    let recipe = format!("{RULES}\n{packages}");
     if archive.is_file() && fs::read_to_string(&stamp).is_ok_and(|made| made == recipe) {
         return Ok(archive);
     }
-    progress(&format!("root file system from {} packages", debs.len()));
-    let tree = home.join("tree");
-    if tree.exists() {
-        fs::remove_dir_all(&tree)?;
-    }
-    debian::unpack(&debs, &tree)?;
+    progress(&format!(
+        "root file system from {} packages",
+        packages.lines().count()
+    ));
+    fs::create_dir_all(&home)?;
     let mut out = Archive::new(BufWriter::new(File::create(&archive)?));
-    out.tree(&tree, &|path| !superfluous(path, machine))?;
+    out.tree(root, &|path| !superfluous(path, machine))?;
     for directory in [
         "proc",
         "sys",
@@ -96,7 +95,6 @@ pub(crate) fn base(cache: &Path, machine: &Machine) -> Result<PathBuf> {
     }
     out.symlink(Path::new("var/run"), Path::new("../run"))?;
     out.finish()?;
-    fs::remove_dir_all(&tree)?;
     fs::write(stamp, recipe)?;
     Ok(archive)
 }
@@ -123,13 +121,6 @@ pub(crate) fn initramfs(target: &Path, base: &Path, modules: &Path, files: &[Put
     for put in files {
         overlay.file(Path::new(&put.path), put.mode, &put.content)?;
     }
-    // The ubus broker turns away whom it has no name for.
-    overlay.file(
-        Path::new("etc/passwd"),
-        0o644,
-        b"root:x:0:0:root:/root:/bin/sh\n",
-    )?;
-    overlay.file(Path::new("etc/group"), 0o644, b"root:x:0:\n")?;
     overlay.file(Path::new("init"), 0o755, INIT)?;
     overlay.finish()?;
     Ok(())
@@ -165,7 +156,7 @@ pub(crate) fn modules(kernel: &Path, ours: &Path, target: &Path) -> Result<()> {
             fs::copy(kernel.join(list), home.join(list))?;
         }
     }
-    debian::run(
+    host::run(
         Command::new("/usr/sbin/depmod")
             .arg("-b")
             .arg(target.join("usr"))

@@ -40,7 +40,7 @@ pub(crate) struct Pair {
 impl<'a> Bench<'a> {
     /// Fetches and builds what is missing of the image.
     pub(crate) fn new(inputs: &'a Inputs, machine: &'static Machine) -> Result<Self> {
-        let base = image::base(&inputs.cache, machine)?;
+        let base = image::base(&inputs.cache, &inputs.root, machine)?;
         let modules = inputs
             .cache
             .join("roots")

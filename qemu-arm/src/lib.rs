@@ -6,7 +6,7 @@
 mod bad;
 mod cpio;
 mod daemon;
-mod debian;
+mod host;
 mod image;
 mod lab;
 pub mod machine;
@@ -35,6 +35,8 @@ const SUITES: Duration = Duration::from_secs(20 * 60);
 pub struct Inputs {
     /// Directory for everything that outlives a run, outside the source tree.
     pub cache: PathBuf,
+    /// Unpacked Debian packages of the guest's architecture.
+    pub root: PathBuf,
     /// Kernel image as QEMU boots it.
     pub kernel: PathBuf,
     /// Build directory of that kernel: its modules are taken from there.

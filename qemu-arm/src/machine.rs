@@ -37,8 +37,6 @@ pub struct Machine {
     pub console: &'static str,
     /// Bus of the virtio devices.
     pub virtio: Bus,
-    /// Debian's name of the architecture.
-    pub debian: &'static str,
     /// Debian's multiarch library directory.
     pub multiarch: &'static str,
     /// One line for people.
@@ -55,7 +53,6 @@ pub static ARM: Machine = Machine {
     memory_mib: 256,
     console: "ttyAMA0",
     virtio: Bus::Mmio,
-    debian: "armhf",
     multiarch: "arm-linux-gnueabihf",
     description: "QEMU virt, 2 x Cortex-A7, 256 MiB, emulated (TCG)",
 };

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::debian::run;
+use crate::host::run;
 
 /// What one router shows, and what the other must know of it.
 pub(crate) struct Identity {

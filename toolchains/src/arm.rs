@@ -33,6 +33,7 @@ fn inputs(ctx: &Ctx) -> Result<Inputs> {
     let bin = |name: &str| dir.join("bin").join(name);
     Ok(Inputs {
         cache: ctx.cache.clone(),
+        root: ctx.root(ROOT),
         kernel: kernel_build.join(&ctx.lock.lane(LANE)?.image),
         kernel_build,
         module: dir.join("module/ovpn.ko"),
