@@ -174,7 +174,8 @@ fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str) -> Result<()> {
 fn fuzzer(ctx: &Ctx, args: &[&str]) -> Cmd {
     // libFuzzer's instrumentation is nightly's.
     let (verb, rest) = args.split_first().unwrap_or((&"list", &[]));
-    let mut cmd = Cmd::new(ctx, "cargo").args(["+nightly", "fuzz", verb]);
+    // It takes what processor time the guests beside it leave.
+    let mut cmd = Cmd::new(ctx, "nice").args(["-n19", "cargo", "+nightly", "fuzz", verb]);
     if *verb != "list" {
         cmd = cmd.arg("--target-dir").arg(ctx.cache.join("target/fuzz"));
     }

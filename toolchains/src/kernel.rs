@@ -150,44 +150,65 @@ fn rust_tools(ctx: &Ctx, cmd: Cmd) -> Result<Cmd> {
 /// Builds `ovpn.ko` for a lane and gives its path. `make` itself knows what is up to date.
 pub fn module(ctx: &Ctx, name: &str) -> Result<PathBuf> {
     let lane = ctx.lock.lane(name)?;
-    let source = fetch::unpack(ctx, &lane.source)?;
     let out = ctx.lane(name).join("module");
-    fs::create_dir_all(&out)?;
-    let _guard = stamp::lock(&ctx.lane(name).join(".module.lock"))?;
+    let _guard = lock_module(ctx, name)?;
+    let mut symbols = None;
+    make_module(ctx, lane, &out)?.run_with(|line| {
+        if line.starts_with("ovpn.ko:") {
+            symbols = Some(line.to_owned());
+        }
+    })?;
+    let module = out.join("ovpn.ko");
+    ensure!(module.is_file(), "the build made no {}", module.display());
+    // Its own summary: sizes, and that each undefined symbol is one the kernel exports.
+    ui::say(
+        symbols.with_context(|| {
+            format!("{}: the build did not check its symbols", module.display())
+        })?,
+    );
+    Ok(module)
+}
+
+/// Builds the module once more with clippy as its compiler, and refuses any warning.
+pub fn module_lints(ctx: &Ctx, name: &str) -> Result<()> {
+    let out = ctx.lane(name).join("module-lints");
+    let _guard = lock_module(ctx, name)?;
+    let mut warnings = Vec::new();
+    make_module(ctx, ctx.lock.lane(name)?, &out)?
+        .arg("CLIPPY=1")
+        .run_with(|line| {
+            if line.contains("warning:") {
+                warnings.push(line.trim().to_owned());
+            }
+        })?;
+    if !warnings.is_empty() {
+        // What is not compiled again does not warn again.
+        fs::remove_dir_all(&out)?;
+        bail!("{} warnings:\n{}", warnings.len(), warnings.join("\n"));
+    }
+    Ok(())
+}
+
+/// Two makes in one directory would spoil each other's work.
+fn lock_module(ctx: &Ctx, name: &str) -> Result<fs::File> {
+    fs::create_dir_all(ctx.lane(name))?;
+    stamp::lock(&ctx.lane(name).join(".module.lock"))
+}
+
+fn make_module(ctx: &Ctx, lane: &Lane, out: &Path) -> Result<Cmd> {
+    let source = fetch::unpack(ctx, &lane.source)?;
+    fs::create_dir_all(out)?;
     let cmd = Cmd::new(ctx, "make")
         .arg(format!("-j{}", available_parallelism()?))
         .arg("-C")
         .arg(ctx.project.join("kmod-ovpn"))
         .arg(format!(
             "KERNEL_SRC={}",
-            ctx.lane(name).join("kernel").display()
+            ctx.lane(&lane.name).join("kernel").display()
         ))
         .arg(format!("RUST_KERNEL_SRC={}", source.display()))
         .arg(format!("OUT={}", out.display()));
-    let mut undefined = None;
-    rust_tools(ctx, settings(lane, cmd))?.run_with(|line| {
-        if line.contains("undefined symbol") {
-            undefined = Some(line.trim().to_owned());
-        }
-    })?;
-    if let Some(line) = undefined {
-        ui::say(line);
-    }
-    let module = out.join("ovpn.ko");
-    ensure!(module.is_file(), "the build made no {}", module.display());
-    let size = Cmd::new(ctx, format!("{}size", lane.cross_compile))
-        .arg(&module)
-        .output()?;
-    let text = size
-        .lines()
-        .nth(1)
-        .and_then(|l| l.split_whitespace().next())
-        .context("unknown answer of size")?;
-    ui::say(format!(
-        "{name}: ovpn.ko {} bytes, text {text} bytes",
-        fs::metadata(&module)?.len()
-    ));
-    Ok(module)
+    rust_tools(ctx, settings(lane, cmd))
 }
 
 /// Builds the kernel's own client of the driver from its self-tests, for the guests of `name`.

@@ -179,18 +179,16 @@ fn skip_hopeless(steps: &mut [Step<'_>]) {
     }
 }
 
-/// The first step that can start now.
+/// The first step that waits for nothing but processors, if they are free: later ones must not keep taking the
+/// single processors a step for two is waiting for.
 fn next(steps: &[Step<'_>]) -> Option<usize> {
-    let busy: u32 = steps
-        .iter()
-        .filter(|s| matches!(s.state, State::Running))
-        .map(|s| s.cores)
-        .sum();
-    steps.iter().position(|step| {
-        matches!(step.state, State::Waiting)
-            && busy + step.cores <= CORES
-            && step.needs.iter().all(|n| done(steps, n).is_some())
-    })
+    let running = steps.iter().filter(|s| matches!(s.state, State::Running));
+    let busy: u32 = running.map(|s| s.cores).sum();
+    let (at, first) = steps.iter().enumerate().find(|(_, step)| {
+        let ready = step.needs.iter().all(|n| done(steps, n).is_some());
+        matches!(step.state, State::Waiting) && ready
+    })?;
+    (busy + first.cores <= CORES).then_some(at)
 }
 
 fn verdict(tally: &Tally) -> &'static str {
@@ -271,6 +269,30 @@ mod tests {
         }
         assert_eq!(plan.run().unwrap(), Tally::passes(6));
         assert!(most.load(Ordering::SeqCst) <= CORES);
+    }
+
+    #[test]
+    fn a_step_for_two_is_not_overtaken() {
+        let order = Mutex::new(Vec::new());
+        let note = |name: &'static str| order.lock().unwrap().push(name);
+        let mut plan = Plan::default();
+        let note = &note;
+        let (begin, begun) = std::sync::mpsc::channel();
+        plan.prepare("one", &[], 1, move || {
+            begin.send(())?;
+            Ok(())
+        });
+        plan.prepare("two", &[], 2, move || {
+            begun.recv()?;
+            note("two");
+            Ok(())
+        });
+        plan.prepare("late", &[], 1, move || {
+            note("late");
+            Ok(())
+        });
+        plan.run().unwrap();
+        assert_eq!(order.into_inner().unwrap(), ["two", "late"]);
     }
 
     #[test]

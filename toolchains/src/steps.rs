@@ -33,25 +33,25 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     let mut plan = Plan::default();
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
-    plan.step("um fast", &UM_READY, 2, || suite(ctx, FAST_SUITES, &[]));
     arm_lane(ctx, &mut plan);
-    plan.step("workspace", &["host packages"], 2, || {
-        checks::workspace(ctx)
-    });
-    plan.step("unit", &["host packages"], 2, || checks::unit(ctx));
-    plan.step("loom", &["host packages"], 2, || checks::loom(ctx));
-    plan.step(
-        "system arm",
-        &["arm module", "arm programs", "arm root"],
-        1,
-        || system_arm(ctx),
-    );
-    plan.step("fuzz", &["host packages"], 1, || checks::fuzz(ctx));
+    // The longest first.
+    let arm_ready = ["arm module", "arm programs", "arm root"];
+    plan.step("system arm", &arm_ready, 1, || system_arm(ctx));
+    plan.step("um fast", &UM_READY, 1, || suite(ctx, FAST_SUITES, &[]));
     for (name, args) in SLOW_SUITES {
-        plan.step(&format!("um {name}"), &UM_READY, 2, move || {
+        plan.step(&format!("um {name}"), &UM_READY, 1, move || {
             suite(ctx, name, args)
         });
     }
+    plan.step("workspace", &["host packages"], 1, || {
+        checks::workspace(ctx)
+    });
+    plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
+    plan.step("loom", &["host packages"], 1, || checks::loom(ctx));
+    plan.step("um module lints", &["um kernel"], 1, || {
+        kernel::module_lints(ctx, UM).map(|()| Tally::pass())
+    });
+    plan.step("fuzz", &["host packages"], 1, || checks::fuzz(ctx));
     plan.run()
 }
 
@@ -60,8 +60,8 @@ pub fn test_fast(ctx: &Ctx) -> Result<Tally> {
     let mut plan = Plan::default();
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
-    plan.step("unit", &["host packages"], 2, || checks::unit(ctx));
-    plan.step("um fast", &UM_READY, 2, || suite(ctx, FAST_SUITES, &[]));
+    plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
+    plan.step("um fast", &UM_READY, 1, || suite(ctx, FAST_SUITES, &[]));
     plan.run()
 }
 
