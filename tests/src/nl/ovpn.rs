@@ -178,6 +178,11 @@ pub fn put_remote(m: &mut Msg, remote: SocketAddr) {
         IpAddr::V6(ip) => m.put(peer::REMOTE_IPV6, &ip.octets()),
     };
     m.put(peer::REMOTE_PORT, &remote.port().to_be_bytes());
+    if let SocketAddr::V6(v6) = remote
+        && v6.scope_id() != 0
+    {
+        m.u32(peer::REMOTE_IPV6_SCOPE_ID, v6.scope_id());
+    }
 }
 
 /// Appends one KEYDIR nest.

@@ -63,7 +63,7 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
         spoil(&mut packet);
         Ok(packet)
     };
-    for len in 1..4 {
+    for len in 0..4 {
         rows.push(row(format!("{len} bytes"), vec![DATA_V2 << 3; len], SHORT));
     }
     for len in [4, 5, 7, 8, 9, 12, 20, 23] {

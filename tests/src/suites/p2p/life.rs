@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How peers, sockets, devices and namespaces come to their ends, idle and under traffic.
 
+use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Flow, Ping, Proc, Tunnel, patience, wait_for};
-use crate::nl::ovpn::{Event, Reason};
+use crate::lab::{Cipher, End, Flow, Ping, Proc, Tunnel, patience, wait_for};
+use crate::nl::ovpn::{Event, Ovpn, PRIMARY, Reason, SECONDARY};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
 const SOON: Duration = Duration::from_secs(2);
 const IFF_RUNNING: u32 = libc::IFF_RUNNING as u32;
 
-fn gone(end: &crate::lab::End, reason: Reason) -> Event {
+fn gone(end: &End, reason: Reason) -> Event {
     Event::PeerDel {
         ifindex: end.ifindex,
         id: end.id,
@@ -20,7 +22,7 @@ fn gone(end: &crate::lab::End, reason: Reason) -> Event {
 }
 
 /// After its peer an end has neither peer nor carrier.
-fn lonely(end: &crate::lab::End) -> Outcome {
+fn lonely(end: &End) -> Outcome {
     check_eq!(end.nl.peer_dump(end.ifindex)?.len(), 0, "peers left");
     wait_for("the carrier to go", SOON, || {
         Ok((end.links.get(end.ifindex)?.flags & IFF_RUNNING == 0).then_some(()))
@@ -98,8 +100,8 @@ fn expiry(_: &Ctx) -> Outcome {
     events.1.expect_none()?;
     // It can be added again, and works again.
     a.add_peer()?;
-    a.add_key(crate::nl::ovpn::PRIMARY, tunnel.spec.cipher, 2)?;
-    b.add_key(crate::nl::ovpn::PRIMARY, tunnel.spec.cipher, 2)?;
+    a.add_key(PRIMARY, tunnel.spec.cipher, 2)?;
+    b.add_key(PRIMARY, tunnel.spec.cipher, 2)?;
     tunnel.works(20)
 }
 
@@ -205,6 +207,59 @@ fn namespace_gone(_: &Ctx) -> Outcome {
     Tunnel::simple()?.works(20)
 }
 
+/// What several processes may do to one end at once, over and over; to be told that the peer is gone is in order.
+fn disturb(end: &End, what: usize, until: Instant) -> Outcome {
+    let nl = Ovpn::open(&end.ns)?;
+    let (index, id) = (end.ifindex, end.id);
+    let fd = end.sock.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    let mut round = 0u8;
+    while Instant::now() < until {
+        round = round.wrapping_add(1);
+        let flag = u32::from(round & 1);
+        let result = match what {
+            0 => nl
+                .key_new(index, id, SECONDARY, &Cipher::ChaCha.key(round, false))
+                .and_then(|()| nl.key_swap(index, id)),
+            1 => nl.key_del(index, id, flag),
+            2 => nl
+                .peer_new(index, id, fd, end.remote, Some(end.tx_id))
+                .and_then(|()| nl.key_new(index, id, PRIMARY, &Cipher::Aes256.key(1, false))),
+            3 => nl.peer_del(index, id),
+            4 => nl.keepalive(index, id, flag, flag),
+            _ => nl.peer_dump(index).map(drop),
+        };
+        match result {
+            Err(Failure::Failed(why)) if !why.contains("ENOENT") => {
+                return Err(Failure::Failed(why));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Requests that race each other and the packets; then the same end must work again.
+fn races(_: &Ctx) -> Outcome {
+    let tunnel = Tunnel::simple()?;
+    let traffic = busy(&tunnel)?;
+    let until = Instant::now() + SOON;
+    let (end, cipher) = (&tunnel.b, tunnel.spec.cipher);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..6)
+            .map(|what| scope.spawn(move || disturb(end, what, until)))
+            .collect();
+        workers
+            .into_iter()
+            .try_for_each(|w| w.join().unwrap_or_else(|_| Err(Failure::new("panic"))))
+    })?;
+    drop(traffic);
+    for end in [&tunnel.a, &tunnel.b] {
+        end.add_peer()?;
+        end.add_key(PRIMARY, cipher, 9)?;
+    }
+    tunnel.works(50)
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let blows: [(&str, Option<Reason>, Blow); 6] = [
@@ -241,6 +296,10 @@ pub fn cases() -> Vec<Case> {
     cases.push(Case::new(
         "life: namespace gone under traffic",
         namespace_gone,
+    ));
+    cases.push(Case::new(
+        "life: requests that race each other and traffic",
+        races,
     ));
     cases
 }

@@ -2,9 +2,10 @@
 //! Traffic between two ends of the driver.
 
 use std::fs;
+use std::net::{Ipv6Addr, SocketAddrV6};
 
-use crate::lab::{Cipher, Flow, Ns, Outer, Ping, Tunnel, TunnelSpec, iperf};
-use crate::nl::ovpn::Stats;
+use crate::lab::{Cipher, End, Flow, Ns, Outer, Pair, Ping, Tunnel, TunnelSpec, iperf};
+use crate::nl::ovpn::{PRIMARY, Stats, peer};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::wire::OVERHEAD;
 use crate::{Ctx, check, check_eq, note};
@@ -226,6 +227,29 @@ fn conservation(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// Over addresses that mean nothing without the device they belong to: REMOTE_IPV6_SCOPE_ID says which.
+fn link_local(_: &Ctx) -> Outcome {
+    let Pair { a, b } = Pair::new()?;
+    let mut ends = [
+        End::new(a, true, Outer::V6)?,
+        End::new(b, false, Outer::V6)?,
+    ];
+    for (end, n) in ends.iter_mut().zip([1u16, 2]) {
+        end.ns
+            .ip(&format!("addr add fe80::{n}/64 dev veth nodad"))?;
+        let scope = end.ns.ifindex("veth")?.unwrap_or_default();
+        let other = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 3 - n);
+        end.remote = SocketAddrV6::new(other, end.remote.port(), 0, scope).into();
+        end.add_peer()?;
+        end.add_key(PRIMARY, Cipher::Aes128, 1)?;
+        let attrs = end.nl.peer_get(end.ifindex, end.id)?.during("PEER_GET")?;
+        check_eq!(attrs.u32(peer::REMOTE_IPV6_SCOPE_ID), Some(scope), "scope");
+        end.up(None)?;
+    }
+    let [a, _b] = &ends;
+    Ping::new(Tunnel::inner(true, 2), 30).lossless(&a.ns)
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -235,6 +259,7 @@ pub fn cases() -> Vec<Case> {
             cases.push(Case::new(name, move |_| pings(cipher, outer)));
         }
     }
+    cases.push(Case::new("ping: over link-local IPv6", link_local));
     for outer in Outer::BOTH {
         cases.push(Case::new(
             format!("large packets over {outer:?}"),

@@ -145,13 +145,14 @@ impl Fixture {
             )));
         };
         let text = refusal.text.as_deref().unwrap_or_default();
+        let own = text
+            .strip_prefix("ovpn: ")
+            .is_some_and(|sentence| !sentence.is_empty());
         let report_fits = match row.report {
-            Report::Text => text.starts_with("ovpn: "),
+            Report::Text => own,
             Report::CoreText => !text.is_empty(),
             Report::BadAttr => !text.is_empty() && refusal.offset == mark && mark.is_some(),
-            Report::TextAndBadAttr => {
-                text.starts_with("ovpn: ") && refusal.offset == mark && mark.is_some()
-            }
+            Report::TextAndBadAttr => own && refusal.offset == mark && mark.is_some(),
             Report::Missing(kind) => refusal.miss_type == Some(kind) && refusal.miss_nest == mark,
             Report::Nothing => true,
         };
@@ -185,10 +186,6 @@ impl Fixture {
                 break;
             }
         }
-        // A refused PEER_NEW must have let go of its socket: another device can have it.
-        self.nl
-            .peer_new(self.taken.1, 1, self.spare.as_raw_fd(), Self::REMOTE, None)
-            .during("the spare socket")?;
         note!("{} rows", rows.len());
         check!(
             wrong.is_empty(),
@@ -197,6 +194,10 @@ impl Fixture {
             rows.len(),
             wrong.join("\n")
         );
+        // A refused PEER_NEW must have let go of its socket: another device can have it.
+        self.nl
+            .peer_new(self.taken.1, 1, self.spare.as_raw_fd(), Self::REMOTE, None)
+            .during("the spare socket")?;
         Ok(())
     }
 }
