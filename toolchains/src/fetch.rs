@@ -4,7 +4,7 @@
 use crate::apt;
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
-use crate::lock::{Crate, Deb, Host};
+use crate::lock::{Crate, Deb, Host, Role};
 use crate::stamp::{self, Key};
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
@@ -19,7 +19,7 @@ pub fn everything(ctx: &Ctx) -> Result<()> {
             unpack(ctx, &deb.name)?;
         }
     }
-    for krate in ctx.lock.crates.iter().filter(|c| c.target == "host") {
+    for krate in ctx.lock.crates.iter().filter(|c| c.role == Role::Tool) {
         tool(ctx, &krate.name)?;
     }
     zig(ctx).map(drop)
@@ -130,6 +130,46 @@ pub fn tool(ctx: &Ctx, name: &str) -> Result<PathBuf> {
         .first()
         .with_context(|| format!("{name} has no program"))?;
     Ok(ctx.tool(bin))
+}
+
+/// Builds the lock file's guest programs into `bin`, which belongs to the guests of `lane`.
+///
+/// `adapt` turns the command into one for the guests' processor and says in which target directory it works.
+pub fn guest_programs(
+    ctx: &Ctx,
+    lane: &str,
+    triple: &str,
+    adapt: impl Fn(Cmd) -> Result<Cmd>,
+) -> Result<()> {
+    let bin = ctx.lane(lane).join("bin");
+    for krate in ctx.lock.crates.iter().filter(|c| c.role == Role::Guest) {
+        let key = Key::new("guest program 1")
+            .with(triple)
+            .with(&krate.version)
+            .with(&krate.sha256)
+            .with(rustc_version(ctx)?);
+        stamp::once(&stamp::path(&ctx.lane(lane), &krate.name), key, || {
+            let to = ctx.cache.join("target/installed").join(triple);
+            adapt(cargo_install(ctx, krate, &to))?.run()?;
+            verify_crate(krate)?;
+            for name in &krate.bins {
+                place(&to.join("bin").join(name), &bin)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Copies a program into a guest's directory. A guest may be running the old one: replace it, do not write into it.
+pub fn place(program: &Path, bin: &Path) -> Result<()> {
+    let name = program.file_name().context("a program needs a name")?;
+    fs::create_dir_all(bin)?;
+    let new = bin.join(format!("{}.new", name.display()));
+    fs::copy(program, &new)
+        .with_context(|| format!("there is no program {}", program.display()))?;
+    fs::rename(new, bin.join(name))?;
+    Ok(())
 }
 
 /// `cargo install` of exactly the locked version and its own lock file.

@@ -86,8 +86,18 @@ pub struct Crate {
     pub sha256: String,
     /// Executables it installs.
     pub bins: Vec<String>,
-    /// `host` or a target triple.
-    pub target: String,
+    /// Where it runs.
+    pub role: Role,
+}
+
+/// Where a program from crates.io runs.
+#[derive(Debug, Deserialize, PartialEq, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// On the build machine.
+    Tool,
+    /// In the guests of every lane.
+    Guest,
 }
 
 /// A package of the build machine.

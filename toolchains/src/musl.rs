@@ -5,12 +5,10 @@
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
-use crate::lock::Crate;
-use crate::stamp::{self, Key};
 use crate::ui;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The emulated routers' triple.
 pub const ARM: &str = "armv7-unknown-linux-musleabihf";
@@ -25,7 +23,6 @@ const OWN: [&str; 3] = ["ovpnd", "ovpnctl", "ovpn-tests"];
 /// Builds this workspace's programs and the ubus tools for a lane's guests.
 pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     let bin = ctx.lane(lane).join("bin");
-    fs::create_dir_all(&bin)?;
     let target = ctx.cache.join("target/musl");
     cross(ctx, Cmd::new(ctx, "cargo").arg("build"))?
         .args(["--locked", "--profile", PROFILE])
@@ -35,39 +32,14 @@ pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
         .run()?;
     for program in OWN {
         let built = target.join(ARM).join(PROFILE).join(program);
-        fs::copy(&built, bin.join(program))
-            .with_context(|| format!("cargo made no {}", built.display()))?;
+        fetch::place(&built, &bin)?;
         let size = fs::metadata(&built)?.len();
         ui::say(format!("{program}: {} KiB stripped", size.div_ceil(1024)));
     }
-    for krate in ctx.lock.crates.iter().filter(|c| c.target == ARM) {
-        install(ctx, lane, krate, &bin)?;
-    }
-    Ok(())
-}
-
-fn install(ctx: &Ctx, lane: &str, krate: &Crate, bin: &Path) -> Result<()> {
-    let key = Key::new("musl 1")
-        .with(&krate.version)
-        .with(&krate.sha256)
-        .with(fetch::rustc_version(ctx)?);
-    stamp::once(&stamp::path(&ctx.lane(lane), &krate.name), key, || {
-        let to = ctx
-            .cache
-            .join("target")
-            .join(format!("{}-{ARM}", krate.name));
-        cross(ctx, fetch::cargo_install(ctx, krate, &to))?
-            .env("CARGO_TARGET_DIR", ctx.cache.join("target/musl-tools"))
-            .run()?;
-        fetch::verify_crate(krate)?;
-        for name in &krate.bins {
-            let built = to.join("bin").join(name);
-            fs::copy(&built, bin.join(name))
-                .with_context(|| format!("cargo made no {}", built.display()))?;
-        }
-        Ok(())
-    })?;
-    Ok(())
+    fetch::guest_programs(ctx, lane, ARM, |cmd| {
+        let target = ctx.cache.join("target/musl-tools");
+        Ok(cross(ctx, cmd)?.env("CARGO_TARGET_DIR", target))
+    })
 }
 
 /// Makes a cargo command one for [`ARM`].

@@ -12,7 +12,8 @@ use crate::root;
 use crate::tally::{Tally, Tap, check_log};
 use crate::ui;
 use crate::um::{self, Guest};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -23,7 +24,13 @@ const OURS: &str = "/lane/module/ovpn.ko";
 /// Suites of `ovpn-tests` that one guest runs after the other; the last ones belong to `lane test` only.
 const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
 const FAST_SUITES: &str = "fast";
-const SLOW_SUITES: [(&str, &[&str]); 2] = [("openvpn", &[]), ("leak", &["kmemleak=on"])];
+const SLOW_SUITES: [(&str, &[&str]); 3] = [
+    ("openvpn", &[]),
+    ("daemon", &[]),
+    ("leak", &["kmemleak=on"]),
+];
+/// Guests share two processors with everything else: deadlines are this many times longer.
+const PATIENCE: &str = "2";
 /// The longest suite takes a quarter of this on an idle machine.
 const SUITE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const ARM_TIMEOUT: Duration = Duration::from_secs(25 * 60);
@@ -183,14 +190,30 @@ fn host_programs(ctx: &Ctx) -> Result<()> {
         .cwd(&ctx.project)
         .run()?;
     let bin = ctx.lane(UM).join("bin");
-    fs::create_dir_all(&bin)?;
     for name in ["ovpn-tests", "ovpnd", "ovpnctl"] {
-        let built = ctx.target_dir().join("release").join(name);
-        // A guest may be running the old one: replace it, do not write into it.
-        let new = bin.join(format!("{name}.new"));
-        fs::copy(&built, &new).with_context(|| format!("cargo made no {}", built.display()))?;
-        fs::rename(new, bin.join(name))?;
+        fetch::place(&ctx.target_dir().join("release").join(name), &bin)?;
     }
+    fetch::guest_programs(ctx, UM, "host", Ok)?;
+    no_suite_forgotten(ctx)
+}
+
+/// A suite that no step runs would never fail.
+fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
+    let suites = |which: &str| -> Result<BTreeSet<String>> {
+        let program = ctx.lane(UM).join("bin/ovpn-tests");
+        let list = Cmd::new(ctx, program).args(["--list", which]).output()?;
+        let names = list.lines().filter_map(|l| l.split_once(": "));
+        Ok(names.map(|(suite, _)| suite.to_owned()).collect())
+    };
+    let mut run = suites(FAST_SUITES)?;
+    run.extend(SLOW_SUITES.iter().map(|(name, _)| (*name).to_owned()));
+    let all = suites("all")?;
+    let forgotten: Vec<_> = all.difference(&run).cloned().collect();
+    ensure!(
+        forgotten.is_empty(),
+        "no step runs the suites {}",
+        forgotten.join(", ")
+    );
     Ok(())
 }
 
@@ -202,6 +225,8 @@ fn suite(ctx: &Ctx, suites: &str, args: &[&str]) -> Result<Tally> {
         OURS,
         "--cli",
         "/lane/bin/ovpn-cli",
+        "--patience",
+        PATIENCE,
         suites,
     ];
     let mut guest = Guest::new(ctx, UM, command.map(str::to_owned).to_vec())?;
