@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::{Value, json};
 
 use crate::config::{Config, Globals, Problem};
-use crate::engine::Engine;
+use crate::engine::{Engine, news};
 use crate::kernel::{Happened, Kernel, Netlink};
 use crate::resolver::Resolver;
 use crate::retry::Retry;
@@ -161,6 +161,7 @@ struct Daemon {
     signals: SignalFd,
     /// The driver was not there at the last attempt.
     driver: Retry,
+    driver_error: Option<String>,
     stats_at: Option<Instant>,
     ending: bool,
 }
@@ -185,6 +186,7 @@ impl Daemon {
                 SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
             )?,
             driver: Retry::new(LONGEST_DRIVER_WAIT),
+            driver_error: None,
             stats_at: None,
             ending: false,
             options,
@@ -229,9 +231,12 @@ impl Daemon {
 
     fn open_driver(&mut self, now: Instant) {
         if let Err(failure) = self.engine.kernel.open() {
-            log::error!("{}", failure.message);
+            let level = news(self.driver_error.as_ref(), &failure.message);
+            log::log!(level, "{}", failure.message);
+            self.driver_error = Some(failure.message);
             self.driver.failed(now);
         } else {
+            self.driver_error = None;
             self.driver.succeeded();
         }
     }

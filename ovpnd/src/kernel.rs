@@ -69,6 +69,9 @@ pub trait Kernel {
     /// Lets go of what belongs to an interface that is gone.
     fn forget(&mut self, interface: &str);
 
+    /// Whether a peer is there.
+    fn has_peer(&mut self, interface: &str, peer: PeerId) -> bool;
+
     /// The peers of an interface.
     ///
     /// # Errors
@@ -361,6 +364,13 @@ impl Kernel for Netlink {
 
     fn forget(&mut self, interface: &str) {
         self.links.remove(interface);
+    }
+
+    fn has_peer(&mut self, interface: &str, peer: PeerId) -> bool {
+        let Ok((handles, link)) = self.parts(interface) else {
+            return false;
+        };
+        handles.ovpn.peer_get(link.index, peer).is_ok()
     }
 
     fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure> {

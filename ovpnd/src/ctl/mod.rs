@@ -73,6 +73,8 @@ pub(crate) type Done = Result<(), Failure>;
 
 /// Runs the command line `args`, without the program's name.
 pub fn main(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    // Keys pass through: no core files. Without it they would only be likelier to be seen.
+    let _ = nix::sys::prctl::set_dumpable(false);
     let words: Result<Vec<String>, _> = args.map(|word| word.into_string()).collect();
     let done = match words {
         Ok(words) => run(Args::new(words)),

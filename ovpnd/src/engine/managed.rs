@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ovpn_netlink::{DelReason, IpPrefix, Mode, PeerId, PeerParams};
 
+use super::news;
 use crate::config::{Interface, Peer};
 use crate::kernel::Gone;
 use crate::keys::{KeySource, StaticSource};
@@ -259,7 +260,8 @@ impl Managed {
             return;
         }
         if let Some((peer, run)) = self.by_id(id) {
-            log::error!("{name}: peer {peer}: {message}");
+            let level = news(run.error.as_ref(), &message);
+            log::log!(level, "{name}: peer {peer}: {message}");
             run.error = Some(message);
             run.retry.failed(now);
         }

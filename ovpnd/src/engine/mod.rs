@@ -148,7 +148,8 @@ impl<K: Kernel> Engine<K> {
                 self.reconcile(&interface, now);
             }
             Err(error) => {
-                log::warn!("{interface}: peer {peer}: {error}");
+                let level = news(run.error.as_ref(), &error);
+                log::log!(level, "{interface}: peer {peer}: {error}");
                 run.error = Some(error);
                 run.lookup.failed(now);
             }
@@ -174,11 +175,7 @@ impl<K: Kernel> Engine<K> {
             return;
         }
         // It may be the end of one that we replaced since.
-        if self
-            .kernel
-            .peers(name)
-            .is_ok_and(|peers| peers.iter().any(|peer| peer.id == id))
-        {
+        if self.kernel.has_peer(name, id) {
             return;
         }
         managed.lost_peer(name, id, reason, now);
@@ -340,7 +337,8 @@ impl<K: Kernel> Engine<K> {
         }
         match fault {
             Some(error) => {
-                log::error!("{name}: {error}");
+                let level = news(managed.error.as_ref(), &error);
+                log::log!(level, "{name}: {error}");
                 managed.error = Some(error);
                 managed.retry.failed(now);
             }
@@ -349,6 +347,15 @@ impl<K: Kernel> Engine<K> {
                 managed.retry.succeeded();
             }
         }
+    }
+}
+
+/// How important an error is: what failed in the same way before is told to who wants to know all.
+pub(crate) fn news(before: Option<&String>, error: &String) -> log::Level {
+    if before == Some(error) {
+        log::Level::Debug
+    } else {
+        log::Level::Error
     }
 }
 

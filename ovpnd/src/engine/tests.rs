@@ -52,6 +52,12 @@ impl Kernel for Fake {
         self.peers.remove(interface);
     }
 
+    fn has_peer(&mut self, interface: &str, peer: PeerId) -> bool {
+        self.peers
+            .get(interface)
+            .is_some_and(|peers| peers.contains(&peer))
+    }
+
     fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure> {
         let peers = self.peers.get(interface).into_iter().flatten();
         let info = |id: &PeerId| PeerInfo {
