@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Traffic: ping with its losses counted, iperf3 with its JSON read.
 
+use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -113,6 +114,14 @@ impl Ping {
     }
 }
 
+/// Bytes of receive buffer where a burst after a stall of the machine must not count as loss.
+const BUFFER: u32 = 4 << 20;
+
+/// Lets sockets have buffers of [`BUFFER`] bytes.
+pub fn large_buffers() -> Outcome {
+    fs::write("/proc/sys/net/core/rmem_max", BUFFER.to_string()).during("rmem_max")
+}
+
 /// An iperf3 run.
 #[derive(Debug, Clone, Copy)]
 pub struct Flow {
@@ -173,7 +182,7 @@ impl Flow {
         );
         if let Some(mbit) = self.udp {
             // A datagram that fits the tunnel's default MTU of 1416 over IPv6.
-            line += &format!(" -u -b {mbit}M -l 1350");
+            line += &format!(" -u -b {mbit}M -l 1350 -w {BUFFER}");
         } else if self.mbit > 0 {
             // After a stall of the machine iperf3 catches up as fast as it may: the window keeps that burst shorter
             // than any queue on the way.
@@ -189,6 +198,9 @@ impl Flow {
 
     /// Starts server and client; the client is returned, the server ends with it.
     pub fn start(&self, server: &Ns, client: &Ns) -> Outcome<(Proc, Proc)> {
+        if self.udp.is_some() {
+            large_buffers()?;
+        }
         let listener = server
             .cmd(&format!("iperf3 -s -1 -p {}", self.port))
             .spawn()?;

@@ -13,7 +13,7 @@ mod tunnel;
 
 pub use cmd::{Cmd, Done, Proc};
 pub use drops::DropReasons;
-pub use flow::{Flow, Ping, PingStats, iperf};
+pub use flow::{Flow, Ping, PingStats, iperf, large_buffers};
 pub use kmsg::KernelLog;
 pub use module::Module;
 pub use ns::{Netdev, Ns, Pair};

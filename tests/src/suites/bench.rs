@@ -31,7 +31,7 @@ struct Row {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let (mut a, mut b, mut rounds, mut seconds, mut json) = (None, None, 3, 3, None);
+    let (mut a, mut b, mut rounds, mut seconds, mut json) = (None, None, 5, 2, None);
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
         let number = || {
@@ -142,11 +142,16 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
         .collect();
     let (machine, [a, b]) = (machine(), &candidates);
     println!(
-        "{machine}; iperf3 TCP, {seconds} s, {rounds} rounds in turns, both ends on this machine; Mbit/s: median (range)"
+        "{machine}; iperf3 TCP, {seconds} s, {rounds} rounds in turns, both ends on this machine; Mbit/s: median (range); ratio: median of the rounds"
     );
     for round in 1..=rounds {
         for row in &mut rows {
-            for (candidate, rates) in candidates.iter().zip(&mut row.rates) {
+            let mut pairs: Vec<_> = candidates.iter().zip(&mut row.rates).collect();
+            // Neither is always the one that comes second.
+            if round % 2 == 0 {
+                pairs.reverse();
+            }
+            for (candidate, rates) in pairs {
                 candidate.module.reload().during(&candidate.name)?;
                 let mbit = measure(row.cipher, row.streams, seconds).during(&candidate.name)?;
                 println!(
@@ -170,7 +175,9 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
         rates: [rates_a, rates_b],
     } in &rows
     {
-        let ratio = median(rates_a) / median(rates_b);
+        // Of each round by itself: what disturbs the machine for longer than a round disturbs both.
+        let ratios: Vec<f64> = rates_a.iter().zip(rates_b).map(|(a, b)| a / b).collect();
+        let ratio = median(&ratios);
         println!(
             "{:<18} {streams:>5} {:>20} {:>20} {ratio:>7.2}",
             cipher.name(),
@@ -178,7 +185,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
             range(rates_b)
         );
         table.push(json!({
-            "cipher": cipher.name(), "flows": streams, "ratio": ratio,
+            "cipher": cipher.name(), "flows": streams, "ratio": ratio, "ratios": ratios,
             "mbit": { &a.name: { "median": median(rates_a), "all": rates_a },
                       &b.name: { "median": median(rates_b), "all": rates_b } },
         }));

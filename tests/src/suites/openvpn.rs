@@ -10,7 +10,8 @@ use std::time::Duration;
 use std::{env, fs};
 
 use crate::lab::{
-    Cipher, Cmd, Flow, Ns, Outer, Pair, Ping, PingStats, Proc, Tunnel, iperf, wait_for,
+    Cipher, Cmd, Flow, Ns, Outer, Pair, Ping, PingStats, Proc, Tunnel, iperf, large_buffers,
+    wait_for,
 };
 use crate::nl::link::Links;
 use crate::nl::ovpn::Ovpn;
@@ -138,7 +139,7 @@ fn openvpn(ns: &Ns, is_server: bool, cipher: Cipher, outer: Outer, reneg: u32) -
 impl Vpn {
     fn start(cipher: Cipher, outer: Outer, reneg: u32) -> Outcome<Self> {
         need_openvpn()?;
-        fs::write("/proc/sys/net/core/rmem_max", BUFFER.to_string()).during("rmem_max")?;
+        large_buffers()?;
         let pair = Pair::new()?;
         let server = openvpn(&pair.a, true, cipher, outer, reneg)?;
         let client = openvpn(&pair.b, false, cipher, outer, reneg)?;
