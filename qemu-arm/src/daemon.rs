@@ -43,7 +43,11 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
     report.step("ovpnd brings the interface up", |notes| {
         for vm in [&pair.a, &pair.b] {
             start(vm)?;
-            show(notes, vm, &format!("ip -d address show {INTERFACE}"))?;
+            show(
+                notes,
+                vm,
+                &format!("ip -d address show {INTERFACE} | cut -c 1-76"),
+            )?;
         }
         Ok(())
     })?;

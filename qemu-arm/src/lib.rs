@@ -62,6 +62,10 @@ pub struct Inputs {
 /// Something of it failed; the story ends there.
 pub fn demo(inputs: &Inputs) -> Result<()> {
     let mut report = Report::new(Style::Story, ARM.lane);
+    println!(
+        "Two emulated routers ({}) and a tunnel between them.",
+        ARM.description
+    );
     let started = Instant::now();
     run(inputs, &mut report, false)?;
     let tally = report.finish();

@@ -71,7 +71,11 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair, a: &Identity, b: &Identity
             )?;
             offloaded(vm)?;
             show(notes, vm, "grep -i 'dco device' /run/openvpn.log")?;
-            show(notes, vm, &format!("ip -d link show {INTERFACE}"))?;
+            show(
+                notes,
+                vm,
+                &format!("ip -d link show {INTERFACE} | cut -c 1-76"),
+            )?;
         }
         Ok(())
     })?;
@@ -108,6 +112,15 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair, a: &Identity, b: &Identity
             &pair.b,
             &format!("grep '{RENEGOTIATES}' /run/openvpn.log"),
         )?;
+        for vm in [&pair.a, &pair.b] {
+            // Key ids count handshakes: the first key has 0.
+            vm.wait(
+                "a later key in use",
+                "ovpnctl show | grep 'primary key' | grep -vq 'id 0,'",
+                PATIENCE,
+            )?;
+            show(notes, vm, "ovpnctl show | grep key:")?;
+        }
         ping(notes, &pair.a, "10.8.0.2")
     })?;
 
