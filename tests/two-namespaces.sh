@@ -4,7 +4,7 @@
 #
 #   ns a: ovpn0 10.8.0.1 -- veth 192.0.2.1 === 192.0.2.2 veth -- ovpn0 10.8.0.2 :ns b
 #
-# Needs root, iproute2, ping and the module; ends non-zero when the ping through the tunnel fails.
+# Needs root, iproute2, ping, ovpnctl in PATH and the module; ends non-zero when the ping through the tunnel fails.
 set -eu
 key=$(mktemp)
 cleanup() {

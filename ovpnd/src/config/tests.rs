@@ -104,6 +104,33 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
+fn the_readmes_example_is_faultless_and_complete() {
+    let readme = include_str!("../../README.md");
+    let example = readme.split("```").nth(1).unwrap();
+    let config = read(example);
+    assert_eq!(config.all_problems(), (vec![], vec![]));
+    assert_eq!(
+        config.interfaces["vpn0"]
+            .interface
+            .as_ref()
+            .unwrap()
+            .peers
+            .len(),
+        1
+    );
+    let options = |text: &str| -> std::collections::BTreeSet<String> {
+        let words = text
+            .lines()
+            .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>());
+        words
+            .filter(|words| matches!(words[..], ["option" | "list", _]))
+            .map(|words| words[1].to_owned())
+            .collect()
+    };
+    assert!(options(GOOD).is_subset(&options(example)));
+}
+
+#[test]
 fn little_is_needed() {
     let config = read(
         "config interface v\noption proto openvpn_dco\n\
