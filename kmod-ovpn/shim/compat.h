@@ -58,6 +58,17 @@ typedef u32 ovpn_chacha_state[CHACHA_STATE_WORDS];
 #define OVPN_CHACHA(state)	(state)
 #endif
 
+/* 7.1 (or before): proto->recvmsg lost the address length. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define OVPN_RECVMSG(name)						\
+	static int name(struct sock *sk, struct msghdr *msg, size_t len,	\
+			int flags)
+#else
+#define OVPN_RECVMSG(name)						\
+	static int name(struct sock *sk, struct msghdr *msg, size_t len,	\
+			int flags, int *addr_len)
+#endif
+
 /* 6.17: workqueues say that they are per CPU; before, that was the default. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
 #define WQ_PERCPU 0

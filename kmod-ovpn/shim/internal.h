@@ -38,20 +38,40 @@ struct ovpn_drops {
 	u32 count[OVPN_DROP_SLOTS];
 };
 
+struct ovpn_tcp;
+
 /* A transport socket that a device has taken over. Freed after a grace period
- * behind the last release, so that a packet that found it may go on using it.
+ * behind the last reference, so that a packet that found it may go on using it.
  */
 struct ovpn_sock {
 	struct sock *sk;
 	struct ovpn_dev *dev;
 	netdevice_tracker tracker;
-	/* One for each peer. Falls to zero, and the socket is given back, under
-	 * the socket lock only: who holds that lock and finds the object in
-	 * sk_user_data may take a reference.
+	/* Peers that use it; the last takes it out of sk_user_data. Under the
+	 * socket lock.
 	 */
+	u32 users;
+	/* All users together hold one. */
 	refcount_t refs;
+	/* NULL for UDP. */
+	struct ovpn_tcp *tcp;
 	struct rcu_work free_work;
 };
+
+/* sock.c. The object behind a socket, with a reference, or NULL. */
+struct ovpn_sock *ovpn_sock_find(struct sock *sk);
+void ovpn_sock_put(struct ovpn_sock *os);
+
+/* udp.c, tcp.c. Attaching and detaching happen under the socket lock. */
+int ovpn_udp_attach(struct ovpn_sock *os, struct socket *sock);
+void ovpn_udp_detach(struct ovpn_sock *os);
+int ovpn_tcp_attach(struct ovpn_sock *os, struct socket *sock, u32 peer_id);
+void ovpn_tcp_detach(struct ovpn_sock *os);
+void ovpn_tcp_free(struct ovpn_tcp *tcp);
+/* As ovpn_sock_send(). */
+int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped);
+int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
+		  struct ovpn_path *path, struct ovpn_batch *batch);
 
 /* Workqueue of everything that the module defers. */
 extern struct workqueue_struct *ovpn_wq;

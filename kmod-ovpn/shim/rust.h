@@ -25,6 +25,20 @@ int ovpn_rs_udp_rx(void *rs, struct sk_buff *skb, const u8 *head, u32 head_len,
 		   u32 len);
 /* [sleep] Userspace closed a transport socket. */
 void ovpn_rs_sock_gone(void *rs, const struct ovpn_sock *sock);
+/* Receiving side of a TCP stream whose data packets are peer_id's; NULL without
+ * memory.
+ */
+void *ovpn_rs_tcp_new(u32 peer_id);
+void ovpn_rs_tcp_free(void *stream);
+/* [rcu, BH off, socket lock] Bytes of the stream. False when it is no OpenVPN
+ * stream, or not one for us.
+ */
+bool ovpn_rs_tcp_bytes(void *rs, struct ovpn_sock *sock, void *stream,
+		       const u8 *data, u32 len);
+/* [rcu, BH off, socket lock] No more bytes for now: deliver what is complete. */
+void ovpn_rs_tcp_flush(void *rs, void *stream);
+/* [sleep] The stream cannot be used any more. */
+void ovpn_rs_tcp_broken(void *rs, const struct ovpn_sock *sock);
 /* [sleep] Time for keepalives and expiries. */
 void ovpn_rs_tick(void *rs);
 /* Name of a drop reason, without a NUL: its length, 0 past the last reason. */

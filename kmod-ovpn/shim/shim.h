@@ -221,7 +221,7 @@ void ovpn_tx_hop(const struct sk_buff *skb, struct ovpn_addr *hop);
 void ovpn_route_hop(const struct ovpn_dev *dev, const struct ovpn_addr *dest,
 		    struct ovpn_addr *hop);
 
-/* --- udp.c: transport ----------------------------------------------------- */
+/* --- sock.c, path.c, tcp.c: transport -------------------------------------- */
 
 #define OVPN_PROTO_UDP	17
 #define OVPN_PROTO_TCP	6
@@ -232,17 +232,33 @@ struct socket *ovpn_fd_get(u32 fd, s32 *err);
 u32 ovpn_fd_proto(const struct socket *sock);
 void ovpn_fd_put(struct socket *sock);
 
-/* [sleep] Take a UDP socket over for a device, or share it when the device
- * has it already. Each success is paid back by one ovpn_sock_release().
+/* [sleep] Take a socket over for a device, or share a UDP socket that the
+ * device has already; what comes by TCP is peer_id's. Each success is paid back
+ * by one ovpn_sock_release(). -EBUSY when the socket is somebody else's,
+ * -ENOTCONN for TCP without a connection.
  */
-struct ovpn_sock *ovpn_udp_attach(struct ovpn_dev *dev, struct socket *sock,
-				  s32 *err);
+struct ovpn_sock *ovpn_sock_attach(struct ovpn_dev *dev, struct socket *sock,
+				   u32 peer_id, s32 *err);
 /* [sleep] The last release gives the socket back to userspace. The object
  * stays readable under RCU until a grace period has passed.
  */
 void ovpn_sock_release(struct ovpn_sock *sock);
+u32 ovpn_sock_proto(const struct ovpn_sock *sock);
 /* Local port, network byte order. */
 u16 ovpn_sock_port(const struct ovpn_sock *sock);
+
+/* [any] Make room for a TCP packet of len bytes; NULL without memory. */
+struct sk_buff *ovpn_frame_new(u32 len);
+/* [any] Append received bytes, which must fit. */
+void ovpn_frame_add(struct sk_buff *frame, const u8 *data, u32 len);
+/* [any] The frame's bytes so far. */
+const u8 *ovpn_frame_data(const struct sk_buff *frame, u32 *len);
+/* [any] Queue a complete frame for userspace to receive. Consumes it; false
+ * when userspace has not fetched what it has.
+ */
+bool ovpn_frame_to_user(struct ovpn_sock *sock, struct sk_buff *frame);
+/* [any] Append a complete frame to a batch. Consumes it. */
+void ovpn_frame_to_batch(struct sk_buff *frame, struct ovpn_batch *batch);
 
 /* [sleep] Where a peer is reached, with its route cache. */
 struct ovpn_path *ovpn_path_new(void);
@@ -272,11 +288,13 @@ enum ovpn_learnt ovpn_path_learn(struct ovpn_path *path,
 /* [rcu] Remote end of a received datagram. */
 void ovpn_skb_source(const struct sk_buff *skb, struct ovpn_addr *source);
 
-/* [rcu] Send each packet of the batch as a datagram. Consumes the packets;
- * on a negative errno none was sent.
+/* [rcu] Send each packet of the batch, by UDP along path or in the TCP stream.
+ * Consumes the packets; on a negative errno none was sent, else *dropped did
+ * not fit the queue.
  */
-int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *sock,
-		  struct ovpn_path *path, struct ovpn_batch *batch);
+int ovpn_sock_send(struct ovpn_dev *dev, struct ovpn_sock *sock,
+		   struct ovpn_path *path, struct ovpn_batch *batch,
+		   u32 *dropped);
 
 /* --- netdev.c: the network interface -------------------------------------- */
 

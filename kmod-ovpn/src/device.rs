@@ -12,7 +12,7 @@ use crate::proto::wire::PeerId;
 use crate::sys::genl::notify_del;
 use crate::sys::netdev::NetDev;
 use crate::sys::rcu::{self, Retired};
-use crate::sys::udp::SocketId;
+use crate::sys::socket::SocketId;
 
 /// What only the holder of the configuration lock may know or change.
 pub(crate) struct Config {
@@ -52,12 +52,10 @@ impl Device {
         self.delete(&mut config, DelReason::Teardown, |_| true);
     }
 
-    /// Userspace closed a socket: its peers are unreachable.
-    pub(crate) fn socket_gone(&self, socket: SocketId) {
+    /// A socket was closed or is of no more use: its peers are unreachable.
+    pub(crate) fn socket_gone(&self, socket: SocketId, reason: DelReason) {
         let mut config = self.config.lock();
-        self.delete(&mut config, DelReason::TransportDisconnect, |peer| {
-            peer.socket.is(socket)
-        });
+        self.delete(&mut config, reason, |peer| peer.socket.is(socket));
     }
 
     /// Adds a peer.

@@ -15,7 +15,7 @@ use crate::proto::slots::Role;
 use crate::proto::wire::PeerId;
 use crate::sys::genl::{Dump, KeyInfo, Req};
 use crate::sys::rcu::{self, Rcu};
-use crate::sys::udp::{FdSocket, Socket, SocketKind};
+use crate::sys::socket::{FdSocket, Socket};
 use crate::tick;
 
 /// Why a request fails.
@@ -67,17 +67,13 @@ pub(crate) fn peer_new(device: &Device, request: &PeerRequest) -> Answer {
 
 fn attach(device: &Device, valid: &ValidPeer, fd: SocketFd) -> Result<Socket, Denied> {
     let file = FdSocket::get(fd.0).map_err(|_| Refusal::NotASocket)?;
-    match file.kind() {
-        SocketKind::Udp => valid.fits(PeerOp::New, Transport::Udp)?,
-        SocketKind::Tcp => {
-            valid.fits(PeerOp::New, Transport::Tcp)?;
-            return Err(Refusal::NoTcp.into());
-        }
-        SocketKind::Other => return Err(Refusal::WrongProtocol.into()),
-    }
-    file.attach_udp(&device.net).map_err(|e| {
+    let transport = file.transport().ok_or(Refusal::WrongProtocol)?;
+    valid.fits(PeerOp::New, transport)?;
+    file.attach(&device.net, valid.id).map_err(|e| {
         if e == EBUSY {
             Refusal::SocketBusy.into()
+        } else if transport == Transport::Tcp {
+            Refusal::NotConnected.into()
         } else {
             Refusal::AttachFailed.into()
         }
@@ -90,7 +86,9 @@ pub(crate) fn peer_set(device: &Device, request: &PeerRequest) -> Answer {
     let mut config = device.config.lock();
     rcu::read(|rcu| {
         let peer = find(device, rcu, valid.id)?;
-        valid.fits(PeerOp::Set, Transport::Udp)?;
+        if let Some(transport) = peer.socket.get(rcu).and_then(|socket| socket.transport()) {
+            valid.fits(PeerOp::Set, transport)?;
+        }
         device.peers.modify(&mut config, peer, &valid)?;
         tick::arrange(device, peer);
         Ok(())

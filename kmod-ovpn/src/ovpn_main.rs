@@ -5,7 +5,7 @@
 //! |---|---|
 //! | configuration | [`netlink`] (requests), [`device`] (interface), [`peers`] (peer table) |
 //! | state | [`peer`], [`keys`] (two key slots), [`key`] (one key and its ciphers) |
-//! | packets | [`rx`], [`tx`], [`tick`] (keepalive and expiry) |
+//! | packets | [`rx`], [`tx`], [`stream`] (TCP), [`tick`] (keepalive and expiry) |
 //! | pure rules | `proto`: wire format, replay window, packet ids, request checks |
 //! | border to C | `sys`: the only place that holds `unsafe`; `compat`: kernel versions |
 //!
@@ -23,6 +23,7 @@ mod peers;
 #[path = "../core/src/lib.rs"]
 mod proto;
 mod rx;
+mod stream;
 mod sys;
 mod tick;
 mod tx;

@@ -11,9 +11,10 @@ use crate::proto::clock::BootSecs;
 use crate::proto::keepalive::Timers;
 use crate::proto::wire::{map_ipv4, PeerId};
 use crate::sys::genl::PeerInfo;
+use crate::sys::path::Path;
 use crate::sys::rcu::{Retire, Ticket};
+use crate::sys::socket::{Socket, SocketSlot};
 use crate::sys::stats::{now, Stats};
-use crate::sys::udp::{Path, Socket, SocketSlot};
 
 /// Why a peer was deleted (`enum ovpn_del_peer_reason` of the UAPI).
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub(crate) enum DelReason {
     Userspace = 1,
     /// Nothing was heard of it for the keepalive timeout.
     Expired = 2,
+    /// Its TCP stream broke.
+    TransportError = 3,
     /// Userspace closed its socket.
     TransportDisconnect = 4,
 }

@@ -14,11 +14,11 @@ use crate::proto::attrs::{Mode, ValidPeer};
 use crate::proto::refusal::Refusal;
 use crate::proto::wire::{inner_source, map_ipv4, PeerId};
 use crate::sys::netdev::NetDev;
+use crate::sys::path::Ends;
 use crate::sys::rcu::{self, Rcu, Retired, Slot};
 use crate::sys::route;
 use crate::sys::skb::{Pkt, Skb};
 use crate::sys::table::{Addr, Addrs, Ids};
-use crate::sys::udp::Ends;
 
 /// The tables of one interface.
 pub(crate) enum Peers {

@@ -7,13 +7,14 @@
 use crate::device::Device;
 use crate::key::Key;
 use crate::peer::Peer;
+use crate::proto::attrs::Transport;
 use crate::proto::counters::DropReason;
 use crate::proto::wire::{classify, inner_protocol, is_keepalive, Header, KeyId, Verdict};
 use crate::sys::genl::notify_float;
+use crate::sys::path::Learnt;
 use crate::sys::rcu::Rcu;
 use crate::sys::skb::{Batch, Fate, Pkt, Skb};
 use crate::sys::stats::{now, Traffic};
-use crate::sys::udp::Learnt;
 
 /// Length of a UDP header, which a datagram still has in front.
 const UDP_HEADER: u32 = 8;
@@ -44,14 +45,26 @@ pub(crate) fn datagram(
         return None;
     };
     match Batch::received(skb, UDP_HEADER) {
-        Ok(batch) => submit(device, rcu, peer, key_id, batch),
+        Ok(batch) => submit(device, rcu, peer, key_id, batch, Transport::Udp),
         Err(_) => device.net.rx_dropped(DropReason::RxNoMemory, 1),
     }
     None
 }
 
+/// Takes packets of one key id out of a peer's TCP stream.
+pub(crate) fn stream(device: &Device, rcu: &Rcu, peer: &Peer, key_id: KeyId, batch: Batch) {
+    submit(device, rcu, peer, key_id, batch, Transport::Tcp);
+}
+
 /// Puts packets of one peer and key id through the cipher.
-fn submit(device: &Device, rcu: &Rcu, peer: &Peer, key_id: KeyId, mut batch: Batch) {
+fn submit(
+    device: &Device,
+    rcu: &Rcu,
+    peer: &Peer,
+    key_id: KeyId,
+    mut batch: Batch,
+    via: Transport,
+) {
     peer.stats
         .add(Traffic::LinkRx, batch.count(), batch.bytes());
     let Some(key) = peer.keys.rx(rcu, key_id) else {
@@ -65,11 +78,11 @@ fn submit(device: &Device, rcu: &Rcu, peer: &Peer, key_id: KeyId, mut batch: Bat
         Err(reason) => drop_for(device, reason),
     });
     key.open(&mut batch);
-    complete(device, rcu, peer, key, batch);
+    complete(device, rcu, peer, key, batch, via);
 }
 
 /// Delivers what the cipher found authentic.
-fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch) {
+fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch, via: Transport) {
     let at = now();
     let (before, after, replayed) = {
         let mut window = key.replay().lock();
@@ -97,7 +110,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     let _strange = batch.sift(|pkt| {
         // Only a packet newer than all others tells where the peer is now: a late or copied one
         // must not drag it back.
-        if after > before && pkt.id().is_some_and(|id| id.get() == after) {
+        if via == Transport::Udp && after > before && pkt.id().is_some_and(|id| id.get() == after) {
             learn(device, rcu, peer, pkt);
         }
         let len = pkt.len() as usize;

@@ -101,8 +101,10 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     let Some(socket) = peer.socket.get(rcu) else {
         return device.net.tx_dropped(DropReason::TxNoTransport, packets);
     };
-    if peer.path.send(&device.net, socket, batch).is_err() {
-        return device.net.tx_dropped(DropReason::TxNoRoute, packets);
+    match socket.send(&device.net, &peer.path, batch) {
+        Ok(0) => (),
+        Ok(dropped) => device.net.tx_dropped(DropReason::TxQueueFull, dropped),
+        Err(_) => return device.net.tx_dropped(DropReason::TxNoRoute, packets),
     }
     peer.stats.add(Traffic::LinkTx, packets, bytes);
     peer.sent(now());

@@ -12,12 +12,15 @@ use super::genl::{bytes, key_request, peer_request, Dump, Req};
 use super::netdev::NetDev;
 use super::rcu::Rcu;
 use super::skb::Skb;
-use super::udp::SocketId;
+use super::socket::{SocketId, SocketRef};
 use crate::compat::Arc;
 use crate::device::Device;
 use crate::netlink::{self, Answer, Denied};
+use crate::peer::DelReason;
 use crate::proto::attrs::Mode;
 use crate::proto::counters::DropReason;
+use crate::proto::wire::PeerId;
+use crate::stream::Stream;
 use crate::{rx, tick, tx};
 
 /// # Safety
@@ -123,7 +126,62 @@ unsafe extern "C" fn ovpn_rs_udp_rx(
 #[no_mangle]
 unsafe extern "C" fn ovpn_rs_sock_gone(rs: *mut c_void, sock: *const ffi::ovpn_sock) {
     // SAFETY: By this function's contract.
-    unsafe { device(rs) }.socket_gone(SocketId(sock));
+    unsafe { device(rs) }.socket_gone(SocketId(sock), DelReason::TransportDisconnect);
+}
+
+/// # Safety
+/// See `device`; may sleep.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_tcp_broken(rs: *mut c_void, sock: *const ffi::ovpn_sock) {
+    // SAFETY: By this function's contract.
+    unsafe { device(rs) }.socket_gone(SocketId(sock), DelReason::TransportError);
+}
+
+/// A stream to be given back to `ovpn_rs_tcp_free`, or null.
+#[no_mangle]
+extern "C" fn ovpn_rs_tcp_new(peer_id: u32) -> *mut c_void {
+    let stream = PeerId::new(peer_id).and_then(|id| KBox::new(Stream::new(id), GFP_KERNEL).ok());
+    stream.map_or(ptr::null_mut(), |stream| KBox::into_raw(stream).cast())
+}
+
+/// # Safety
+/// `stream` comes from `ovpn_rs_tcp_new` and is not used again.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_tcp_free(stream: *mut c_void) {
+    // SAFETY: By this function's contract.
+    drop(unsafe { KBox::from_raw(stream.cast::<Stream>()) });
+}
+
+/// # Safety
+/// See `device`; the RCU read lock is held, `sock` is live, `stream` comes from
+/// `ovpn_rs_tcp_new` and is used by nobody else, and `len` bytes are readable at `data`.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_tcp_bytes(
+    rs: *mut c_void,
+    sock: *mut ffi::ovpn_sock,
+    stream: *mut c_void,
+    data: *const u8,
+    len: u32,
+) -> bool {
+    let Some(sock) = NonNull::new(sock) else {
+        return false;
+    };
+    // SAFETY: By this function's contract.
+    let (device, rcu, stream) =
+        unsafe { (device(rs), Rcu::assume(), &mut *stream.cast::<Stream>()) };
+    // SAFETY: By this function's contract.
+    let (socket, data) = unsafe { (SocketRef::new(sock), bytes(data, len)) };
+    stream.bytes(device, &rcu, socket, data).is_ok()
+}
+
+/// # Safety
+/// As `ovpn_rs_tcp_bytes`.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_tcp_flush(rs: *mut c_void, stream: *mut c_void) {
+    // SAFETY: By this function's contract.
+    let (device, rcu, stream) =
+        unsafe { (device(rs), Rcu::assume(), &mut *stream.cast::<Stream>()) };
+    stream.flush(device, &rcu);
 }
 
 /// # Safety

@@ -9,7 +9,8 @@ use kernel::prelude::*;
 
 use super::ffi;
 use super::netdev::NetDev;
-use super::udp::{Ends, Path, SocketRef};
+use super::path::{Ends, Path};
+use super::socket::SocketRef;
 use crate::proto::attrs::{KeyDirRequest, KeyRequest, PeerRequest};
 use crate::proto::refusal::{Attr, Blame, Errno, KeyAttr, KeyDirAttr, PeerAttr, Refusal};
 

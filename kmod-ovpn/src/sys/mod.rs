@@ -9,11 +9,13 @@
 pub(crate) mod crypto;
 mod entry;
 mod ffi;
+pub(crate) mod frame;
 pub(crate) mod genl;
 pub(crate) mod netdev;
+pub(crate) mod path;
 pub(crate) mod rcu;
 pub(crate) mod route;
 pub(crate) mod skb;
+pub(crate) mod socket;
 pub(crate) mod stats;
 pub(crate) mod table;
-pub(crate) mod udp;

@@ -115,6 +115,11 @@ impl Batch {
         bytes: 0,
     });
 
+    /// No packets.
+    pub(crate) const fn empty() -> Self {
+        Self::EMPTY
+    }
+
     /// Cuts an outgoing packet into the packets that will be sent. `lost` is raised by those that
     /// memory was missing for.
     pub(crate) fn outgoing(skb: Skb, lost: &mut u32) -> Result<Batch> {
@@ -210,6 +215,9 @@ impl Batch {
         self.0.tail = pkt.as_ptr();
     }
 }
+
+// SAFETY: Packets may be used from any thread, one at a time.
+unsafe impl Send for Batch {}
 
 impl Drop for Batch {
     fn drop(&mut self) {

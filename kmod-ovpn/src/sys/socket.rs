@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Transport sockets taken over from userspace.
+
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+use super::ffi;
+use super::netdev::NetDev;
+use super::path::Path;
+use super::rcu::Rcu;
+use super::skb::Batch;
+use crate::proto::attrs::Transport;
+use crate::proto::wire::PeerId;
+
+fn transport_of(proto: u32) -> Option<Transport> {
+    match proto {
+        ffi::OVPN_PROTO_UDP => Some(Transport::Udp),
+        ffi::OVPN_PROTO_TCP => Some(Transport::Tcp),
+        _ => None,
+    }
+}
+
+/// A socket by a file descriptor of the calling process.
+///
+/// # Invariants
+/// Holds a reference to the file behind it.
+pub(crate) struct FdSocket(NonNull<ffi::socket>);
+
+impl FdSocket {
+    /// `EBADF` or `ENOTSOCK`. To be called by the process whose descriptor it is.
+    pub(crate) fn get(fd: u32) -> Result<Self> {
+        let mut err = 0;
+        // SAFETY: Only reads the process's descriptor table.
+        let raw = unsafe { ffi::ovpn_fd_get(fd, &mut err) };
+        // INVARIANT: the lookup took the reference.
+        NonNull::new(raw)
+            .map(FdSocket)
+            .ok_or_else(|| Error::from_errno(err))
+    }
+
+    /// What it speaks; `None` if it is nothing that can carry a tunnel.
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        // SAFETY: Live by the invariant.
+        transport_of(unsafe { ffi::ovpn_fd_proto(self.0.as_ptr()) })
+    }
+
+    /// Takes the socket over for an interface; what comes by TCP is the peer's. `EBUSY` when the
+    /// socket belongs to something else, `ENOTCONN` for TCP without a connection.
+    pub(crate) fn attach(&self, net: &NetDev, peer: PeerId) -> Result<Socket> {
+        let mut err = 0;
+        // SAFETY: Both are live; callers may sleep.
+        let raw =
+            unsafe { ffi::ovpn_sock_attach(net.as_raw(), self.0.as_ptr(), peer.get(), &mut err) };
+        // INVARIANT: the attachment took the reference.
+        NonNull::new(raw)
+            .map(Socket)
+            .ok_or_else(|| Error::from_errno(err))
+    }
+}
+
+impl Drop for FdSocket {
+    fn drop(&mut self) {
+        // SAFETY: Pairs with the reference of the invariant.
+        unsafe { ffi::ovpn_fd_put(self.0.as_ptr()) };
+    }
+}
+
+/// A socket that belongs to an interface.
+///
+/// # Invariants
+/// Holds one reference of the attachment. Dropped only where sleeping is allowed.
+pub(crate) struct Socket(NonNull<ffi::ovpn_sock>);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // SAFETY: Pairs with the reference of the invariant.
+        unsafe { ffi::ovpn_sock_release(self.0.as_ptr()) };
+    }
+}
+
+/// A socket as readers under RCU see it.
+///
+/// # Invariants
+/// Live for `'a`, a part of a read section.
+#[derive(Clone, Copy)]
+pub(crate) struct SocketRef<'a>(NonNull<ffi::ovpn_sock>, PhantomData<&'a Rcu>);
+
+impl SocketRef<'_> {
+    /// # Safety
+    /// `raw` must be live for the lifetime of the result.
+    pub(super) unsafe fn new(raw: NonNull<ffi::ovpn_sock>) -> Self {
+        // INVARIANT: promised by the caller.
+        SocketRef(raw, PhantomData)
+    }
+
+    /// What it speaks.
+    pub(crate) fn transport(self) -> Option<Transport> {
+        // SAFETY: Live by the invariant.
+        transport_of(unsafe { ffi::ovpn_sock_proto(self.0.as_ptr()) })
+    }
+
+    /// Sends each packet of the batch, by UDP along `path`, or in the TCP stream. Says how many
+    /// did not fit the stream's queue; on an error none was sent.
+    pub(crate) fn send(self, net: &NetDev, path: &Path, batch: Batch) -> Result<u32> {
+        let mut raw = batch.into_raw();
+        let mut dropped = 0;
+        // SAFETY: All live by their invariants, the read section of `self` is open, and the
+        // packets are given up.
+        to_result(unsafe {
+            ffi::ovpn_sock_send(
+                net.as_raw(),
+                self.0.as_ptr(),
+                path.as_raw(),
+                &mut raw,
+                &mut dropped,
+            )
+        })?;
+        Ok(dropped)
+    }
+
+    pub(super) fn as_raw(self) -> *mut ffi::ovpn_sock {
+        self.0.as_ptr()
+    }
+}
+
+/// Names a socket for comparison only.
+#[derive(Clone, Copy)]
+pub(crate) struct SocketId(pub(super) *const ffi::ovpn_sock);
+
+/// The socket of a peer until it is released.
+///
+/// # Invariants
+/// Null, or the pointer of a [`Socket`] with its reference.
+pub(crate) struct SocketSlot(AtomicPtr<ffi::ovpn_sock>);
+
+impl SocketSlot {
+    pub(crate) fn new(socket: Socket) -> Self {
+        let raw = socket.0.as_ptr();
+        core::mem::forget(socket);
+        // INVARIANT: the reference moved here.
+        SocketSlot(AtomicPtr::new(raw))
+    }
+
+    pub(crate) fn get<'a>(&'a self, _rcu: &'a Rcu) -> Option<SocketRef<'a>> {
+        // INVARIANT: the shim keeps a released object for a grace period, hence for `'a`.
+        NonNull::new(self.0.load(Ordering::Acquire)).map(|raw| SocketRef(raw, PhantomData))
+    }
+
+    pub(crate) fn is(&self, id: SocketId) -> bool {
+        ptr::eq(self.0.load(Ordering::Relaxed), id.0)
+    }
+
+    /// Gives the reference back. May sleep.
+    pub(crate) fn release(&self) {
+        let raw = NonNull::new(self.0.swap(ptr::null_mut(), Ordering::AcqRel));
+        // INVARIANT: the slot's reference.
+        drop(raw.map(Socket));
+    }
+}
+
+impl Drop for SocketSlot {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
