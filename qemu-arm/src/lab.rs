@@ -10,7 +10,7 @@
 //! ```
 //! eth0 is a QEMU link: Ethernet frames as UDP datagrams on 127.0.0.1.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -29,6 +29,8 @@ pub(crate) struct Bench<'a> {
     base: PathBuf,
     modules: PathBuf,
     logs: PathBuf,
+    /// Held while a run uses the directories above; another one waits.
+    _lock: File,
 }
 
 /// Two routers on a link.
@@ -40,6 +42,13 @@ pub(crate) struct Pair {
 impl<'a> Bench<'a> {
     /// Fetches and builds what is missing of the image.
     pub(crate) fn new(inputs: &'a Inputs, machine: &'static Machine) -> Result<Self> {
+        let logs = inputs.cache.join("logs").join(machine.lane);
+        fs::create_dir_all(&logs)?;
+        let lock = File::create(logs.join("lock"))?;
+        if lock.try_lock().is_err() {
+            progress("waiting for another run to end");
+            lock.lock()?;
+        }
         let base = image::base(&inputs.cache, &inputs.root, machine)?;
         let modules = inputs
             .cache
@@ -47,14 +56,13 @@ impl<'a> Bench<'a> {
             .join(machine.lane)
             .join("modules");
         image::modules(&inputs.kernel_build, &inputs.module, &modules)?;
-        let logs = inputs.cache.join("logs").join(machine.lane);
-        fs::create_dir_all(&logs)?;
         Ok(Self {
             inputs,
             machine,
             base,
             modules,
             logs,
+            _lock: lock,
         })
     }
 
