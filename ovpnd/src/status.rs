@@ -140,7 +140,7 @@ fn peer(
         "state": state,
         "error": fault,
         "problems": problems.cloned().unwrap_or_default(),
-        "endpoint": format!("{}:{}", peer.endpoint.host, peer.endpoint.port),
+        "endpoint": peer.endpoint.to_string(),
         "remote": remote.map(|remote| remote.to_string()),
         "vpn_ips": strings(&peer.vpn_ips),
         "allowed_ips": strings(&peer.allowed_ips),

@@ -88,6 +88,13 @@ fn tunnel(v6: bool, cipher: &'static str, signal: i32) -> Case {
                     );
                 }
             }
+            let endpoint = if v6 {
+                "[fd00:10::2]:1194"
+            } else {
+                "10.10.0.2:1194"
+            };
+            check_eq!(peer["endpoint"], endpoint, "endpoint");
+            check_eq!(peer["remote"], endpoint, "remote");
             let fingerprint = peer["key_fingerprint"].as_str().unwrap_or_default();
             check_eq!(
                 fingerprint,
