@@ -214,8 +214,10 @@ static u32 present(struct nlattr **attrs, u32 max)
 	return bits;
 }
 
-static void flatten_peer(struct nlattr **a, struct ovpn_peer_attrs *out)
+static void flatten_peer(struct ovpn_req *req, struct ovpn_peer_attrs *out)
 {
+	struct nlattr **a = req->peer;
+
 	out->present = present(a, P_MAX);
 	out->id = get_u32(a[P_ID]);
 	out->tx_id = get_u32(a[P_TX_ID]);
@@ -297,11 +299,10 @@ static int open_req(struct ovpn_req *req, struct genl_info *info, u32 top)
 	return 0;
 }
 
-static int do_peer(struct genl_info *info,
-		   int (*op)(void *, struct ovpn_req *,
-			     const struct ovpn_peer_attrs *))
+/* Find the interface, take the request apart, run the operation on both. */
+static int do_req(struct genl_info *info, u32 top,
+		  int (*run)(void *rs, struct ovpn_req *req))
 {
-	struct ovpn_peer_attrs attrs = { };
 	netdevice_tracker tracker;
 	struct net_device *net;
 	struct ovpn_req req;
@@ -310,51 +311,35 @@ static int do_peer(struct genl_info *info,
 	net = find_device(genl_info_net(info), info, &tracker);
 	if (IS_ERR(net))
 		return PTR_ERR(net);
-	ret = open_req(&req, info, A_PEER);
-	if (!ret) {
-		flatten_peer(req.peer, &attrs);
-		ret = op(ovpn_of(net)->rs, &req, &attrs);
-	}
+	ret = open_req(&req, info, top);
+	if (!ret)
+		ret = run(ovpn_of(net)->rs, &req);
 	netdev_put(net, &tracker);
 	return ret;
 }
 
-static int do_key(struct genl_info *info,
-		  int (*op)(void *, struct ovpn_req *,
-			    const struct ovpn_key_attrs *))
-{
-	struct ovpn_key_attrs attrs = { };
-	netdevice_tracker tracker;
-	struct net_device *net;
-	struct ovpn_req req;
-	int ret;
-
-	net = find_device(genl_info_net(info), info, &tracker);
-	if (IS_ERR(net))
-		return PTR_ERR(net);
-	ret = open_req(&req, info, A_KEYCONF);
-	if (!ret) {
-		flatten_key(&req, &attrs);
-		ret = op(ovpn_of(net)->rs, &req, &attrs);
-	}
-	netdev_put(net, &tracker);
-	return ret;
-}
-
-#define DOIT(name, kind, op)						\
-	static int name(struct sk_buff *skb, struct genl_info *info)	\
+#define DOIT(name, top, kind)						\
+	static int name##_run(void *rs, struct ovpn_req *req)		\
 	{								\
-		return kind(info, op);					\
+		struct ovpn_##kind##_attrs attrs = { };			\
+									\
+		flatten_##kind(req, &attrs);				\
+		return ovpn_rs_##name(rs, req, &attrs);			\
+	}								\
+									\
+	static int name##_doit(struct sk_buff *skb, struct genl_info *info) \
+	{								\
+		return do_req(info, top, name##_run);			\
 	}
 
-DOIT(peer_new_doit, do_peer, ovpn_rs_peer_new)
-DOIT(peer_set_doit, do_peer, ovpn_rs_peer_set)
-DOIT(peer_get_doit, do_peer, ovpn_rs_peer_get)
-DOIT(peer_del_doit, do_peer, ovpn_rs_peer_del)
-DOIT(key_new_doit, do_key, ovpn_rs_key_new)
-DOIT(key_get_doit, do_key, ovpn_rs_key_get)
-DOIT(key_swap_doit, do_key, ovpn_rs_key_swap)
-DOIT(key_del_doit, do_key, ovpn_rs_key_del)
+DOIT(peer_new, A_PEER, peer)
+DOIT(peer_set, A_PEER, peer)
+DOIT(peer_get, A_PEER, peer)
+DOIT(peer_del, A_PEER, peer)
+DOIT(key_new, A_KEYCONF, key)
+DOIT(key_get, A_KEYCONF, key)
+DOIT(key_swap, A_KEYCONF, key)
+DOIT(key_del, A_KEYCONF, key)
 
 /* --- answers ----------------------------------------------------------------- */
 
