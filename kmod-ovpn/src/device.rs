@@ -13,6 +13,7 @@ use crate::sys::genl::notify_del;
 use crate::sys::netdev::NetDev;
 use crate::sys::rcu::{self, Retired};
 use crate::sys::socket::SocketId;
+use crate::sys::table::IdSet;
 
 /// What only the holder of the configuration lock may know or change.
 pub(crate) struct Config {
@@ -26,6 +27,9 @@ pub(crate) struct Device {
     pub(crate) net: NetDev,
     pub(crate) mode: Mode,
     pub(crate) peers: Peers,
+    /// Ids of peers that the kernel deleted of itself and userspace has not yet heard of, as far
+    /// as we know: until PEER_NEW or PEER_DEL names them.
+    vanished: IdSet,
     #[pin]
     pub(crate) config: Mutex<Config>,
 }
@@ -34,11 +38,13 @@ impl Device {
     /// `ENOMEM` without memory.
     pub(crate) fn new(net: NetDev, mode: Mode) -> Result<Arc<Device>> {
         let peers = Peers::new(mode)?;
+        let vanished = IdSet::new()?;
         Arc::pin_init(
             pin_init!(Device {
                 net,
                 mode,
                 peers,
+                vanished,
                 config <- new_mutex!(Config { down: false }, "ovpn_config"),
             }),
             GFP_KERNEL,
@@ -63,7 +69,10 @@ impl Device {
         if config.down {
             return Err(Refusal::InterfaceGone.into());
         }
-        if let Some(replaced) = self.peers.insert(config, peer)? {
+        let id = peer.id();
+        let replaced = self.peers.insert(config, peer)?;
+        self.vanished.remove(id.get());
+        if let Some(replaced) = replaced {
             self.bury(replaced, DelReason::Teardown);
         }
         self.net.carrier(true);
@@ -72,6 +81,7 @@ impl Device {
 
     /// Deletes the peer with this id; false when there is none.
     pub(crate) fn delete_id(&self, config: &mut Config, id: PeerId, reason: DelReason) -> bool {
+        self.vanished.remove(id.get());
         let gone = self.peers.remove(config, id);
         let any = gone.is_some();
         if let Some(peer) = gone {
@@ -79,6 +89,11 @@ impl Device {
         }
         self.update_carrier();
         any
+    }
+
+    /// Whether userspace may ask for this peer because it cannot know yet that it is gone.
+    pub(crate) fn has_vanished(&self, id: PeerId) -> bool {
+        self.vanished.contains(id.get())
     }
 
     /// Deletes the peers that `choose` picks.
@@ -110,6 +125,9 @@ impl Device {
                 notify_del(&self.net, socket, peer.id().get(), reason as u32);
             }
         });
+        if !matches!(reason, DelReason::Userspace | DelReason::Teardown) {
+            self.vanished.insert(peer.id().get());
+        }
         peer.socket.release();
     }
 }

@@ -9,7 +9,9 @@ use crate::device::Device;
 use crate::key::Key;
 use crate::peer::{DelReason, Peer};
 use crate::peers::Conflict;
-use crate::proto::attrs::{KeyRequest, PeerOp, PeerRequest, SocketFd, Transport, ValidPeer};
+use crate::proto::attrs::{
+    KeyRequest, PeerOp, PeerRequest, SocketFd, Transport, ValidKey, ValidPeer,
+};
 use crate::proto::refusal::Refusal;
 use crate::proto::slots::Role;
 use crate::proto::wire::PeerId;
@@ -125,12 +127,22 @@ pub(crate) fn peer_del(device: &Device, request: &PeerRequest) -> Answer {
     Ok(())
 }
 
-/// KEY_NEW.
+/// KEY_NEW. To OpenVPN its failure is fatal, so a key for a peer that the kernel deleted a moment
+/// ago is taken as if the peer had gone a moment later.
 pub(crate) fn key_new(device: &Device, request: &KeyRequest<'_>) -> Answer {
     let valid = request.validate_new()?;
+    match install_key(device, &valid) {
+        Err(Denied::Refused(Refusal::NoSuchKeyPeer)) if device.has_vanished(valid.peer_id) => {
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+fn install_key(device: &Device, valid: &ValidKey<'_>) -> Answer {
     // Before the costly part, and again under the lock that makes it true.
     with_keys(device, valid.peer_id, |_, _| ())?;
-    let key = Key::new(&valid)
+    let key = Key::new(valid)
         .map_err(|e| Denied::Failed(e, c"ovpn: the kernel has no cipher for this key"))?;
     let _config = device.config.lock();
     let replaced = with_keys(device, valid.peer_id, |_, peer| {

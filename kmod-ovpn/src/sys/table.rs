@@ -87,6 +87,56 @@ impl<T: Retire> Drop for Ids<T> {
     }
 }
 
+/// A set of numbers. Locks itself.
+///
+/// # Invariants
+/// A live table of the shim, ours alone, whose entries all are [`MEMBER`].
+pub(crate) struct IdSet(NonNull<ffi::ovpn_ids>);
+
+/// What a member's entry points to; only that it is there matters.
+static MEMBER: u32 = 0;
+
+// SAFETY: The shim's table locks itself.
+unsafe impl Send for IdSet {}
+// SAFETY: As above.
+unsafe impl Sync for IdSet {}
+
+impl IdSet {
+    /// `ENOMEM` without memory. May sleep.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: Callers configure, and may sleep.
+        let raw = NonNull::new(unsafe { ffi::ovpn_ids_new() }).ok_or(ENOMEM)?;
+        // INVARIANT: fresh and empty.
+        Ok(IdSet(raw))
+    }
+
+    /// Adds a number. May sleep. Without memory it is not added.
+    pub(crate) fn insert(&self, id: u32) {
+        let member = core::ptr::addr_of!(MEMBER).cast_mut().cast();
+        // SAFETY: The table is ours, and nobody writes through its entries.
+        unsafe { ffi::ovpn_ids_insert(self.0.as_ptr(), id, member) };
+    }
+
+    /// Removes a number, if it is there.
+    pub(crate) fn remove(&self, id: u32) {
+        // SAFETY: The table is ours.
+        unsafe { ffi::ovpn_ids_remove(self.0.as_ptr(), id) };
+    }
+
+    /// Whether a number is there.
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        // SAFETY: The table is ours; the entry is only looked at for being there.
+        !unsafe { ffi::ovpn_ids_find(self.0.as_ptr(), id) }.is_null()
+    }
+}
+
+impl Drop for IdSet {
+    fn drop(&mut self) {
+        // SAFETY: Ours alone by the invariant, and the entries own nothing.
+        unsafe { ffi::ovpn_ids_free(self.0.as_ptr()) };
+    }
+}
+
 /// A key of [`Addrs`].
 #[derive(Clone, Copy)]
 pub(crate) struct Addr(pub(super) ffi::ovpn_addr);
