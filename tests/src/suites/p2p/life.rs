@@ -96,6 +96,9 @@ fn expiry(_: &Ctx) -> Outcome {
         "timeout of {TIMEOUT} s came {least:.2} to {most:.2} s after the last packet"
     );
     lonely(a)?;
+    if Module::ours() {
+        late_key(a, tunnel.spec.cipher)?;
+    }
     check_eq!(
         b.nl.peer_dump(b.ifindex)?.len(),
         1,
@@ -107,6 +110,22 @@ fn expiry(_: &Ctx) -> Outcome {
     a.add_key(PRIMARY, tunnel.spec.cipher, 2)?;
     b.add_key(PRIMARY, tunnel.spec.cipher, 2)?;
     tunnel.works(20)
+}
+
+/// A key on its way to a peer while that expires must not be refused, because OpenVPN would exit (ovpn-dco#50); mainline
+/// refuses it. Once userspace has deleted the peer itself, the key is a mistake again.
+fn late_key(end: &End, cipher: Cipher) -> Outcome {
+    end.add_key(PRIMARY, cipher, 2)
+        .during("key for an expired peer")?;
+    check!(
+        end.nl.peer_del(end.ifindex, end.id).is_err(),
+        "an expired peer was deleted once more"
+    );
+    check!(
+        end.add_key(PRIMARY, cipher, 2).is_err(),
+        "key for a deleted peer was taken"
+    );
+    Ok(())
 }
 
 /// A keepalive that is switched off again expires nobody.
