@@ -95,7 +95,6 @@ pub fn bench(ctx: &Ctx, args: &[String]) -> Result<()> {
     .to_vec();
     command.extend_from_slice(args);
     let mut guest = Guest::new(ctx, UM, command)?;
-    guest.mem = 2048;
     guest.timeout = SUITE_TIMEOUT;
     let outcome = guest.run(ctx, |line| ui::say(line))?;
     ui::say(format!(

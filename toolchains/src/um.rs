@@ -19,6 +19,9 @@ use std::time::{Duration, Instant, SystemTime};
 const KEEP_RUNS: Duration = Duration::from_secs(24 * 3600);
 /// The root every user-mode guest sees.
 pub const ROOT: &str = "trixie-amd64";
+/// Modules are loaded behind the guest's memory. From 2 GiB on they are out of reach of the kernel's 32-bit relative
+/// calls, and the loader of user-mode Linux does not notice: such a guest hangs in the first module.
+const MAX_MEM: u32 = 1792;
 
 /// A guest to start.
 pub struct Guest {
@@ -30,7 +33,7 @@ pub struct Guest {
     pub mounts: Vec<(PathBuf, String)>,
     /// More kernel arguments.
     pub args: Vec<String>,
-    /// Memory in MiB.
+    /// Memory in MiB, at most [`MAX_MEM`].
     pub mem: u32,
     /// Virtual CPUs; the SMP kernel wants at least two.
     pub cpus: u32,
@@ -85,6 +88,10 @@ impl Guest {
             "{} is not built: lane kernel {}",
             image.display(),
             self.lane
+        );
+        ensure!(
+            self.mem <= MAX_MEM,
+            "a user-mode guest has at most {MAX_MEM} MiB"
         );
         let root = ctx.root(ROOT);
         ensure!(
