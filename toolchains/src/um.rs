@@ -6,13 +6,11 @@ use crate::ctx::Ctx;
 use crate::guest::{INIT, JOB_ARG, JOB_FILE, STATUS_FILE};
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Runs older than this are cleared away.
@@ -127,24 +125,23 @@ impl Guest {
             .stdin(Stdio::null())
             .process_group(0);
         let (out, out_writer) = std::io::pipe()?;
-        let (err, err_writer) = std::io::pipe()?;
-        command.stdout(out_writer).stderr(err_writer);
+        // Straight into a file: it is there even when this process is killed.
+        let dmesg_path = job.join("dmesg");
+        command
+            .stdout(out_writer)
+            .stderr(File::create(&dmesg_path)?);
         let started = Instant::now();
         let running = Running::spawn(&mut command)?;
+        // The command holds the writing end: only without it does the reader see the end of the output.
         drop(command);
         let watch = running.kill_after(self.timeout);
-        let log = thread::spawn(move || read_all(err));
         for text in cmd::lines(out) {
             line(&text);
         }
         running.wait()?;
         let killed = watch.expired();
-        let dmesg = log
-            .join()
-            .ok()
-            .context("the reader of the kernel log failed")??;
-        let dmesg_path = job.join("dmesg");
-        fs::write(&dmesg_path, &dmesg)?;
+        let dmesg = fs::read(&dmesg_path)?;
+        let dmesg = String::from_utf8_lossy(&dmesg).replace('\r', "");
         let code = match fs::read_to_string(job.join(STATUS_FILE)) {
             Ok(text) => Some(text.trim().parse().context("malformed exit status")?),
             Err(_) => None,
@@ -233,10 +230,4 @@ fn clear_old(runs: &Path) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-fn read_all(mut stream: impl Read) -> Result<String> {
-    let mut data = Vec::new();
-    stream.read_to_end(&mut data)?;
-    Ok(String::from_utf8_lossy(&data).replace('\r', ""))
 }
