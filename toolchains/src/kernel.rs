@@ -16,7 +16,7 @@ use std::thread::available_parallelism;
 pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     let lane = ctx.lock.lane(name)?;
     let source = fetch::unpack(ctx, &lane.source)?;
-    let config = ctx.project.join("toolchains/configs").join(&lane.config);
+    let config = fragment(ctx, lane);
     let gcc = Cmd::new(ctx, format!("{}gcc", lane.cross_compile))
         .arg("--version")
         .output()?;
@@ -122,7 +122,17 @@ fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
             "O={}",
             ctx.lane(&lane.name).join("kernel").display()
         ));
-    rust_tools(ctx, settings(lane, cmd))
+    let cmd = settings(lane, cmd);
+    // A kernel without Rust need not wait for the tools.
+    let config = fs::read_to_string(fragment(ctx, lane))?;
+    match config.lines().any(|l| l == "CONFIG_RUST=y") {
+        true => rust_tools(ctx, cmd),
+        false => Ok(cmd),
+    }
+}
+
+fn fragment(ctx: &Ctx, lane: &Lane) -> PathBuf {
+    ctx.project.join("toolchains/configs").join(&lane.config)
 }
 
 fn settings(lane: &Lane, mut cmd: Cmd) -> Cmd {

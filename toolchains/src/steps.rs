@@ -122,7 +122,8 @@ pub fn demo(ctx: &Ctx) -> Result<()> {
 /// Packages and tools of the build machine.
 fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("host packages", &[], 1, || fetch::host_deps(ctx));
-    plan.prepare("rust tools", &["host packages"], 1, || {
+    // Its one long crate leaves a processor idle: something else may use both.
+    plan.prepare("rust tools", &["host packages"], 0, || {
         fetch::rust_library(ctx)?;
         fetch::tool(ctx, "bindgen-cli").map(drop)
     });
@@ -149,10 +150,8 @@ fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
     });
     plan.prepare("arm root", &["host packages"], 1, || crate::arm::root(ctx));
-    plan.prepare("arm kernel", &["arm source", "rust tools"], 2, || {
-        kernel::build(ctx, ARM)
-    });
-    plan.step("arm module", &["arm kernel"], 2, || {
+    plan.prepare("arm kernel", &["arm source"], 2, || kernel::build(ctx, ARM));
+    plan.step("arm module", &["arm kernel", "rust tools"], 2, || {
         kernel::module(ctx, ARM).map(|_| Tally::pass())
     });
     plan.prepare("arm programs", &["rust tools"], 2, || musl::build(ctx, ARM));
