@@ -67,18 +67,14 @@ pub fn download(ctx: &Ctx, deb: &Deb) -> Result<PathBuf> {
         .context("empty path in the lock file")?;
     let target = ctx.dl().join(file);
     let stamp = stamp::path(&ctx.dl(), file);
-    stamp::once(&stamp, stamp::Key::new("deb 1").with(&deb.sha256), || {
-        if !target.is_file() {
-            fetch(ctx, deb, &target)?;
+    let key = stamp::Key::new("deb 1").with(&deb.sha256);
+    stamp::once(&stamp, &target, key, || {
+        if stamp::verify(&target, &deb.sha256).is_ok() {
+            return Ok(());
         }
+        fetch(ctx, deb, &target)?;
         stamp::verify(&target, &deb.sha256)
     })?;
-    ensure!(
-        target.is_file(),
-        "{} was deleted; remove {} too",
-        target.display(),
-        stamp.display()
-    );
     Ok(target)
 }
 

@@ -34,7 +34,8 @@ pub fn unpack(ctx: &Ctx, name: &str) -> Result<PathBuf> {
             .with_context(|| format!("{name} is not unpacked"))?,
     );
     let stamp = stamp::path(&ctx.cache.join("src"), name);
-    stamp::once(&stamp, Key::new("unpack 1").with(&deb.sha256), || {
+    let key = Key::new("unpack 1").with(&deb.sha256);
+    stamp::once(&stamp, &dir, key, || {
         let file = apt::download(ctx, deb)?;
         let new = dir.with_extension("new");
         for old in [&new, &dir] {
@@ -116,8 +117,14 @@ pub fn rustc_version(ctx: &Ctx) -> Result<String> {
 pub fn tool(ctx: &Ctx, name: &str) -> Result<PathBuf> {
     let krate = ctx.lock.krate(name)?;
     let stamp = stamp::path(&ctx.tools(), name);
+    let bin = krate
+        .bins
+        .first()
+        .with_context(|| format!("{name} has no program"))?;
+    let bin = ctx.tool(bin);
     stamp::once(
         &stamp,
+        &bin,
         Key::new("tool 1").with(&krate.version).with(&krate.sha256),
         || {
             ui::say(format!("building {name} {}", krate.version));
@@ -125,11 +132,7 @@ pub fn tool(ctx: &Ctx, name: &str) -> Result<PathBuf> {
             verify_crate(krate)
         },
     )?;
-    let bin = krate
-        .bins
-        .first()
-        .with_context(|| format!("{name} has no program"))?;
-    Ok(ctx.tool(bin))
+    Ok(bin)
 }
 
 /// Builds the lock file's guest programs into `bin`, which belongs to the guests of `lane`.
@@ -148,7 +151,9 @@ pub fn guest_programs(
             .with(&krate.version)
             .with(&krate.sha256)
             .with(rustc_version(ctx)?);
-        stamp::once(&stamp::path(&ctx.lane(lane), &krate.name), key, || {
+        let stamp = stamp::path(&ctx.lane(lane), &krate.name);
+        let product = bin.join(krate.bins.first().unwrap_or(&krate.name));
+        stamp::once(&stamp, &product, key, || {
             let to = ctx.cache.join("target/installed").join(triple);
             adapt(cargo_install(ctx, krate, &to))?.run()?;
             verify_crate(krate)?;
@@ -210,7 +215,9 @@ pub fn zig(ctx: &Ctx) -> Result<PathBuf> {
     let wheel = ctx.lock.wheel("ziglang")?;
     let dir = ctx.tools().join("zig");
     let stamp = stamp::path(&ctx.tools(), "zig");
-    stamp::once(&stamp, Key::new("zig 1").with(&wheel.sha256), || {
+    let zig = dir.join("ziglang/zig");
+    let key = Key::new("zig 1").with(&wheel.sha256);
+    stamp::once(&stamp, &zig, key, || {
         let file = ctx.dl().join(&wheel.file);
         if !file.is_file() {
             ui::say(format!(
@@ -248,12 +255,11 @@ pub fn zig(ctx: &Ctx) -> Result<PathBuf> {
             .arg(&file)
             .arg(&dir)
             .run()?;
-        let zig = dir.join("ziglang/zig");
         // A wheel is a zip archive: modes are lost.
         fs::set_permissions(&zig, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         Ok(())
     })?;
-    Ok(dir.join("ziglang/zig"))
+    Ok(zig)
 }
 
 /// Installs what the build machine lacks, by package name; only root can.

@@ -27,19 +27,14 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
         .with(gcc)
         .with(lane.make.join(" "));
     let dir = ctx.lane(name);
-    let ran = stamp::once(&stamp::path(&dir, "kernel"), key, || {
+    let image = dir.join("kernel").join(&lane.image);
+    let ran = stamp::once(&stamp::path(&dir, "kernel"), &image, key, || {
         forget_other_source(ctx, lane)?;
         configure(ctx, lane, &source, &config)?;
         ui::say(format!("building the kernel of {name}"));
         kbuild(ctx, lane, &source)?.args(&lane.targets).run()?;
         install_modules(ctx, lane, &source)
     })?;
-    let image = dir.join("kernel").join(&lane.image);
-    ensure!(
-        image.is_file(),
-        "{} is missing although the kernel is built",
-        image.display()
-    );
     if ran {
         ui::say(format!(
             "{name}: {} KiB {}",
@@ -231,7 +226,9 @@ pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
     }
     let dir = ctx.lane(name);
     let key = Key::new("ovpn-cli 1").with(&ctx.lock.deb(&lane.source)?.sha256);
-    stamp::once(&stamp::path(&dir, "ovpn-cli"), key, || {
+    let bin = dir.join("bin");
+    let stamp = stamp::path(&dir, "ovpn-cli");
+    stamp::once(&stamp, &bin.join("ovpn-cli"), key, || {
         let headers = dir.join("headers");
         Cmd::new(ctx, "make")
             .arg("-C")
@@ -241,7 +238,6 @@ pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
             .arg(format!("INSTALL_HDR_PATH={}", headers.display()))
             .arg("headers_install")
             .run()?;
-        let bin = dir.join("bin");
         fs::create_dir_all(&bin)?;
         let libnl = Cmd::new(ctx, "pkg-config")
             .args(["--cflags", "libnl-genl-3.0"])

@@ -20,7 +20,8 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
         key = key.with(&ctx.lock.deb(deb)?.sha256);
     }
     let dir = ctx.root(name);
-    stamp::once(&stamp::path(&ctx.cache.join("roots"), name), key, || {
+    let stamp = stamp::path(&ctx.cache.join("roots"), name);
+    stamp::once(&stamp, &dir, key, || {
         let (files, manifest) = apt::closure(ctx, root)?;
         let new = dir.with_extension("new");
         for old in [&new, &dir] {

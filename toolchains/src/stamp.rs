@@ -35,19 +35,26 @@ impl Key {
     }
 }
 
-/// Runs `work` unless `stamp` says that it was done with the same inputs. Returns whether it ran.
+/// Runs `work`, which makes `product`, unless that exists and `stamp` says that it was made from the same inputs.
+/// Returns whether it ran.
 ///
 /// A lock beside the stamp makes a second process wait for the first instead of doing the same.
-pub fn once(stamp: &Path, key: Key, work: impl FnOnce() -> Result<()>) -> Result<bool> {
+pub fn once(
+    stamp: &Path,
+    product: &Path,
+    key: Key,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<bool> {
     let key = key.hex();
     let dir = stamp.parent().context("a stamp needs a directory")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let _guard = lock(&stamp.with_extension("lock"))?;
-    if fs::read_to_string(stamp).is_ok_and(|old| old.trim() == key) {
+    if product.exists() && fs::read_to_string(stamp).is_ok_and(|old| old.trim() == key) {
         return Ok(false);
     }
     let _ = fs::remove_file(stamp);
     work()?;
+    ensure!(product.exists(), "{} was not made", product.display());
     fs::write(stamp, key + "\n").with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(true)
 }
@@ -106,7 +113,11 @@ mod tests {
     fn runs_once_per_input() {
         let dir = std::env::temp_dir().join(format!("lane-stamp-{}", std::process::id()));
         let stamp = path(&dir, "step");
-        let mut runs = 0;
+        let product = dir.join("product");
+        let make = |input: &str| {
+            let key = Key::new("1").with(input);
+            once(&stamp, &product, key, || Ok(fs::write(&product, input)?)).unwrap()
+        };
         for (input, want) in [
             ("a", true),
             ("a", false),
@@ -114,19 +125,15 @@ mod tests {
             ("b", false),
             ("a", true),
         ] {
-            let ran = once(&stamp, Key::new("1").with(input), || {
-                runs += 1;
-                Ok(())
-            });
-            assert_eq!(ran.unwrap(), want);
+            assert_eq!(make(input), want);
         }
-        assert_eq!(runs, 3);
-        let failed = once(&stamp, Key::new("2"), || anyhow::bail!("no"));
+        fs::remove_file(&product).unwrap();
+        assert!(make("a"), "what was deleted is made again");
+        let failed = once(&stamp, &product, Key::new("2"), || anyhow::bail!("no"));
         assert!(failed.is_err());
-        assert!(
-            once(&stamp, Key::new("1").with("a"), || Ok(())).unwrap(),
-            "a failed run leaves no stamp"
-        );
+        assert!(make("a"), "a failed run leaves no stamp");
+        let nothing = once(&stamp, &dir.join("nothing"), Key::new("1"), || Ok(()));
+        assert!(nothing.is_err(), "a run that makes nothing is refused");
         fs::remove_dir_all(dir).unwrap();
     }
 
