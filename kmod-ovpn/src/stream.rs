@@ -104,7 +104,7 @@ impl Stream {
                 frame.into_batch(&mut self.batch);
             }
             Verdict::Userspace => {
-                if !frame.to_user(socket) {
+                if !frame.into_user(socket) {
                     device.net.rx_dropped(DropReason::RxRefused, 1);
                 }
             }

@@ -6,7 +6,7 @@ use core::ptr::{self, NonNull};
 
 use kernel::prelude::*;
 
-use super::ffi;
+use super::ffi::{self, c_str};
 use super::skb::Batch;
 use crate::proto::nonce::NonceTail;
 use crate::proto::wire::PacketId;
@@ -101,7 +101,7 @@ impl AeadKey {
         let len = u32::try_from(key.len()).map_err(|_| EINVAL)?;
         let mut err = 0;
         // SAFETY: `alg` ends in NUL, `key` is `len` bytes long; callers may sleep.
-        let raw = unsafe { ffi::ovpn_aead_new(alg.as_ptr(), key.as_ptr(), len, false, &mut err) };
+        let raw = unsafe { ffi::ovpn_aead_new(c_str(alg), key.as_ptr(), len, false, &mut err) };
         // INVARIANT: fresh from the shim.
         NonNull::new(raw)
             .map(AeadKey)

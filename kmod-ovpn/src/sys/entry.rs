@@ -242,8 +242,7 @@ macro_rules! request {
     };
 }
 
-/// # Safety
-/// As `key_request`: only called with the attributes of a live request.
+/// The KEYCONF nest; only for `request!`, whose attributes are those of a live request.
 fn key<'a>(attrs: &'a ffi::ovpn_key_attrs) -> crate::proto::attrs::KeyRequest<'a> {
     // SAFETY: `request!` hands over attributes whose pointers are valid during the call.
     unsafe { key_request(attrs) }

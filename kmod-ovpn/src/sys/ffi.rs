@@ -12,3 +12,9 @@
 )]
 
 include!(env!("OVPN_SHIM_BINDINGS"));
+
+/// A string as C wants it. `char` is signed for clang on some targets and never in the kernel:
+/// the pointer's type is what the bindings have.
+pub(super) fn c_str(text: &core::ffi::CStr) -> *const core::ffi::c_char {
+    text.to_bytes_with_nul().as_ptr().cast()
+}

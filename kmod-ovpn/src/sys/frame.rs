@@ -44,7 +44,7 @@ impl Frame {
     }
 
     /// Queues it for userspace; false when userspace has too much to fetch already.
-    pub(crate) fn to_user(self, socket: SocketRef<'_>) -> bool {
+    pub(crate) fn into_user(self, socket: SocketRef<'_>) -> bool {
         // SAFETY: The packet is given up; the socket lives.
         unsafe { ffi::ovpn_frame_to_user(socket.as_raw(), self.into_raw()) }
     }

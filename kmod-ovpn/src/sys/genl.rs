@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
-use super::ffi;
+use super::ffi::{self, c_str};
 use super::netdev::NetDev;
 use super::path::{Ends, Path};
 use super::socket::SocketRef;
@@ -64,7 +64,7 @@ impl Req {
 
     fn say(&self, text: &'static CStr, nest: ffi::ovpn_nest, attr: u32) {
         // SAFETY: Live by the invariant; a static text outlives the request.
-        unsafe { ffi::ovpn_genl_refuse(self.0.as_ptr(), text.as_ptr(), nest, attr) };
+        unsafe { ffi::ovpn_genl_refuse(self.0.as_ptr(), c_str(text), nest, attr) };
     }
 
     /// Answers PEER_GET.

@@ -161,13 +161,13 @@ impl<T: Retire> Deref for Retired<T> {
 impl<T: Retire> Drop for Retired<T> {
     fn drop(&mut self) {
         let ptr = self.0.as_ptr();
-        match self.ticket().take() {
+        // A value leaves its place once, so the ticket is there. Without one the value would leak,
+        // which is still sound.
+        if let Some(ticket) = self.ticket().take() {
             // SAFETY: The ticket is unused; `release` gets the pointer that carries our reference.
-            Some(ticket) => unsafe {
+            unsafe {
                 ffi::ovpn_retire_after_grace(ticket.as_ptr(), Some(release::<T>), ptr.cast())
-            },
-            // Cannot be: a value leaves a slot once. Leaking it would still be sound.
-            None => (),
+            };
         }
     }
 }
