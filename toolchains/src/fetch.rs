@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sources and tools of the build machine: unpacked packages, programs from crates.io, the linker from PyPI.
+//! Sources and tools of the build machine: unpacked packages, programs from the crate registry, the linker from PyPI.
 
 use crate::apt;
 use crate::cmd::Cmd;

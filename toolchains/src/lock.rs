@@ -18,7 +18,7 @@ pub struct Lock {
     /// PyPI wheels used as archives.
     #[serde(rename = "wheel")]
     pub wheels: Vec<Wheel>,
-    /// Programs from crates.io.
+    /// Programs from the crate registry.
     #[serde(rename = "crate")]
     pub crates: Vec<Crate>,
     /// Packages of the build machine.
@@ -74,7 +74,7 @@ pub struct Wheel {
     pub sha256: String,
 }
 
-/// A program from crates.io.
+/// A program from the crate registry.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Crate {
@@ -90,7 +90,7 @@ pub struct Crate {
     pub role: Role,
 }
 
-/// Where a program from crates.io runs.
+/// Where a program from the crate registry runs.
 #[derive(Debug, Deserialize, PartialEq, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
