@@ -176,8 +176,8 @@ void ovpn_chachapoly_seal(const u32 key[8], const u8 tail[8],
 void ovpn_chachapoly_open(const u32 key[8], const u8 tail[8],
 			  struct ovpn_batch *batch);
 
-/* [sleep] One direction of an AEAD key. alg is a crypto API name; drivers
- * with a flag of mask set are passed over. NULL and *err on failure.
+/* [sleep] One direction of an AEAD key. alg is a crypto API name; asynchronous
+ * drivers are passed over unless allowed. NULL and *err on failure.
  */
 struct ovpn_aead *ovpn_aead_new(const char *alg, const u8 *key, u32 len,
 				bool allow_async, s32 *err);

@@ -239,8 +239,6 @@ refusals! {
     /// Neither UDP nor TCP.
     WrongProtocol: NotSock, Bad(Peer(PeerAttr::Socket)),
         c"ovpn: the socket is neither UDP nor TCP over IPv4 or IPv6";
-    /// A protocol this driver does not carry yet.
-    NoTcp: NotSock, Bad(Peer(PeerAttr::Socket)), c"ovpn: TCP sockets are not supported yet";
     /// Used by another tunnel, of this or another kind.
     SocketBusy: NotSock, Bad(Peer(PeerAttr::Socket)),
         c"ovpn: the socket already belongs to another interface or encapsulation";
