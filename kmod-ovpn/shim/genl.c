@@ -1,41 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Generic netlink family "ovpn": policies, flattening of requests, building of
- * answers. What a request means and whether it is allowed is decided in Rust.
- * Numbers as in include/uapi/linux/ovpn.h, which kernels before 6.16 lack.
+ * Generic netlink family "ovpn": policies and flattening of requests. What a
+ * request means and whether it is allowed is decided in Rust.
  */
 
 #include <linux/module.h>
-#include <net/genetlink.h>
 #include <net/sock.h>
 
-#include "internal.h"
-
-enum {
-	CMD_PEER_NEW = 1, CMD_PEER_SET, CMD_PEER_GET, CMD_PEER_DEL,
-	CMD_PEER_DEL_NTF, CMD_KEY_NEW, CMD_KEY_GET, CMD_KEY_SWAP,
-	CMD_KEY_SWAP_NTF, CMD_KEY_DEL, CMD_PEER_FLOAT_NTF,
-};
-
-enum {
-	A_IFINDEX = 1, A_PEER, A_KEYCONF, A_MAX = A_KEYCONF,
-};
-
-enum {
-	P_ID = 1, P_REMOTE_IPV4, P_REMOTE_IPV6, P_REMOTE_SCOPE, P_REMOTE_PORT,
-	P_SOCKET, P_SOCKET_NETNSID, P_VPN_IPV4, P_VPN_IPV6, P_LOCAL_IPV4,
-	P_LOCAL_IPV6, P_LOCAL_PORT, P_INTERVAL, P_TIMEOUT, P_DEL_REASON,
-	P_STATS, P_TX_ID = P_STATS + OVPN_STAT_COUNT, P_MAX = P_TX_ID,
-};
-
-enum {
-	K_PEER_ID = 1, K_SLOT, K_KEY_ID, K_CIPHER, K_ENCRYPT, K_DECRYPT,
-	K_MAX = K_DECRYPT,
-};
-
-enum {
-	D_KEY = 1, D_TAIL, D_MAX = D_TAIL,
-};
+#include "genl.h"
 
 #define MAX_PEER_ID	0xffffff
 #define MAX_KEEPALIVE	86400
@@ -129,24 +101,7 @@ static const struct nla_policy top_dump_policy[A_IFINDEX + 1] = {
 	[A_IFINDEX] = { .type = NLA_U32 },
 };
 
-static struct genl_family ovpn_family;
-
 /* --- requests ---------------------------------------------------------------- */
-
-/* A request with its nests taken apart; attribute tables indexed by number. */
-struct ovpn_req {
-	struct genl_info *info;
-	struct {
-		struct nlattr *nest;
-		struct nlattr **attrs;
-		u32 max;
-	} level[OVPN_NEST_COUNT];
-	union {
-		struct nlattr *peer[P_MAX + 1];
-		struct nlattr *key[K_MAX + 1];
-	};
-	struct nlattr *dir[2][D_MAX + 1];
-};
 
 void ovpn_genl_refuse(struct ovpn_req *req, const char *text,
 		      enum ovpn_nest nest, u32 attr)
@@ -341,145 +296,6 @@ DOIT(key_get, A_KEYCONF, key)
 DOIT(key_swap, A_KEYCONF, key)
 DOIT(key_del, A_KEYCONF, key)
 
-/* --- answers ----------------------------------------------------------------- */
-
-/* A dump in progress: where the next peer goes. */
-struct ovpn_dump {
-	struct sk_buff *msg;
-	const struct genl_info *info;
-	u32 portid;
-};
-
-static bool put_remote(struct sk_buff *msg, const struct ovpn_endpoint *ends)
-{
-	__be16 port = (__force __be16)ends->port;
-
-	switch (ends->family) {
-	case OVPN_AF_INET:
-		return !nla_put(msg, P_REMOTE_IPV4, 4, ends->remote) &&
-		       !nla_put_net16(msg, P_REMOTE_PORT, port);
-	case OVPN_AF_INET6:
-		return !nla_put(msg, P_REMOTE_IPV6, 16, ends->remote) &&
-		       !nla_put_u32(msg, P_REMOTE_SCOPE, ends->scope) &&
-		       !nla_put_net16(msg, P_REMOTE_PORT, port);
-	}
-	return true;
-}
-
-static bool put_local(struct sk_buff *msg, const struct ovpn_endpoint *ends)
-{
-	switch (ends->family) {
-	case OVPN_AF_INET:
-		return !nla_put(msg, P_LOCAL_IPV4, 4, ends->local);
-	case OVPN_AF_INET6:
-		return !nla_put(msg, P_LOCAL_IPV6, 16, ends->local);
-	}
-	return true;
-}
-
-static bool put_socket(struct sk_buff *msg, struct net *asking,
-		       const struct ovpn_sock *sock)
-{
-	struct net *net = sock_net(sock->sk);
-
-	if (!net_eq(asking, net) &&
-	    nla_put_s32(msg, P_SOCKET_NETNSID,
-			peernet2id_alloc(asking, net, GFP_ATOMIC)))
-		return false;
-	return !nla_put_net16(msg, P_LOCAL_PORT,
-			      (__force __be16)ovpn_sock_port(sock));
-}
-
-static bool put_peer(struct sk_buff *msg, struct net *asking,
-		     const struct ovpn_sock *sock,
-		     const struct ovpn_peer_info *peer)
-{
-	static const u8 none[16];
-	struct nlattr *nest = nla_nest_start(msg, A_PEER);
-	int n;
-
-	if (!nest || (sock && !put_socket(msg, asking, sock)) ||
-	    nla_put_u32(msg, P_ID, peer->id) ||
-	    nla_put_u32(msg, P_TX_ID, peer->tx_id) ||
-	    nla_put_u32(msg, P_INTERVAL, peer->interval) ||
-	    nla_put_u32(msg, P_TIMEOUT, peer->timeout) ||
-	    !put_remote(msg, &peer->ends) || !put_local(msg, &peer->ends))
-		return false;
-	if (memcmp(peer->vpn4, none, sizeof(peer->vpn4)) &&
-	    nla_put(msg, P_VPN_IPV4, sizeof(peer->vpn4), peer->vpn4))
-		return false;
-	if (memcmp(peer->vpn6, none, sizeof(peer->vpn6)) &&
-	    nla_put(msg, P_VPN_IPV6, sizeof(peer->vpn6), peer->vpn6))
-		return false;
-	for (n = 0; n < OVPN_STAT_COUNT; n++)
-		if (nla_put_uint(msg, P_STATS + n, peer->stats[n]))
-			return false;
-	nla_nest_end(msg, nest);
-	return true;
-}
-
-static int put_peer_msg(struct sk_buff *msg, const struct genl_info *info,
-			u32 portid, int flags, const struct ovpn_sock *sock,
-			const struct ovpn_peer_info *peer)
-{
-	void *head = genlmsg_put(msg, portid, info->snd_seq, &ovpn_family,
-				 flags, CMD_PEER_GET);
-
-	if (!head)
-		return -EMSGSIZE;
-	if (!put_peer(msg, genl_info_net(info), sock, peer)) {
-		genlmsg_cancel(msg, head);
-		return -EMSGSIZE;
-	}
-	genlmsg_end(msg, head);
-	return 0;
-}
-
-int ovpn_genl_reply_peer(struct ovpn_req *req, const struct ovpn_sock *sock,
-			 const struct ovpn_peer_info *peer)
-{
-	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_ATOMIC);
-	int ret;
-
-	if (!msg)
-		return -ENOMEM;
-	ret = put_peer_msg(msg, req->info, req->info->snd_portid, 0, sock, peer);
-	if (ret) {
-		nlmsg_free(msg);
-		return ret;
-	}
-	return genlmsg_reply(msg, req->info);
-}
-
-int ovpn_genl_dump_peer(struct ovpn_dump *dump, const struct ovpn_sock *sock,
-			const struct ovpn_peer_info *peer)
-{
-	return put_peer_msg(dump->msg, dump->info, dump->portid, NLM_F_MULTI,
-			    sock, peer);
-}
-
-int ovpn_genl_reply_key(struct ovpn_req *req, const struct ovpn_key_info *key)
-{
-	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
-	struct nlattr *nest;
-	void *head;
-
-	if (!msg)
-		return -ENOMEM;
-	head = genlmsg_put_reply(msg, req->info, &ovpn_family, 0, CMD_KEY_GET);
-	nest = head ? nla_nest_start(msg, A_KEYCONF) : NULL;
-	if (!nest || nla_put_u32(msg, K_PEER_ID, key->peer_id) ||
-	    nla_put_u32(msg, K_SLOT, key->slot) ||
-	    nla_put_u32(msg, K_KEY_ID, key->key_id) ||
-	    nla_put_u32(msg, K_CIPHER, key->cipher)) {
-		nlmsg_free(msg);
-		return -EMSGSIZE;
-	}
-	nla_nest_end(msg, nest);
-	genlmsg_end(msg, head);
-	return genlmsg_reply(msg, req->info);
-}
-
 static int peer_get_dumpit(struct sk_buff *msg, struct netlink_callback *cb)
 {
 	const struct genl_info *info = genl_info_dump(cb);
@@ -500,89 +316,6 @@ static int peer_get_dumpit(struct sk_buff *msg, struct netlink_callback *cb)
 	netdev_put(net, &tracker);
 	/* A full message is no error: the next call goes on. */
 	return ret && ret != -EMSGSIZE ? ret : msg->len;
-}
-
-/* --- notifications ----------------------------------------------------------- */
-
-/* Send msg, its nest still open, to the peers group of the socket's namespace. */
-static void notify(struct sk_buff *msg, void *head, struct nlattr *nest,
-		   const struct ovpn_sock *sock)
-{
-	nla_nest_end(msg, nest);
-	genlmsg_end(msg, head);
-	genlmsg_multicast_netns(&ovpn_family, sock_net(sock->sk), msg, 0, 0,
-				GFP_ATOMIC);
-}
-
-/* Start a notification about an interface; NULL when there is no memory. */
-static struct sk_buff *notify_start(const struct ovpn_dev *dev, u8 cmd,
-				    int nest_attr, void **head,
-				    struct nlattr **nest)
-{
-	struct sk_buff *msg = genlmsg_new(NLMSG_GOODSIZE, GFP_ATOMIC);
-
-	if (!msg)
-		return NULL;
-	*head = genlmsg_put(msg, 0, 0, &ovpn_family, 0, cmd);
-	if (*head && !nla_put_u32(msg, A_IFINDEX, ovpn_netdev_ifindex(dev))) {
-		*nest = nla_nest_start(msg, nest_attr);
-		if (*nest)
-			return msg;
-	}
-	nlmsg_free(msg);
-	return NULL;
-}
-
-void ovpn_genl_notify_del(const struct ovpn_dev *dev,
-			  const struct ovpn_sock *sock, u32 peer_id, u32 reason)
-{
-	struct nlattr *nest;
-	struct sk_buff *msg;
-	void *head;
-
-	msg = notify_start(dev, CMD_PEER_DEL_NTF, A_PEER, &head, &nest);
-	if (!msg)
-		return;
-	if (nla_put_u32(msg, P_DEL_REASON, reason) ||
-	    nla_put_u32(msg, P_ID, peer_id))
-		nlmsg_free(msg);
-	else
-		notify(msg, head, nest, sock);
-}
-
-void ovpn_genl_notify_float(const struct ovpn_dev *dev,
-			    const struct ovpn_sock *sock, u32 peer_id,
-			    const struct ovpn_endpoint *to)
-{
-	struct nlattr *nest;
-	struct sk_buff *msg;
-	void *head;
-
-	msg = notify_start(dev, CMD_PEER_FLOAT_NTF, A_PEER, &head, &nest);
-	if (!msg)
-		return;
-	if (nla_put_u32(msg, P_ID, peer_id) || !put_remote(msg, to))
-		nlmsg_free(msg);
-	else
-		notify(msg, head, nest, sock);
-}
-
-void ovpn_genl_notify_swap(const struct ovpn_dev *dev,
-			   const struct ovpn_sock *sock, u32 peer_id, u32 key_id)
-{
-	struct nlattr *nest;
-	struct sk_buff *msg;
-	void *head;
-
-	msg = notify_start(dev, CMD_KEY_SWAP_NTF, A_KEYCONF, &head, &nest);
-	if (!msg)
-		return;
-	/* 16 bits, as the mainline driver writes it and OpenVPN reads it. */
-	if (nla_put_u32(msg, K_PEER_ID, peer_id) ||
-	    nla_put_u16(msg, K_KEY_ID, key_id))
-		nlmsg_free(msg);
-	else
-		notify(msg, head, nest, sock);
 }
 
 /* --- the family -------------------------------------------------------------- */
@@ -614,7 +347,7 @@ static const struct genl_multicast_group ovpn_groups[] = {
 	{ .name = "peers" },
 };
 
-static struct genl_family ovpn_family __ro_after_init = {
+struct genl_family ovpn_family __ro_after_init = {
 	.name		= "ovpn",
 	.version	= 1,
 	.netnsok	= true,

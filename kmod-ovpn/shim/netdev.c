@@ -48,7 +48,8 @@ static netdev_tx_t ovpn_ndo_xmit(struct sk_buff *skb, struct net_device *net)
 	nf_reset_ct(skb);
 
 	if (unlikely(!ovpn_is_ip(skb))) {
-		dev_core_stats_tx_dropped_inc(net);
+		ovpn_netdev_drop(ovpn_of(net), OVPN_DROP_TX,
+				 OVPN_DROP_TX_BAD_PROTOCOL, 1);
 		skb_tx_error(skb);
 		kfree_skb(skb);
 		return NETDEV_TX_OK;

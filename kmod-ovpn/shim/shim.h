@@ -109,6 +109,9 @@ enum ovpn_stat {
 
 /* Room for drop reasons; the Rust side asserts that its list fits. */
 #define OVPN_DROP_SLOTS	32
+/* Reasons that C counts itself; the Rust side asserts the numbers. */
+#define OVPN_DROP_RX_NO_MEMORY		9
+#define OVPN_DROP_TX_BAD_PROTOCOL	15
 
 /* --- rcu.c: deferred release --------------------------------------------- */
 
@@ -321,7 +324,12 @@ void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
 /* [any] Run ovpn_rs_tick() in this many seconds, or sooner if it was due. */
 void ovpn_netdev_tick_in(struct ovpn_dev *dev, u32 seconds);
 
-/* --- genl.c: generic netlink ---------------------------------------------- */
+/* --- genl.c, answer.c, notify.c: generic netlink --------------------------- */
+
+/* Version in the header of a request whose sender knows the attributes of
+ * uapi/ovpn-ext.yaml. Far from mainline's 1, so that it can grow.
+ */
+#define OVPN_EXT_VERSION	0x80
 
 /* Attributes of a PEER nest; bit n of present stands for attribute n. */
 struct ovpn_peer_attrs {
@@ -373,6 +381,11 @@ struct ovpn_peer_info {
 	u8 vpn4[4];
 	u8 vpn6[16];
 	u64 stats[OVPN_STAT_COUNT];
+	/* By reason. */
+	u32 drops[OVPN_DROP_SLOTS];
+	/* Milliseconds since an authentic packet came, if ever one did. */
+	u32 last_seen;
+	bool heard;
 };
 
 /* What KEY_GET tells. */

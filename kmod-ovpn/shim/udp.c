@@ -28,7 +28,8 @@ static int ovpn_udp_rcv(struct sock *sk, struct sk_buff *skb)
 	if (unlikely(!os || os->sk != sk))
 		return 1;
 	if (unlikely(!pskb_may_pull(skb, sizeof(struct udphdr) + look))) {
-		dev_core_stats_rx_dropped_inc(os->dev->net);
+		ovpn_netdev_drop(os->dev, OVPN_DROP_RX,
+				 OVPN_DROP_RX_NO_MEMORY, 1);
 		kfree_skb(skb);
 		return 0;
 	}

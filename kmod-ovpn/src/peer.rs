@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A peer: where it is, its keys, what went to and fro.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kernel::prelude::*;
 
 use crate::keys::Keys;
 use crate::proto::attrs::ValidPeer;
 use crate::proto::clock::BootSecs;
+use crate::proto::counters::DropReason;
 use crate::proto::keepalive::Timers;
 use crate::proto::wire::{map_ipv4, PeerId};
+use crate::sys::drops::Drops;
 use crate::sys::genl::PeerInfo;
+use crate::sys::netdev::NetDev;
 use crate::sys::path::Path;
 use crate::sys::rcu::{Retire, Ticket};
 use crate::sys::socket::{Socket, SocketSlot};
@@ -84,6 +87,7 @@ pub(crate) struct Peer {
     pub(crate) path: Path,
     pub(crate) keys: Keys,
     pub(crate) stats: Stats,
+    drops: Drops,
     vpn4: VpnAddr<1>,
     vpn6: VpnAddr<4>,
     // Keepalive: written under the configuration lock, read there and by dumps.
@@ -92,6 +96,8 @@ pub(crate) struct Peer {
     timers_set: Stamp,
     last_sent: Stamp,
     last_recv: Stamp,
+    /// Whether `last_recv` is that of a packet.
+    heard: AtomicBool,
     ticket: Ticket,
 }
 
@@ -112,6 +118,7 @@ impl Peer {
             path: Path::new()?,
             keys: Keys::new(),
             stats: Stats::new()?,
+            drops: Drops::new(),
             vpn4: VpnAddr::none(),
             vpn6: VpnAddr::none(),
             interval: AtomicU32::new(0),
@@ -119,6 +126,7 @@ impl Peer {
             timers_set: Stamp::new(at),
             last_sent: Stamp::new(at),
             last_recv: Stamp::new(at),
+            heard: AtomicBool::new(false),
             ticket: Ticket::new()?,
         };
         peer.modify(config);
@@ -176,6 +184,9 @@ impl Peer {
     /// Notes that an authentic packet was received.
     pub(crate) fn received(&self, at: BootSecs) {
         self.last_recv.set(at);
+        if !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The two timers as they stand.
@@ -195,6 +206,30 @@ impl Peer {
         self.last_recv.get()
     }
 
+    /// Counts packets from the peer that were lost.
+    pub(crate) fn rx_dropped(&self, net: &NetDev, reason: DropReason, packets: u32) {
+        net.rx_dropped(reason, packets);
+        self.drops.add(reason, packets);
+    }
+
+    /// Counts packets from the peer that the stack did not take, and has counted itself.
+    pub(crate) fn rx_refused(&self, net: &NetDev, packets: u32) {
+        net.rx_refused(packets);
+        self.drops.add(DropReason::RxRefused, packets);
+    }
+
+    /// Counts packets to the peer that were lost.
+    pub(crate) fn tx_dropped(&self, net: &NetDev, reason: DropReason, packets: u32) {
+        net.tx_dropped(reason, packets);
+        self.drops.add(reason, packets);
+    }
+
+    /// Milliseconds since the last authentic packet, known to the second; `None` before the first.
+    fn last_seen(&self) -> Option<u32> {
+        let heard = self.heard.load(Ordering::Relaxed);
+        heard.then(|| now().since(self.last_recv()).saturating_mul(1000))
+    }
+
     /// What PEER_GET tells.
     pub(crate) fn info(&self) -> PeerInfo {
         let timers = self.timers();
@@ -206,6 +241,7 @@ impl Peer {
             self.vpn_addrs(),
             self.stats.read(),
         )
+        .extended(self.drops.read(), self.last_seen())
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn datagram(
     };
     match Batch::received(skb, UDP_HEADER) {
         Ok(batch) => submit(device, rcu, peer, key_id, batch, Transport::Udp),
-        Err(_) => device.net.rx_dropped(DropReason::RxNoMemory, 1),
+        Err(_) => peer.rx_dropped(&device.net, DropReason::RxNoMemory, 1),
     }
     None
 }
@@ -68,14 +68,14 @@ fn submit(
     peer.stats
         .add(Traffic::LinkRx, batch.count(), batch.bytes());
     let Some(key) = peer.keys.rx(rcu, key_id) else {
-        return device.net.rx_dropped(DropReason::NoKey, batch.count());
+        return peer.rx_dropped(&device.net, DropReason::NoKey, batch.count());
     };
     let _malformed = batch.sift(|pkt| match Header::parse(pkt.bytes(), pkt.len() as usize) {
         Ok(header) => {
             pkt.set_id(header.packet_id);
             Fate::Keep
         }
-        Err(reason) => drop_for(device, reason),
+        Err(reason) => drop_for(device, peer, reason),
     });
     key.open(&mut batch);
     complete(device, rcu, peer, key, batch, via);
@@ -89,14 +89,14 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
         let before = window.highest();
         let replayed = batch.sift(|pkt| {
             if pkt.failed() {
-                return drop_for(device, DropReason::AuthFailed);
+                return drop_for(device, peer, DropReason::AuthFailed);
             }
             let Some(id) = pkt.id() else {
-                return drop_for(device, DropReason::Replay);
+                return drop_for(device, peer, DropReason::Replay);
             };
             match window.accept(id, at) {
                 Ok(()) => Fate::Keep,
-                Err(rejected) => drop_for(device, rejected.into()),
+                Err(rejected) => drop_for(device, peer, rejected.into()),
             }
         });
         (before, window.highest(), replayed)
@@ -117,12 +117,12 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
         match inner_protocol(pkt.bytes(), len) {
             Some(protocol) => pkt.set_protocol(protocol),
             None if is_keepalive(pkt.bytes()) => return Fate::Consume,
-            None => return drop_for(device, DropReason::BadProtocol),
+            None => return drop_for(device, peer, DropReason::BadProtocol),
         }
         if device.peers.is_path_back(rcu, &device.net, peer, pkt) {
             Fate::Keep
         } else {
-            drop_for(device, DropReason::ReversePath)
+            drop_for(device, peer, DropReason::ReversePath)
         }
     });
     let count = batch.count();
@@ -132,7 +132,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     let (packets, bytes) = device.net.deliver(batch);
     peer.stats.add(Traffic::VpnRx, packets, bytes);
     if let Some(refused @ 1..) = count.checked_sub(packets) {
-        device.net.rx_refused(refused);
+        peer.rx_refused(&device.net, refused);
     }
 }
 
@@ -146,7 +146,7 @@ fn learn(device: &Device, rcu: &Rcu, peer: &Peer, pkt: &Pkt) {
     }
 }
 
-fn drop_for(device: &Device, reason: DropReason) -> Fate {
-    device.net.rx_dropped(reason, 1);
+fn drop_for(device: &Device, peer: &Peer, reason: DropReason) -> Fate {
+    peer.rx_dropped(&device.net, reason, 1);
     Fate::Drop
 }

@@ -61,7 +61,7 @@ impl Stream {
                     }
                 }
                 Err(_) => {
-                    device.net.rx_dropped(DropReason::Short, 1);
+                    self.dropped(device, rcu, DropReason::Short);
                     return Err(Broken);
                 }
             }
@@ -90,7 +90,7 @@ impl Stream {
         socket: SocketRef<'_>,
     ) -> Result<(), Broken> {
         let Some(frame) = self.frame.take() else {
-            device.net.rx_dropped(DropReason::RxNoMemory, 1);
+            self.dropped(device, rcu, DropReason::RxNoMemory);
             return Ok(());
         };
         let bytes = frame.bytes();
@@ -105,14 +105,21 @@ impl Stream {
             }
             Verdict::Userspace => {
                 if !frame.into_user(socket) {
-                    device.net.rx_dropped(DropReason::RxRefused, 1);
+                    self.dropped(device, rcu, DropReason::RxRefused);
                 }
             }
             Verdict::Drop(reason) => {
-                device.net.rx_dropped(reason, 1);
+                self.dropped(device, rcu, reason);
                 return Err(Broken);
             }
         }
         Ok(())
+    }
+
+    fn dropped(&self, device: &Device, rcu: &Rcu, reason: DropReason) {
+        match device.peers.by_id(rcu, self.peer) {
+            Some(peer) => peer.rx_dropped(&device.net, reason, 1),
+            None => device.net.rx_dropped(reason, 1),
+        }
     }
 }

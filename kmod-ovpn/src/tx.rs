@@ -22,10 +22,10 @@ pub(crate) fn xmit(device: &Device, rcu: &Rcu, skb: Skb) {
     let mut lost = 0;
     let batch = Batch::outgoing(skb, &mut lost);
     if lost > 0 {
-        device.net.tx_dropped(DropReason::TxNoMemory, lost);
+        peer.tx_dropped(&device.net, DropReason::TxNoMemory, lost);
     }
     let Ok(batch) = batch else {
-        return device.net.tx_dropped(DropReason::TxNoMemory, 1);
+        return peer.tx_dropped(&device.net, DropReason::TxNoMemory, 1);
     };
     if batch.is_empty() {
         return;
@@ -38,20 +38,18 @@ pub(crate) fn xmit(device: &Device, rcu: &Rcu, skb: Skb) {
 pub(crate) fn keepalive(device: &Device, rcu: &Rcu, peer: &Peer) {
     match Batch::message(&device.net, &KEEPALIVE) {
         Ok(batch) => submit(device, rcu, peer, batch),
-        Err(_) => device.net.tx_dropped(DropReason::TxNoMemory, 1),
+        Err(_) => peer.tx_dropped(&device.net, DropReason::TxNoMemory, 1),
     }
 }
 
 /// Gives the packets their ids and puts them through the cipher of the primary key.
 fn submit(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     let Some(key) = peer.keys.tx(rcu) else {
-        return device.net.tx_dropped(DropReason::TxNoKey, batch.count());
+        return peer.tx_dropped(&device.net, DropReason::TxNoKey, batch.count());
     };
     let Ok(ids) = key.number(batch.count()) else {
         exhausted(device, rcu, peer, key);
-        return device
-            .net
-            .tx_dropped(DropReason::TxExhausted, batch.count());
+        return peer.tx_dropped(&device.net, DropReason::TxExhausted, batch.count());
     };
     if ids.count() < batch.count() {
         let mut left = ids.count();
@@ -61,7 +59,7 @@ fn submit(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
                 Fate::Keep
             }
             None => {
-                device.net.tx_dropped(DropReason::TxExhausted, 1);
+                peer.tx_dropped(&device.net, DropReason::TxExhausted, 1);
                 Fate::Drop
             }
         });
@@ -88,7 +86,7 @@ fn op(peer: &Peer, key: &Key, first: PacketId) -> u32 {
 fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     let _failed = batch.sift(|pkt| {
         if pkt.failed() {
-            device.net.tx_dropped(DropReason::TxCrypto, 1);
+            peer.tx_dropped(&device.net, DropReason::TxCrypto, 1);
             Fate::Drop
         } else {
             Fate::Keep
@@ -99,12 +97,12 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     }
     let (packets, bytes) = (batch.count(), batch.bytes());
     let Some(socket) = peer.socket.get(rcu) else {
-        return device.net.tx_dropped(DropReason::TxNoTransport, packets);
+        return peer.tx_dropped(&device.net, DropReason::TxNoTransport, packets);
     };
     match socket.send(&device.net, &peer.path, batch) {
         Ok(0) => (),
-        Ok(dropped) => device.net.tx_dropped(DropReason::TxQueueFull, dropped),
-        Err(_) => return device.net.tx_dropped(DropReason::TxNoRoute, packets),
+        Ok(dropped) => peer.tx_dropped(&device.net, DropReason::TxQueueFull, dropped),
+        Err(_) => return peer.tx_dropped(&device.net, DropReason::TxNoRoute, packets),
     }
     peer.stats.add(Traffic::LinkTx, packets, bytes);
     peer.sent(now());

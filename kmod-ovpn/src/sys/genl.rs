@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
+use super::drops::DropCounts;
 use super::ffi::{self, c_str};
 use super::netdev::NetDev;
 use super::path::{Ends, Path};
@@ -136,7 +137,19 @@ impl PeerInfo {
             vpn4: vpn.0,
             vpn6: vpn.1,
             stats,
+            drops: [0; ffi::OVPN_DROP_SLOTS as usize],
+            last_seen: 0,
+            heard: false,
         })
+    }
+
+    /// With what the mainline driver does not tell: lost packets, and for how many milliseconds
+    /// nothing was heard, if ever anything was.
+    pub(crate) fn extended(mut self, drops: DropCounts, last_seen: Option<u32>) -> Self {
+        self.0.drops = drops;
+        self.0.last_seen = last_seen.unwrap_or_default();
+        self.0.heard = last_seen.is_some();
+        self
     }
 }
 

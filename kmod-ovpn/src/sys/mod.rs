@@ -7,6 +7,7 @@
 //! may.
 
 pub(crate) mod crypto;
+pub(crate) mod drops;
 mod entry;
 mod ffi;
 pub(crate) mod frame;

@@ -50,7 +50,13 @@ pub mod peer {
     pub const VPN_RX_BYTES: u16 = 16;
     pub const LINK_TX_PACKETS: u16 = 23;
     pub const TX_ID: u16 = 24;
+    /// Of this project (kmod-ovpn/uapi/ovpn-ext.yaml): in answers to requests of version [`super::EXTENDED`] only.
+    pub const DROPS: u16 = 0x80;
+    pub const LAST_SEEN: u16 = 0x81;
 }
+
+/// Version of a request that wants this project's own attributes answered.
+pub const EXTENDED: u8 = 0x80;
 
 /// Attributes of a KEYCONF nest.
 pub mod keyconf {
@@ -316,6 +322,31 @@ impl Ovpn {
         Ok(self
             .request(&msg)?
             .map(|r| r.first().map(|a| a.nested(top::PEER)).unwrap_or_default()))
+    }
+
+    /// PEER_GET of one peer with what this project's driver adds to it.
+    pub fn peer_get_extended(&self, ifindex: u32, id: u32) -> Outcome<Attrs> {
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+        let mut msg = Msg::new(self.family, flags, &[cmd::PEER_GET, EXTENDED, 0, 0]);
+        msg.u32(top::IFINDEX, ifindex).nest(top::PEER, |m| {
+            m.u32(peer::ID, id);
+        });
+        let replies = self.ok(&msg).during("extended PEER_GET")?;
+        Ok(replies
+            .first()
+            .map(|a| a.nested(top::PEER))
+            .unwrap_or_default())
+    }
+
+    /// A peer's lost packets by reason: (number of the reason, packets).
+    pub fn peer_drops(&self, ifindex: u32, id: u32) -> Outcome<Vec<(u16, u32)>> {
+        let drops = self.peer_get_extended(ifindex, id)?.nested(peer::DROPS);
+        let count = |kind: u16| drops.u32(kind).map(|n| (kind - 1, n));
+        drops
+            .kinds()
+            .into_iter()
+            .map(|kind| count(kind).ok_or_else(|| Failure::new(format!("odd drop counter {kind}"))))
+            .collect()
     }
 
     /// PEER_GET as a dump: the content of each PEER nest.

@@ -183,6 +183,20 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
+/// The peer's own drops by number of the reason; mainline has none.
+fn at_peer(lab: &SoftTunnel) -> Outcome<Vec<(u16, u32)>> {
+    lab.a.nl.peer_drops(lab.a.ifindex, lab.a.id)
+}
+
+/// A peer's drops by the names that the device's counters have, which are in the order of the numbers.
+fn by_name(names: &[(String, u64)], drops: &[(u16, u32)]) -> Vec<(String, u32)> {
+    let of = |number| drops.iter().find(|(n, _)| usize::from(*n) == number);
+    let named = names.iter().enumerate();
+    named
+        .map(|(number, (name, _))| (name.clone(), of(number).map_or(0, |(_, n)| *n)))
+        .collect()
+}
+
 fn table(cipher: Cipher, outer: Outer) -> Outcome {
     let mut lab = SoftTunnel::new(cipher, outer)?;
     let v6 = outer == Outer::V6;
@@ -197,6 +211,15 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
             .map(|kind| attrs.get(kind).map(<[u8]>::to_vec)))
     };
     let at_first = remote(&lab)?;
+    let extension = |lab: &SoftTunnel| -> Outcome<_> {
+        let asked = lab.a.nl.peer_get_extended(lab.a.ifindex, lab.a.id)?;
+        Ok((asked.get(peer::DROPS).is_some(), asked.u32(peer::LAST_SEEN)))
+    };
+    check_eq!(
+        extension(&lab)?,
+        (Module::ours(), None),
+        "extension before the first packet"
+    );
     let rows = rows(&mut lab.soft)?;
     let reasons = DropReasons::open(&lab.a.ns, "tun")?;
     check!(
@@ -213,6 +236,7 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
     {
         let before = (lab.a.stats()?, lab.a.dev()?.rx_dropped);
         let reasons_before = reasons.read()?;
+        let at_peer_before = at_peer(&lab)?;
         let sock = if *from_elsewhere {
             &stranger
         } else {
@@ -253,8 +277,35 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
                 "{name}: counted as {counted:?}, expected {reason:?}"
             ));
         }
+        // What is lost before a peer is found is nobody's.
+        let mut peers_share = by_name(&reasons_before, &at_peer_before);
+        if let Fate::Refused(reason) = fate {
+            peers_share
+                .iter_mut()
+                .filter(|(n, _)| n == reason)
+                .for_each(|(_, n)| *n += 1);
+        }
+        let now = by_name(&reasons_before, &at_peer(&lab)?);
+        if Module::ours() && now != peers_share {
+            wrong.push(format!(
+                "{name}: the peer's drops are {now:?}, expected {peers_share:?}"
+            ));
+        }
         check_eq!(remote(&lab)?, at_first, "remote address after {name}");
     }
+    let (_, seen) = extension(&lab)?;
+    check_eq!(seen.is_some(), Module::ours(), "LAST_SEEN after packets");
+    let plain = lab
+        .a
+        .nl
+        .peer_get(lab.a.ifindex, lab.a.id)?
+        .during("PEER_GET")?;
+    let last = plain.kinds().last().copied();
+    check_eq!(
+        last,
+        Some(peer::TX_ID),
+        "last attribute for who does not know more"
+    );
     crate::note!("{} rows", rows.len());
     check!(
         wrong.is_empty(),
