@@ -126,6 +126,9 @@ pub struct Root {
     pub packages: Vec<String>,
     /// Symbolic links to make: path in the root, target.
     pub links: Vec<(String, String)>,
+    /// Users and groups to make, as a package's script would.
+    #[serde(default)]
+    pub users: Vec<String>,
 }
 
 /// A kernel to build and test with.
@@ -142,6 +145,9 @@ pub struct Lane {
     pub cross_compile: String,
     /// File below `toolchains/configs`, merged on top of allnoconfig.
     pub config: String,
+    /// Whether a user-mode kernel runs on more than one CPU.
+    #[serde(default)]
+    pub smp: bool,
     /// More arguments of `make`, for the kernel and for our module.
     pub make: Vec<String>,
     /// Make targets; none means the default one.

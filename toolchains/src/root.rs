@@ -10,10 +10,13 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::symlink;
 
+/// First id of the users that packages make for themselves (Debian policy, 9.2.2, but group 100 is taken).
+const SYSTEM_USERS: u32 = 101;
+
 /// Builds a root unless it stands, from the same list of packages.
 pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     let root = ctx.lock.root(name)?;
-    let mut key = Key::new("root 1")
+    let mut key = Key::new("root 2")
         .with(&ctx.lock.debian.suite)
         .with(format!("{root:?}"));
     for deb in &root.debs {
@@ -24,9 +27,10 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     stamp::once(&stamp, &dir, key, || {
         let (files, manifest) = apt::closure(ctx, root)?;
         let new = dir.with_extension("new");
-        for old in [&new, &dir] {
-            if old.exists() {
-                fs::remove_dir_all(old)?;
+        let old = dir.with_extension("old");
+        for left in [&new, &old] {
+            if left.exists() {
+                fs::remove_dir_all(left)?;
             }
         }
         ui::say(format!("unpacking {} packages", files.len()));
@@ -43,11 +47,17 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
         for (link, target) in &root.links {
             symlink(target, new.join(link)).with_context(|| format!("cannot make {link}"))?;
         }
-        for file in ["passwd", "group"] {
-            fs::copy(
-                new.join(format!("usr/share/base-passwd/{file}.master")),
-                new.join("etc").join(file),
-            )?;
+        let ids = (SYSTEM_USERS..).zip(&root.users);
+        let (mut passwd, mut group) = (String::new(), String::new());
+        for (id, user) in ids {
+            passwd += &format!("{user}:x:{id}:{id}::/:/usr/sbin/nologin\n");
+            group += &format!("{user}:x:{id}:\n");
+        }
+        for (file, more) in [("passwd", passwd), ("group", group)] {
+            let master = new.join(format!("usr/share/base-passwd/{file}.master"));
+            let text = fs::read_to_string(&master)
+                .with_context(|| format!("cannot read {}", master.display()))?;
+            fs::write(new.join("etc").join(file), text + &more)?;
         }
         fs::write(
             new.join("etc/hosts"),
@@ -55,7 +65,14 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
         )?;
         fs::create_dir_all(new.join("mnt"))?;
         fs::write(new.join("etc/packages"), manifest)?;
+        // Guests that run now see one root or the other, never a half.
+        if dir.exists() {
+            fs::rename(&dir, &old)?;
+        }
         fs::rename(&new, &dir)?;
+        if old.exists() {
+            fs::remove_dir_all(&old)?;
+        }
         Ok(())
     })?;
     Ok(())

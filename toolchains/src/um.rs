@@ -77,10 +77,8 @@ impl Guest {
 
     /// Boots it, hands each line the command prints to `line`, and waits for its end.
     pub fn run(&self, ctx: &Ctx, mut line: impl FnMut(&str)) -> Result<Outcome> {
-        let image = ctx
-            .lane(&self.lane)
-            .join("kernel")
-            .join(&ctx.lock.lane(&self.lane)?.image);
+        let lane = ctx.lock.lane(&self.lane)?;
+        let image = ctx.lane(&self.lane).join("kernel").join(&lane.image);
         ensure!(
             image.is_file(),
             "{} is not built: lane kernel {}",
@@ -103,9 +101,6 @@ impl Guest {
         let mut command = Command::new(&image);
         command
             .arg(format!("mem={}M", self.mem))
-            .arg(format!("ncpus={}", self.cpus))
-            // The only way user-mode Linux runs on several CPUs.
-            .arg("seccomp=on")
             .args(["root=/dev/root", "rootfstype=hostfs", "ro"])
             .arg(format!("rootflags={}", root.display()))
             .arg(format!("init=/{INIT}"))
@@ -121,7 +116,12 @@ impl Guest {
                 "panic=-1",
                 "dummy.numdummies=0",
             ])
-            .args(&self.args)
+            .args(&self.args);
+        if lane.smp {
+            // The only way user-mode Linux runs on several CPUs.
+            command.args(["seccomp=on", &format!("ncpus={}", self.cpus)]);
+        }
+        command
             .stdin(Stdio::null())
             .process_group(0);
         let (out, out_writer) = std::io::pipe()?;
