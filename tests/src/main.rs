@@ -5,6 +5,7 @@
 
 mod lab;
 mod nl;
+mod selftests;
 mod suites;
 mod tap;
 mod wire;
@@ -19,6 +20,7 @@ use suites::Suite;
 use tap::{Case, During, Failure, Outcome, Totals};
 
 const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]
+       ovpn-tests selftests --tree DIR [--module FILE] [--cli FILE] [--patience N] [SCRIPT...]
        ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE]
 A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.
 Suites: ";
@@ -173,6 +175,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     let outcome = if args.next_if(|a| a == "bench").is_some() {
         suites::bench::run(args)
+    } else if args.next_if(|a| a == "selftests").is_some() {
+        selftests::run(args)
     } else {
         parse_args(args).map_err(Failure::new).and_then(|args| {
             let chosen = suites::by_names(&args.suites)?;

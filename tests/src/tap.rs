@@ -149,25 +149,31 @@ fn run_one(case: &Case, ctx: &Ctx) -> Outcome {
 pub fn report(number: usize, suite: &str, case: &Case, ctx: &Ctx, totals: &mut Totals) {
     let start = Instant::now();
     let outcome = run_one(case, ctx);
-    let took = start.elapsed().as_secs_f64();
     let name = format!("{suite}: {}", case.name);
-    match outcome {
-        Ok(()) => {
-            totals.passed += 1;
-            println!("ok {number} - {name} ({took:.1} s)");
-        }
-        Err(Failure::Skipped(why)) => {
-            totals.skipped += 1;
-            println!("ok {number} - {name} # SKIP {why}");
-        }
-        Err(Failure::Failed(why)) => {
-            totals.failed += 1;
-            let mut lines = why.lines();
-            println!(
-                "not ok {number} - {name} ({took:.1} s) # {}",
-                lines.next().unwrap_or("")
-            );
-            lines.for_each(diagnostic);
+    totals.report(number, &name, start.elapsed().as_secs_f64(), outcome);
+}
+
+impl Totals {
+    /// Counts a case and prints its line.
+    pub fn report(&mut self, number: usize, name: &str, seconds: f64, outcome: Outcome) {
+        match outcome {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok {number} - {name} ({seconds:.1} s)");
+            }
+            Err(Failure::Skipped(why)) => {
+                self.skipped += 1;
+                println!("ok {number} - {name} # SKIP {why}");
+            }
+            Err(Failure::Failed(why)) => {
+                self.failed += 1;
+                let mut lines = why.lines();
+                println!(
+                    "not ok {number} - {name} ({seconds:.1} s) # {}",
+                    lines.next().unwrap_or("")
+                );
+                lines.for_each(diagnostic);
+            }
         }
     }
 }

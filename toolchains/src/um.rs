@@ -121,9 +121,7 @@ impl Guest {
             // The only way user-mode Linux runs on several CPUs.
             command.args(["seccomp=on", &format!("ncpus={}", self.cpus)]);
         }
-        command
-            .stdin(Stdio::null())
-            .process_group(0);
+        command.stdin(Stdio::null()).process_group(0);
         let (out, out_writer) = std::io::pipe()?;
         // Straight into a file: it is there even when this process is killed.
         let dmesg_path = job.join("dmesg");
