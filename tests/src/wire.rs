@@ -4,6 +4,8 @@
 //! Layout (OpenVPN's doc/doxygen "data channel", read from drivers/net/ovpn/proto.h): be32 of opcode 9 (5 bits), key id
 //! (3 bits), peer id (24 bits); be32 packet id; 16 bytes of tag; ciphertext. The first eight bytes are authenticated.
 
+use std::net::IpAddr;
+
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{AeadInPlace, KeyInit, Nonce, Tag};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, aes::Aes192};
@@ -179,4 +181,35 @@ pub fn ipv4_udp(src: [u8; 4], dst: [u8; 4], sport: u16, dport: u16, data: &[u8])
     let checksum = fold(pseudo + sum(&udp)).to_be_bytes();
     udp.splice(6..8, checksum);
     [ip, udp].concat()
+}
+
+/// An IPv6 packet with a UDP datagram, checksum filled in.
+pub fn ipv6_udp(src: [u8; 16], dst: [u8; 16], sport: u16, dport: u16, data: &[u8]) -> Vec<u8> {
+    let len = (8 + data.len()) as u16;
+    let mut udp = [
+        &sport.to_be_bytes()[..],
+        &dport.to_be_bytes(),
+        &len.to_be_bytes(),
+        &[0, 0],
+        data,
+    ]
+    .concat();
+    let pseudo = sum(&src) + sum(&dst) + 17 + u32::from(len);
+    let checksum = fold(pseudo + sum(&udp)).to_be_bytes();
+    udp.splice(6..8, checksum);
+    let head = [&[0x60, 0, 0, 0][..], &len.to_be_bytes(), &[17, 64]].concat();
+    [&head[..], &src, &dst, &udp].concat()
+}
+
+/// A packet with a UDP datagram of the family of its addresses.
+pub fn ip_udp(src: IpAddr, dst: IpAddr, sport: u16, dport: u16, data: &[u8]) -> Outcome<Vec<u8>> {
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            Ok(ipv4_udp(src.octets(), dst.octets(), sport, dport, data))
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            Ok(ipv6_udp(src.octets(), dst.octets(), sport, dport, data))
+        }
+        _ => Err(Failure::new("a packet has addresses of one family")),
+    }
 }

@@ -77,6 +77,11 @@ impl DropReasons {
         Ok(self.names.iter().cloned().zip(values).collect())
     }
 
+    /// A reading in which nothing was dropped.
+    pub fn zeros(&self) -> Vec<(String, u64)> {
+        self.names.iter().map(|name| (name.clone(), 0)).collect()
+    }
+
     /// Names of the counters that differ from an earlier reading, and by how much.
     pub fn since(&self, before: &[(String, u64)]) -> Outcome<Vec<(String, u64)>> {
         let now = self.read()?.into_iter().zip(before);

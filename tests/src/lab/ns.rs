@@ -132,6 +132,18 @@ impl Ns {
             .map(drop)
     }
 
+    /// Sets a variable of /proc/sys/net.
+    pub fn sysctl(&self, path: &str, value: &str) -> Outcome {
+        let file = format!("/proc/sys/net/{path}");
+        self.enter(|| fs::write(&file, value).during(&file))
+    }
+
+    /// Makes a router of the namespace.
+    pub fn enable_forwarding(&self) -> Outcome {
+        self.sysctl("ipv4/ip_forward", "1")?;
+        self.sysctl("ipv6/conf/all/forwarding", "1")
+    }
+
     /// Counters of a device in this namespace.
     pub fn netdev(&self, name: &str) -> Outcome<Netdev> {
         let mut bytes = vec![0; 4096];

@@ -2,6 +2,7 @@
 //! A peer in user space: it knows the keys, so it can send what no driver would, and read what the driver really sends.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lab::tunnel::PORT;
@@ -11,14 +12,14 @@ use crate::tap::{During, Failure, Outcome};
 use crate::wire::{self, DATA_V2, Header};
 
 /// Port of the sockets inside the tunnel.
-const INNER_PORT: u16 = 4000;
+pub const INNER_PORT: u16 = 4000;
 /// How long a packet may be under way.
-const LIMIT: Duration = Duration::from_secs(5);
+pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// The peer.
 pub struct Soft {
     /// Its namespace.
-    pub ns: Ns,
+    pub ns: Arc<Ns>,
     /// Its transport socket.
     pub sock: UdpSocket,
     /// Where the driver's end listens.
@@ -128,7 +129,7 @@ impl SoftTunnel {
         }
         let to = SocketAddr::new(Pair::outer(v6, 1), PORT);
         let soft = Soft {
-            ns,
+            ns: Arc::new(ns),
             sock,
             to,
             cipher,

@@ -14,6 +14,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 /// The one attribute of kind "ovpn": u8, 0 P2P, 1 MP.
 pub const IFLA_OVPN_MODE: u16 = 1;
+/// IFLA_OVPN_MODE of a device with many peers.
+pub const MODE_MP: u8 = 1;
 
 /// What the kernel tells about a link.
 pub struct Link {

@@ -351,9 +351,19 @@ impl Ovpn {
 
     /// PEER_GET as a dump: the content of each PEER nest.
     pub fn peer_dump(&self, ifindex: u32) -> Outcome<Vec<Attrs>> {
+        self.peer_dump_with(ifindex, || Ok(()))
+    }
+
+    /// The same, with something done between the parts of the dump.
+    pub fn peer_dump_with(
+        &self,
+        ifindex: u32,
+        between: impl FnMut() -> Outcome,
+    ) -> Outcome<Vec<Attrs>> {
         let mut msg = self.bare(cmd::PEER_GET, libc::NLM_F_DUMP);
         msg.u32(top::IFINDEX, ifindex);
-        let replies = self.sock.ok(&msg).during("PEER_GET dump")?;
+        let replies = self.sock.request_with(&msg, between)?;
+        let replies = replies.during("PEER_GET dump")?;
         let multi = libc::NLM_F_MULTI as u16;
         crate::check!(
             replies.iter().all(|r| r.flags & multi != 0),

@@ -226,6 +226,16 @@ impl Sock {
     ///
     /// The outer error is a failure of the test's own machinery, the inner one the kernel's refusal.
     pub fn request(&self, msg: &Msg) -> Outcome<Result<Vec<Reply>, Refusal>> {
+        self.request_with(msg, || Ok(()))
+    }
+
+    /// Like [`Sock::request`], with something done after each datagram: the kernel makes the next part of a dump when the
+    /// one before is fetched.
+    pub fn request_with(
+        &self,
+        msg: &Msg,
+        mut between: impl FnMut() -> Outcome,
+    ) -> Outcome<Result<Vec<Reply>, Refusal>> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         self.send(&msg.finish(sequence))?;
         let mut replies = Vec::new();
@@ -233,6 +243,7 @@ impl Sock {
             let Some(batch) = self.receive()? else {
                 return Err(Failure::new("the kernel did not answer a netlink request"));
             };
+            between()?;
             for (_, reply) in batch.into_iter().filter(|(s, _)| *s == sequence) {
                 let verdict = match i32::from(reply.kind) {
                     libc::NLMSG_ERROR => verdict(&reply, 4 + NLMSG_HDRLEN),

@@ -4,6 +4,7 @@
 pub mod bench;
 mod daemon;
 mod leak;
+mod mp;
 mod openvpn;
 mod ovpn_cli;
 mod p2p;
@@ -19,7 +20,7 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
-const SUITES: [Suite; 7] = [
+const SUITES: [Suite; 8] = [
     Suite {
         name: "uapi",
         cases: uapi::cases,
@@ -48,12 +49,17 @@ const SUITES: [Suite; 7] = [
         name: "uapi-mp",
         cases: uapi::cases_mp,
     },
+    Suite {
+        name: "mp",
+        cases: mp::cases,
+    },
 ];
 
-/// Names for several suites at once. MP mode is not part of them until the driver has it.
-const GROUPS: [(&str, &str); 2] = [
-    ("fast", "uapi,p2p,ovpn-cli"),
-    ("all", "uapi,p2p,ovpn-cli,openvpn,daemon,leak"),
+/// Names for several suites at once.
+const GROUPS: [(&str, &str); 3] = [
+    ("fast", "uapi,uapi-mp,p2p,ovpn-cli"),
+    ("server", "mp"),
+    ("all", "uapi,uapi-mp,p2p,ovpn-cli,mp,openvpn,daemon,leak"),
 ];
 
 /// All names that [`by_names`] knows.

@@ -1,67 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! MP mode: not run by default until the driver has it.
+//! MP mode: what only a device with many peers may be asked, and refuses.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::net::Ipv4Addr;
 
 use super::Fixture;
-use crate::lab::Ns;
-use crate::nl::link::{IFLA_OVPN_MODE, Links};
-use crate::nl::ovpn::{Ovpn, cmd, peer, put_remote, top};
-use crate::nl::{Refusal, errno_name};
-use crate::tap::{Case, During, Failure, Outcome};
+use crate::lab::{Server, VpnIps};
+use crate::nl::errno_name;
+use crate::nl::link::MODE_MP;
+use crate::nl::ovpn::{cmd, peer};
+use crate::tap::{Case, During, Outcome};
 use crate::{Ctx, check, check_eq};
-
-const MODE_MP: u8 = 1;
-
-/// An MP device and a socket for all its peers.
-struct Server {
-    nl: Ovpn,
-    links: Links,
-    ifindex: u32,
-    sock: std::net::UdpSocket,
-    ns: Ns,
-}
-
-type VpnIps = (Option<Ipv4Addr>, Option<Ipv6Addr>);
-
-impl Server {
-    fn new() -> Outcome<Self> {
-        let ns = Ns::new()?;
-        let links = Links::open(&ns)?;
-        links
-            .create("mp", Some((IFLA_OVPN_MODE, &[MODE_MP])))?
-            .during("RTM_NEWLINK in MP mode")?;
-        let ifindex = ns
-            .ifindex("mp")?
-            .ok_or_else(|| Failure::new("the new link is not there"))?;
-        Ok(Self {
-            nl: Ovpn::open(&ns)?,
-            links,
-            ifindex,
-            sock: ns.udp(false, 1194)?,
-            ns,
-        })
-    }
-
-    fn peer(&self, command: u8, id: u32, vpn: VpnIps) -> Outcome<Result<(), Refusal>> {
-        let mut msg = self.nl.msg(command, self.ifindex);
-        msg.nest(top::PEER, |m| {
-            m.u32(peer::ID, id);
-            if command == cmd::PEER_NEW {
-                m.u32(peer::SOCKET, self.sock.as_raw_fd() as u32);
-                put_remote(m, Fixture::REMOTE);
-            }
-            if let Some(ip) = vpn.0 {
-                m.put(peer::VPN_IPV4, &ip.octets());
-            }
-            if let Some(ip) = vpn.1 {
-                m.put(peer::VPN_IPV6, &ip.octets());
-            }
-        });
-        Ok(self.nl.request(&msg)?.map(drop))
-    }
-}
 
 fn four(a: u8, b: u8, c: u8, d: u8) -> VpnIps {
     (Some(Ipv4Addr::new(a, b, c, d)), None)
@@ -74,10 +22,10 @@ fn six(text: &str) -> VpnIps {
 fn addresses(_: &Ctx) -> Outcome {
     let server = Server::new()?;
     server
-        .peer(cmd::PEER_NEW, 1, four(10, 8, 0, 2))?
+        .peer_new(1, Fixture::REMOTE, four(10, 8, 0, 2))?
         .during("first peer")?;
     server
-        .peer(cmd::PEER_NEW, 2, six("fd00::2"))?
+        .peer_new(2, Fixture::REMOTE, six("fd00::2"))?
         .during("second peer")?;
     let rows: [(&str, u8, u32, VpnIps, i32); 16] = [
         ("no VPN IP", cmd::PEER_NEW, 3, (None, None), libc::EINVAL),
@@ -183,7 +131,8 @@ fn addresses(_: &Ctx) -> Outcome {
     };
     let before = state()?;
     for (what, command, id, vpn, errno) in rows {
-        let refusal = server.peer(command, id, vpn)?.err();
+        let remote = (command == cmd::PEER_NEW).then_some(Fixture::REMOTE);
+        let refusal = server.peer(command, id, remote, vpn)?.err();
         let got = refusal.as_ref().map_or(0, |r| r.errno);
         check!(
             got == errno,
@@ -221,7 +170,7 @@ fn long_dump(_: &Ctx) -> Outcome {
     for id in &ids {
         let [_, _, c, d] = id.to_be_bytes();
         server
-            .peer(cmd::PEER_NEW, *id, four(10, 9, c, d))?
+            .peer_new(*id, Fixture::REMOTE, four(10, 9, c, d))?
             .during(format!("peer {id}"))?;
     }
     let mut dumped: Vec<u32> = server
