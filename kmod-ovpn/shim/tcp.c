@@ -23,8 +23,13 @@
 #include "internal.h"
 
 #define OVPN_LEN_LEN		2
-/* Bytes of data packets waiting to be written. */
+/* Bytes of data packets waiting to be written. What a local socket sends is
+ * charged to it and waits there, so many such sockets may have theirs here
+ * together; what is forwarded nobody holds back, and a longer queue would only
+ * delay it.
+ */
 #define OVPN_OUT_MAX		(512 * 1024)
+#define OVPN_OUT_OWNED_MAX	(8 * OVPN_OUT_MAX)
 /* Packets from userspace waiting to be written. */
 #define OVPN_CONTROL_MAX	64
 /* What one call of the socket takes. */
@@ -293,17 +298,30 @@ static void tx_work(struct work_struct *work)
 {
 	struct ovpn_tcp *tcp = container_of(work, struct ovpn_tcp, tx_work);
 	struct sock *sk = tcp->os->sk;
+	bool full;
 
 	lock_sock(sk);
+	full = skb_queue_len(&tcp->control) >= OVPN_CONTROL_MAX;
 	if (tcp->stream && !stream_write(tcp))
 		stream_broken(tcp);
 	release_sock(sk);
+	if (!full)
+		return;
+	/* The socket itself wakes only those whom its own buffer stopped. */
+	rcu_read_lock();
+	if (skwq_has_sleeper(rcu_dereference(sk->sk_wq)))
+		wake_up_interruptible_poll(sk_sleep(sk), EPOLLOUT |
+					   EPOLLWRNORM | EPOLLWRBAND);
+	rcu_read_unlock();
 }
 
 int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped)
 {
 	struct ovpn_pkt *pkt = batch->head, *over = NULL;
 	struct ovpn_tcp *tcp = os->tcp;
+	/* Of a UDP super-packet only the last segment has an owner. */
+	u32 most = ovpn_pkt_skb(batch->tail)->destructor ? OVPN_OUT_OWNED_MAX :
+							   OVPN_OUT_MAX;
 
 	spin_lock_bh(&tcp->out.lock);
 	while (pkt) {
@@ -311,7 +329,7 @@ int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped)
 		struct ovpn_pkt *next = pkt->next;
 		u16 len = skb->len;
 
-		if (tcp->out_bytes > OVPN_OUT_MAX) {
+		if (tcp->out_bytes > most) {
 			pkt->next = over;
 			over = pkt;
 			++*dropped;

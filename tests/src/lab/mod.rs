@@ -10,6 +10,7 @@ mod ns;
 mod server;
 mod sniffer;
 mod soft;
+mod stream;
 mod tunnel;
 
 pub use cmd::{Cmd, Done, Proc};
@@ -21,6 +22,7 @@ pub use ns::{Netdev, Ns, Pair};
 pub use server::{Hub, Server, VpnIps};
 pub use sniffer::Sniffer;
 pub use soft::{Soft, SoftTunnel};
+pub use stream::{StreamTunnel, framed, poll, tcp_pair};
 pub use tunnel::{Cipher, End, Outer, Tunnel, TunnelSpec};
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -123,7 +123,7 @@ impl Hub {
     /// Server and peers with their keys.
     pub fn new(cipher: Cipher, outer: Outer, peers: u8) -> Outcome<Self> {
         let Pair { a, b } = Pair::new()?;
-        let v6 = outer == Outer::V6;
+        let v6 = outer.is_v6();
         let (server, far) = (Server::within(a, v6)?, Arc::new(b));
         server
             .ns

@@ -118,7 +118,7 @@ impl SoftTunnel {
         a.add_peer()?;
         a.add_key(PRIMARY, cipher, 1)?;
         a.up(spec.mtu)?;
-        let v6 = outer == Outer::V6;
+        let v6 = outer.is_v6();
         let sock = ns.udp(v6, PORT)?;
         let address = SocketAddr::new(Tunnel::inner(false, 1), INNER_PORT);
         let inner =

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A P2P tunnel between two namespaces, both ends in the driver, made by raw netlink.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use crate::lab::{Netdev, Ns, Pair, Ping};
+use crate::lab::{Netdev, Ns, Pair, Ping, tcp_pair};
 use crate::nl::link::Links;
 use crate::nl::ovpn::{AES_GCM, CHACHA20_POLY1305, KeyDir, KeySpec, Ovpn, PRIMARY, Stats};
 use crate::tap::{During, Failure, Outcome};
@@ -85,11 +85,27 @@ pub enum Outer {
     V4,
     /// UDP over IPv6.
     V6,
+    /// TCP over IPv4.
+    Tcp4,
+    /// TCP over IPv6.
+    Tcp6,
 }
 
 impl Outer {
-    /// Both.
+    /// UDP.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+    /// TCP.
+    pub const TCP: [Self; 2] = [Self::Tcp4, Self::Tcp6];
+
+    /// Whether it is over IPv6.
+    pub fn is_v6(self) -> bool {
+        matches!(self, Self::V6 | Self::Tcp6)
+    }
+
+    /// Whether it is TCP.
+    pub fn is_tcp(self) -> bool {
+        matches!(self, Self::Tcp4 | Self::Tcp6)
+    }
 }
 
 /// What a tunnel is made of.
@@ -126,8 +142,10 @@ pub struct End {
     pub links: Links,
     /// Index of `tun`.
     pub ifindex: u32,
-    /// The transport socket; taken out to close it.
+    /// The transport socket over UDP; taken out to close it.
     pub sock: Option<UdpSocket>,
+    /// The same over TCP.
+    pub stream: Option<TcpStream>,
     /// Id of the peer here, which the other end writes into its packets.
     pub id: u32,
     /// The id written into packets to the other end.
@@ -149,8 +167,8 @@ impl End {
             .ifindex("tun")?
             .ok_or_else(|| Failure::new("the new link is not there"))?;
         let nl = Ovpn::open(&ns)?;
-        let v6 = outer == Outer::V6;
-        let sock = Some(ns.udp(v6, PORT)?);
+        let v6 = outer.is_v6();
+        let sock = (!outer.is_tcp()).then(|| ns.udp(v6, PORT)).transpose()?;
         let (id, tx_id) = if is_a { (7, 0xabcdef) } else { (0xabcdef, 7) };
         let remote = SocketAddr::new(Pair::outer(v6, if is_a { 2 } else { 1 }), PORT);
         Ok(Self {
@@ -159,6 +177,7 @@ impl End {
             links,
             ifindex,
             sock,
+            stream: None,
             id,
             tx_id,
             remote,
@@ -168,17 +187,23 @@ impl End {
 
     /// Adds the peer (again).
     pub fn add_peer(&self) -> Outcome {
-        let sock = self
-            .sock
-            .as_ref()
-            .ok_or_else(|| Failure::new("the socket is closed"))?;
-        self.nl.peer_new(
-            self.ifindex,
-            self.id,
-            sock.as_raw_fd(),
-            self.remote,
-            Some(self.tx_id),
-        )
+        let (fd, remote) = self.transport();
+        self.nl
+            .peer_new(self.ifindex, self.id, fd, remote, Some(self.tx_id))
+    }
+
+    /// The transport socket, -1 when it is closed, and the remote that PEER_NEW wants with it.
+    pub fn transport(&self) -> (i32, Option<SocketAddr>) {
+        match (&self.stream, &self.sock) {
+            (Some(stream), _) => (stream.as_raw_fd(), None),
+            (None, Some(sock)) => (sock.as_raw_fd(), Some(self.remote)),
+            (None, None) => (-1, Some(self.remote)),
+        }
+    }
+
+    /// Closes the transport socket.
+    pub fn close(&mut self) {
+        drop((self.sock.take(), self.stream.take()));
     }
 
     /// Installs key number `n` in a slot.
@@ -222,10 +247,14 @@ impl Tunnel {
     /// Both ends up, key number 1 in the primary slot.
     pub fn new(spec: TunnelSpec) -> Outcome<Self> {
         let Pair { a, b } = Pair::new()?;
-        let (a, b) = (
+        let (mut a, mut b) = (
             End::new(a, true, spec.outer)?,
             End::new(b, false, spec.outer)?,
         );
+        if spec.outer.is_tcp() {
+            let (near, far) = tcp_pair(&a.ns, &b.ns, spec.outer.is_v6())?;
+            (a.stream, b.stream) = (Some(near), Some(far));
+        }
         for end in [&a, &b] {
             end.add_peer()?;
             end.add_key(PRIMARY, spec.cipher, 1)?;

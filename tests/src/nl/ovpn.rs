@@ -282,19 +282,21 @@ impl Ovpn {
         Ok(self.request(msg)??)
     }
 
-    /// PEER_NEW for a UDP socket.
+    /// PEER_NEW for a UDP socket with a remote, or for a TCP socket without one.
     pub fn peer_new(
         &self,
         ifindex: u32,
         id: u32,
         socket: i32,
-        remote: SocketAddr,
+        remote: impl Into<Option<SocketAddr>>,
         tx_id: Option<u32>,
     ) -> Outcome {
         let mut msg = self.msg(cmd::PEER_NEW, ifindex);
         msg.nest(top::PEER, |m| {
             m.u32(peer::ID, id).u32(peer::SOCKET, socket as u32);
-            put_remote(m, remote);
+            if let Some(remote) = remote.into() {
+                put_remote(m, remote);
+            }
             if let Some(tx_id) = tx_id {
                 m.u32(peer::TX_ID, tx_id);
             }

@@ -8,6 +8,7 @@ mod mp;
 mod openvpn;
 mod ovpn_cli;
 mod p2p;
+mod tcp;
 mod uapi;
 
 use crate::tap::{Case, Failure, Outcome};
@@ -20,7 +21,7 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite {
         name: "uapi",
         cases: uapi::cases,
@@ -53,13 +54,20 @@ const SUITES: [Suite; 8] = [
         name: "mp",
         cases: mp::cases,
     },
+    Suite {
+        name: "tcp",
+        cases: tcp::cases,
+    },
 ];
 
 /// Names for several suites at once.
 const GROUPS: [(&str, &str); 3] = [
     ("fast", "uapi,uapi-mp,p2p,ovpn-cli"),
-    ("server", "mp"),
-    ("all", "uapi,uapi-mp,p2p,ovpn-cli,mp,openvpn,daemon,leak"),
+    ("server", "mp,tcp"),
+    (
+        "all",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,openvpn,daemon,leak",
+    ),
 ];
 
 /// All names that [`by_names`] knows.

@@ -111,7 +111,7 @@ fn openvpn(ns: &Ns, is_server: bool, cipher: Cipher, outer: Outer, reneg: u32) -
         // the driver to swap keys: at the next renegotiation, when the other end gives up the older of its two keys.
         // The status timer wakes it every second.
         false => {
-            let remote = Pair::outer(outer == Outer::V6, 1);
+            let remote = Pair::outer(outer.is_v6(), 1);
             (
                 "client",
                 format!(
@@ -123,7 +123,7 @@ fn openvpn(ns: &Ns, is_server: bool, cipher: Cipher, outer: Outer, reneg: u32) -
             )
         }
     };
-    let proto = if outer == Outer::V6 { "udp6" } else { "udp4" };
+    let proto = if outer.is_v6() { "udp6" } else { "udp4" };
     ns.cmd(&format!(
         "openvpn --verb 3 --dev {DEVICE} --dev-type tun --proto {proto} {role} --data-ciphers {} --reneg-sec {reneg} \
          --keepalive 1 4 --rcvbuf {BUFFER} --txqueuelen 1000 --ifconfig 10.8.0.{n} 10.8.0.{} --ifconfig-ipv6 fd00:8::{n}/64 fd00:8::{} \

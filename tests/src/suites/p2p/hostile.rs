@@ -199,7 +199,7 @@ fn by_name(names: &[(String, u64)], drops: &[(u16, u32)]) -> Vec<(String, u32)> 
 
 fn table(cipher: Cipher, outer: Outer) -> Outcome {
     let mut lab = SoftTunnel::new(cipher, outer)?;
-    let v6 = outer == Outer::V6;
+    let v6 = outer.is_v6();
     let stranger: UdpSocket = lab.soft.ns.udp(v6, 1195)?;
     let remote = |lab: &SoftTunnel| -> Outcome<_> {
         let attrs = lab

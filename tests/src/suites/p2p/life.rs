@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How peers, sockets, devices and namespaces come to their ends, idle and under traffic.
 
-use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Cipher, End, Flow, Module, Ping, Proc, Tunnel, patience, wait_for};
+use crate::lab::{
+    Cipher, End, Flow, Module, Outer, Ping, Proc, Tunnel, TunnelSpec, patience, wait_for,
+};
 use crate::nl::ovpn::{Event, Ovpn, PRIMARY, Reason, SECONDARY};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
@@ -144,7 +145,7 @@ fn keepalive_off(_: &Ctx) -> Outcome {
 fn socket_closed(_: &Ctx) -> Outcome {
     let mut tunnel = Tunnel::simple()?;
     let events = tunnel.b.nl.listen(&tunnel.b.ns)?;
-    drop(tunnel.b.sock.take());
+    tunnel.b.close();
     events.expect(&gone(&tunnel.b, Reason::TransportDisconnect), SOON)?;
     lonely(&tunnel.b)?;
     events.expect_none()
@@ -166,18 +167,20 @@ fn busy(tunnel: &Tunnel) -> Outcome<Vec<Proc>> {
 /// What can be done to an end while packets are under way.
 type Blow = fn(&mut Tunnel) -> Outcome;
 
-fn under_traffic(reason: Option<Reason>, blow: Blow) -> Outcome {
+fn under_traffic(outer: Outer, reason: Reason, blow: Blow) -> Outcome {
+    let spec = TunnelSpec {
+        outer,
+        ..TunnelSpec::default()
+    };
     for _ in 0..3 {
-        let mut tunnel = Tunnel::simple()?;
+        let mut tunnel = Tunnel::new(spec)?;
         let events = tunnel.b.nl.listen(&tunnel.b.ns)?;
         let _traffic = busy(&tunnel)?;
         blow(&mut tunnel)?;
-        if let Some(reason) = reason {
-            events.expect(&gone(&tunnel.b, reason), SOON)?;
-        }
+        events.expect(&gone(&tunnel.b, reason), SOON)?;
     }
     // The driver as a whole is none the worse.
-    Tunnel::simple()?.works(20)
+    Tunnel::new(spec)?.works(20)
 }
 
 fn delete_peer(tunnel: &mut Tunnel) -> Outcome {
@@ -189,7 +192,7 @@ fn replace_peer(tunnel: &mut Tunnel) -> Outcome {
 }
 
 fn close_socket(tunnel: &mut Tunnel) -> Outcome {
-    drop(tunnel.b.sock.take());
+    tunnel.b.close();
     Ok(())
 }
 
@@ -234,7 +237,7 @@ fn namespace_gone(_: &Ctx) -> Outcome {
 fn disturb(end: &End, what: usize, until: Instant) -> Outcome {
     let nl = Ovpn::open(&end.ns)?;
     let (index, id) = (end.ifindex, end.id);
-    let fd = end.sock.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    let (fd, remote) = end.transport();
     let mut round = 0u8;
     while Instant::now() < until {
         round = round.wrapping_add(1);
@@ -245,7 +248,7 @@ fn disturb(end: &End, what: usize, until: Instant) -> Outcome {
                 .and_then(|()| nl.key_swap(index, id)),
             1 => nl.key_del(index, id, flag),
             2 => nl
-                .peer_new(index, id, fd, end.remote, Some(end.tx_id))
+                .peer_new(index, id, fd, remote, Some(end.tx_id))
                 .and_then(|()| nl.key_new(index, id, PRIMARY, &Cipher::Aes256.key(1, false))),
             3 => nl.peer_del(index, id),
             4 => nl.keepalive(index, id, flag, flag),
@@ -283,39 +286,57 @@ fn races(_: &Ctx) -> Outcome {
     tunnel.works(50)
 }
 
+/// Name, reason that userspace is told, what is done, whether it can be done over TCP.
+const BLOWS: [(&str, Reason, Blow, bool); 6] = [
+    ("peer deleted", Reason::Userspace, delete_peer, true),
+    // A stream has one peer.
+    ("peer replaced", Reason::Teardown, replace_peer, false),
+    (
+        "socket closed",
+        Reason::TransportDisconnect,
+        close_socket,
+        true,
+    ),
+    ("link deleted", Reason::Teardown, delete_link, true),
+    (
+        "link down and up, peer deleted",
+        Reason::Userspace,
+        link_down,
+        true,
+    ),
+    (
+        "transport device deleted",
+        Reason::Userspace,
+        delete_transport,
+        true,
+    ),
+];
+
+fn blows(outer: Outer) -> impl Iterator<Item = Case> {
+    let fitting = BLOWS
+        .into_iter()
+        .filter(move |(_, _, _, tcp)| *tcp || !outer.is_tcp());
+    fitting.map(move |(name, reason, blow, _)| {
+        Case::new(format!("life: {name} under traffic"), move |_| {
+            under_traffic(outer, reason, blow)
+        })
+    })
+}
+
+/// What can happen to a tunnel over TCP.
+pub fn tcp_cases() -> Vec<Case> {
+    blows(Outer::Tcp4).collect()
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    let blows: [(&str, Option<Reason>, Blow); 6] = [
-        ("peer deleted", Some(Reason::Userspace), delete_peer),
-        ("peer replaced", Some(Reason::Teardown), replace_peer),
-        (
-            "socket closed",
-            Some(Reason::TransportDisconnect),
-            close_socket,
-        ),
-        ("link deleted", Some(Reason::Teardown), delete_link),
-        (
-            "link down and up, peer deleted",
-            Some(Reason::Userspace),
-            link_down,
-        ),
-        (
-            "transport device deleted",
-            Some(Reason::Userspace),
-            delete_transport,
-        ),
-    ];
     let mut cases = vec![
         Case::new("life: keepalive both ways", keepalive_both_ways),
         Case::new("life: expiry", expiry),
         Case::new("life: keepalive switched off", keepalive_off),
         Case::new("life: socket closed", socket_closed),
     ];
-    cases.extend(blows.map(|(name, reason, blow)| {
-        Case::new(format!("life: {name} under traffic"), move |_| {
-            under_traffic(reason, blow)
-        })
-    }));
+    cases.extend(blows(Outer::V4));
     cases.push(Case::new(
         "life: namespace gone under traffic",
         namespace_gone,

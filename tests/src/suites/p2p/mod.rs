@@ -10,6 +10,8 @@ mod wire_format;
 
 use crate::tap::Case;
 
+pub use life::tcp_cases;
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = wire_format::cases();
