@@ -21,7 +21,8 @@ use tap::{Case, During, Failure, Outcome, Totals};
 
 const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]
        ovpn-tests selftests --tree DIR [--module FILE] [--cli FILE] [--patience N] [SCRIPT...]
-       ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE]
+       ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE] [--only ROW]...
+       ovpn-tests cost [--module FILE] [--packets N]
 A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.
 Suites: ";
 
@@ -175,6 +176,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     let outcome = if args.next_if(|a| a == "bench").is_some() {
         suites::bench::run(args)
+    } else if args.next_if(|a| a == "cost").is_some() {
+        suites::bench::cost::run(args)
     } else if args.next_if(|a| a == "selftests").is_some() {
         selftests::run(args)
     } else {

@@ -143,8 +143,10 @@ pub struct Flow {
     pub streams: u32,
     /// The server sends.
     pub reverse: bool,
-    /// UDP at this rate in Mbit/s instead of TCP.
+    /// UDP at this rate in Mbit/s instead of TCP; 0 is as fast as the sender can.
     pub udp: Option<u32>,
+    /// Bytes of payload of each UDP datagram.
+    pub datagram: u32,
     /// Pages of a file are sent without a copy (`-Z`), so the driver sees page cache it must not write to.
     pub zerocopy: bool,
     /// Limit per stream in Mbit/s; 0 is none.
@@ -170,6 +172,8 @@ impl Flow {
             streams: 1,
             reverse: false,
             udp: None,
+            // Fits the tunnel's default MTU of 1416 over IPv6.
+            datagram: 1350,
             zerocopy: false,
             mbit: 0,
         }
@@ -189,8 +193,7 @@ impl Flow {
             self.dst, self.port, self.seconds, self.streams
         );
         if let Some(mbit) = self.udp {
-            // A datagram that fits the tunnel's default MTU of 1416 over IPv6.
-            line += &format!(" -u -b {mbit}M -l 1350 -w {BUFFER}");
+            line += &format!(" -u -b {mbit}M -l {} -w {BUFFER}", self.datagram);
         } else if self.mbit > 0 {
             // After a stall of the machine iperf3 catches up as fast as it may: the window keeps that burst shorter
             // than any queue on the way.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Throughput of two modules side by side: measured in turns in one run, so that both see the same machine.
 
+pub mod cost;
+
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::lab::{Cipher, Flow, Module, Tunnel, TunnelSpec, iperf};
+use crate::lab::{Cipher, Flow, Module, Outer, Tunnel, TunnelSpec, iperf};
 use crate::tap::{During, Failure, Outcome, Totals};
 
 /// A module and what it is called in the table.
@@ -20,18 +23,74 @@ struct Args {
     rounds: usize,
     seconds: u32,
     json: Option<PathBuf>,
+    /// Parts of the names of the rows to measure; all of them when there are none.
+    only: Vec<String>,
 }
 
-/// One row: a cipher and a number of flows.
+/// What is sent through the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// This many TCP connections.
+    Flows(u32),
+    /// UDP datagrams of this many bytes, as many as the sender can make.
+    Datagrams(u32),
+}
+
+impl Load {
+    const ALL: [Self; 6] = [
+        Self::Flows(1),
+        Self::Flows(4),
+        Self::Flows(16),
+        Self::Datagrams(64),
+        Self::Datagrams(512),
+        Self::Datagrams(1400),
+    ];
+
+    /// MTU of the tunnel: the default, or what the largest datagrams and their headers just fit.
+    fn mtu(self) -> Option<u32> {
+        matches!(self, Self::Datagrams(_)).then_some(1428)
+    }
+
+    fn flow(self, seconds: u32) -> Flow {
+        let to = Tunnel::inner(false, 2);
+        match self {
+            Self::Flows(streams) => Flow {
+                streams,
+                ..Flow::tcp(to, seconds)
+            },
+            // 0: without limit.
+            Self::Datagrams(bytes) => Flow {
+                datagram: bytes,
+                ..Flow::udp(to, seconds, 0)
+            },
+        }
+    }
+}
+
+/// One row: a transport, a cipher and a load.
 struct Row {
+    outer: Outer,
     cipher: Cipher,
-    streams: u32,
+    load: Load,
     /// Mbit/s of each candidate, one value a round.
     rates: [Vec<f64>; 2],
 }
 
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outer = if self.outer.is_tcp() { "TCP" } else { "UDP" };
+        let load = match self.load {
+            Load::Flows(1) => "TCP, 1 flow".to_owned(),
+            Load::Flows(n) => format!("TCP, {n} flows"),
+            Load::Datagrams(bytes) => format!("UDP, {bytes} B"),
+        };
+        f.pad(&format!("{}/{outer}: {load}", self.cipher.name()))
+    }
+}
+
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let (mut a, mut b, mut rounds, mut seconds, mut json) = (None, None, 5, 2, None);
+    let (mut a, mut b, mut rounds, mut seconds, mut json) = (None, None, 3, 2, None);
+    let mut only = Vec::new();
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
         let number = || {
@@ -54,6 +113,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
             "--rounds" => rounds = number()?.max(1) as usize,
             "--seconds" => seconds = number()?.max(1),
             "--json" => json = Some(PathBuf::from(&value)),
+            "--only" => only.push(value),
             _ => return Err(format!("unknown option {arg}")),
         }
     }
@@ -63,6 +123,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
         rounds,
         seconds,
         json,
+        only,
     })
 }
 
@@ -85,18 +146,33 @@ fn range(values: &[f64]) -> String {
     format!("{:.0} ({min:.0}-{max:.0})", median(values))
 }
 
-fn measure(cipher: Cipher, streams: u32, seconds: u32) -> Outcome<f64> {
+fn measure(row: &Row, seconds: u32) -> Outcome<f64> {
     let tunnel = Tunnel::new(TunnelSpec {
-        cipher,
-        ..TunnelSpec::default()
+        cipher: row.cipher,
+        outer: row.outer,
+        mtu: row.load.mtu(),
     })?;
     // The first packets resolve addresses and warm caches.
     tunnel.works(5)?;
-    let flow = Flow {
-        streams,
-        ..Flow::tcp(Tunnel::inner(false, 2), seconds)
-    };
-    Ok(iperf(&flow, &tunnel.b.ns, &tunnel.a.ns)?.mbit)
+    Ok(iperf(&row.load.flow(seconds), &tunnel.b.ns, &tunnel.a.ns)?.mbit)
+}
+
+/// Every row that is asked for.
+fn rows(only: &[String]) -> Vec<Row> {
+    let outers = [Outer::V4, Outer::Tcp4].into_iter();
+    let mut rows: Vec<Row> = outers
+        .flat_map(|outer| [Cipher::Aes256, Cipher::ChaCha].map(|cipher| (outer, cipher)))
+        .flat_map(|(outer, cipher)| {
+            Load::ALL.map(|load| Row {
+                outer,
+                cipher,
+                load,
+                rates: [Vec::new(), Vec::new()],
+            })
+        })
+        .collect();
+    rows.retain(|row| only.is_empty() || only.iter().any(|o| row.to_string().contains(o.as_str())));
+    rows
 }
 
 fn machine() -> String {
@@ -129,63 +205,55 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
         rounds,
         seconds,
         json,
+        only,
     } = parse(args).map_err(Failure::new)?;
-    let mut rows: Vec<Row> = [Cipher::Aes256, Cipher::ChaCha]
-        .into_iter()
-        .flat_map(|cipher| {
-            [1, 4].map(|streams| Row {
-                cipher,
-                streams,
-                rates: [Vec::new(), Vec::new()],
-            })
-        })
-        .collect();
+    let mut rows = rows(&only);
     let (machine, [a, b]) = (machine(), &candidates);
     println!(
-        "{machine}; iperf3 TCP, {seconds} s, {rounds} rounds in turns, both ends on this machine; Mbit/s: median (range); ratio: median of the rounds"
+        "{machine}; iperf3, {seconds} s, {rounds} rounds in turns, both ends on this machine; Mbit/s received: median (range); ratio: median of the rounds"
     );
+    let total = rows.len();
     for round in 1..=rounds {
-        for row in &mut rows {
-            let mut pairs: Vec<_> = candidates.iter().zip(&mut row.rates).collect();
+        for (at, row) in rows.iter_mut().enumerate() {
+            let mut order = [0, 1];
             // Neither is always the one that comes second.
             if round % 2 == 0 {
-                pairs.reverse();
+                order.reverse();
             }
-            for (candidate, rates) in pairs {
+            for which in order {
+                let Some(candidate) = candidates.get(which) else {
+                    continue;
+                };
                 candidate.module.reload().during(&candidate.name)?;
-                let mbit = measure(row.cipher, row.streams, seconds).during(&candidate.name)?;
+                let mbit = measure(row, seconds).during(format!("{row}, {}", candidate.name))?;
                 println!(
-                    "round {round}: {}, {} flows, {}: {mbit:.0}",
-                    row.cipher.name(),
-                    row.streams,
+                    "round {round}, {}/{total}: {row}, {}: {mbit:.0}",
+                    at + 1,
                     candidate.name
                 );
-                rates.push(mbit);
+                if let Some(rates) = row.rates.get_mut(which) {
+                    rates.push(mbit);
+                }
             }
         }
     }
     println!(
-        "\n{:<18} {:>5} {:>20} {:>20} {:>7}",
-        "cipher", "flows", a.name, b.name, "ratio"
+        "\n{:<40} {:>20} {:>20} {:>7}",
+        "cipher/transport: load", a.name, b.name, "ratio"
     );
     let mut table = Vec::new();
-    for Row {
-        cipher,
-        streams,
-        rates: [rates_a, rates_b],
-    } in &rows
-    {
+    for row in &rows {
+        let [rates_a, rates_b] = &row.rates;
         // Of each round by itself: what disturbs the machine for longer than a round disturbs both.
         let ratios: Vec<f64> = rates_a.iter().zip(rates_b).map(|(a, b)| a / b).collect();
         let ratio = median(&ratios);
         println!(
-            "{:<18} {streams:>5} {:>20} {:>20} {ratio:>7.2}",
-            cipher.name(),
+            "{row:<40} {:>20} {:>20} {ratio:>7.2}",
             range(rates_a),
             range(rates_b)
         );
         table.push(json!({
-            "cipher": cipher.name(), "flows": streams, "ratio": ratio, "ratios": ratios,
+            "row": row.to_string(), "ratio": ratio, "ratios": ratios,
             "mbit": { &a.name: { "median": median(rates_a), "all": rates_a },
                       &b.name: { "median": median(rates_b), "all": rates_b } },
         }));
