@@ -23,6 +23,7 @@
 //! | [`attrs`] | checks of netlink requests |
 //! | [`refusal`] | what a refused request is told |
 //! | [`framing`] | packets in a TCP stream |
+//! | [`mss`] | TCP segment size, clamped to the tunnel |
 //! | [`counters`] | reasons of packet drops |
 #![cfg_attr(not(ovpn_kmod), no_std)]
 #![forbid(unsafe_code)]
@@ -44,6 +45,7 @@ pub mod clock;
 pub mod counters;
 pub mod framing;
 pub mod keepalive;
+pub mod mss;
 pub mod nonce;
 pub mod refusal;
 pub mod replay;

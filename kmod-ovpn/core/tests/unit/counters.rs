@@ -25,3 +25,16 @@ fn numbers_are_stable() {
     assert_eq!(DropReason::TxQueueFull.index(), 21);
     assert_eq!(DropReason::Replay.name(), "rx_replay");
 }
+
+/// The documentation of the netlink extension lists the reasons in the order of their numbers.
+#[test]
+fn documented_in_order() {
+    let yaml = include_str!("../../../uapi/ovpn-ext.yaml");
+    let documented: Vec<&str> = yaml
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("name: "))
+        .filter(|name| name.starts_with("rx_") || name.starts_with("tx_"))
+        .collect();
+    let names: Vec<&str> = DropReason::ALL.map(DropReason::name).to_vec();
+    assert_eq!(documented, names);
+}

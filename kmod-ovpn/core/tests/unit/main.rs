@@ -8,6 +8,7 @@ mod counters;
 mod framing;
 mod keepalive;
 mod key_attrs;
+mod mss;
 mod nonce;
 mod packets;
 mod refusal;
