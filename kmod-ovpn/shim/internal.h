@@ -31,6 +31,8 @@ struct ovpn_dev {
 	struct gro_cells cells;
 	struct delayed_work tick;
 	struct ovpn_drops __percpu *drops;
+	/* Private flag "mss-clamp" of ethtool. */
+	bool mss_clamp;
 };
 
 /* Packets lost on one CPU, by reason. */

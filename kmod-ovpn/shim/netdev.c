@@ -26,6 +26,13 @@
 MODULE_ALIAS_RTNL_LINK("ovpn");
 MODULE_VERSION(OVPN_VERSION);
 
+/* What a new interface starts with. Each can be told otherwise by ethtool, which
+ * few routers have installed.
+ */
+static bool mss_clamp = true;
+module_param(mss_clamp, bool, 0644);
+MODULE_PARM_DESC(mss_clamp, "new interfaces clamp the TCP MSS to the path (default Y)");
+
 /* --- transmit -------------------------------------------------------------- */
 
 /* Whether the packet is what its ethertype says, with its header in reach. */
@@ -44,9 +51,6 @@ static bool ovpn_is_ip(struct sk_buff *skb)
 
 static netdev_tx_t ovpn_ndo_xmit(struct sk_buff *skb, struct net_device *net)
 {
-	/* Connection tracking of the inner flow ends at the tunnel. */
-	nf_reset_ct(skb);
-
 	if (unlikely(!ovpn_is_ip(skb))) {
 		ovpn_netdev_drop(ovpn_of(net), OVPN_DROP_TX,
 				 OVPN_DROP_TX_BAD_PROTOCOL, 1);
@@ -117,11 +121,28 @@ void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
 	}
 }
 
+/* Private flags: --show-priv-flags and --set-priv-flags of ethtool. */
+static const char ovpn_flags[][ETH_GSTRING_LEN] = { "mss-clamp" };
+#define OVPN_FLAG_MSS_CLAMP	BIT(0)
+
+static u32 ovpn_get_flags(struct net_device *net)
+{
+	return READ_ONCE(ovpn_of(net)->mss_clamp) ? OVPN_FLAG_MSS_CLAMP : 0;
+}
+
+static int ovpn_set_flags(struct net_device *net, u32 flags)
+{
+	WRITE_ONCE(ovpn_of(net)->mss_clamp, flags & OVPN_FLAG_MSS_CLAMP);
+	return 0;
+}
+
 static int ovpn_get_sset_count(struct net_device *net, int set)
 {
 	const char *name;
 	int n = 0;
 
+	if (set == ETH_SS_PRIV_FLAGS)
+		return ARRAY_SIZE(ovpn_flags);
 	if (set != ETH_SS_STATS)
 		return -EOPNOTSUPP;
 	while (n < OVPN_DROP_SLOTS && ovpn_rs_drop_name(n, &name))
@@ -134,6 +155,8 @@ static void ovpn_get_strings(struct net_device *net, u32 set, u8 *data)
 	const char *name;
 	u32 len, n;
 
+	if (set == ETH_SS_PRIV_FLAGS)
+		memcpy(data, ovpn_flags, sizeof(ovpn_flags));
 	if (set != ETH_SS_STATS)
 		return;
 	for (n = 0; n < OVPN_DROP_SLOTS; n++) {
@@ -170,6 +193,8 @@ static const struct ethtool_ops ovpn_ethtool_ops = {
 	.get_sset_count		= ovpn_get_sset_count,
 	.get_strings		= ovpn_get_strings,
 	.get_ethtool_stats	= ovpn_get_stats,
+	.get_priv_flags		= ovpn_get_flags,
+	.set_priv_flags		= ovpn_set_flags,
 };
 
 /* --- small services for the Rust side ------------------------------------- */
@@ -303,6 +328,7 @@ OVPN_NEWLINK(ovpn_newlink)
 		mode = nla_get_u8(attrs[OVPN_IFLA_MODE]);
 
 	dev->net = net;
+	dev->mss_clamp = mss_clamp;
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
 	dev->drops = alloc_percpu(struct ovpn_drops);
 	dev->rs = dev->drops ? ovpn_rs_dev_new(dev, mode) : NULL;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Where a peer is reached by UDP: both ends, the route there, sending. */
 
+#include <linux/icmpv6.h>
 #include <linux/inetdevice.h>
 #include <linux/seqlock.h>
 #include <linux/udp.h>
 #include <net/addrconf.h>
 #include <net/dst_cache.h>
+#include <net/gso.h>
+#include <net/icmp.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
 #include <net/route.h>
@@ -29,6 +32,10 @@ struct ovpn_path {
 	seqlock_t lock;
 	struct ovpn_endpoint ends;
 	struct ovpn_route_key key;
+	/* Bytes of the largest inner packet that need not be fragmented, as of
+	 * the last look at the route; 0 before the first.
+	 */
+	u32 room;
 	struct dst_cache cache;
 };
 
@@ -180,10 +187,18 @@ again:
 	goto again;
 }
 
-static struct rtable *ovpn_route4(struct ovpn_path *path, struct sock *sk,
-				  const struct ovpn_endpoint *ends,
-				  const struct ovpn_route_key *key,
-				  unsigned int seq, __be32 *saddr)
+/* A route to the remote end, and the local address that packets leave from. */
+struct ovpn_route {
+	struct dst_entry *dst;
+	union {
+		__be32 saddr4;
+		struct in6_addr saddr6;
+	};
+};
+
+static int ovpn_lookup4(struct sock *sk, const struct ovpn_endpoint *ends,
+			const struct ovpn_route_key *key,
+			struct ovpn_route *route)
 {
 	struct flowi4 fl = {
 		.flowi4_proto = IPPROTO_UDP,
@@ -192,10 +207,7 @@ static struct rtable *ovpn_route4(struct ovpn_path *path, struct sock *sk,
 		.fl4_sport = key->sport,
 		.fl4_dport = (__force __be16)ends->port,
 	};
-	struct rtable *rt = dst_cache_get_ip4(&path->cache, saddr);
-
-	if (likely(rt))
-		return rt;
+	struct rtable *rt;
 
 	memcpy(&fl.daddr, ends->remote, sizeof(fl.daddr));
 	memcpy(&fl.saddr, ends->local, sizeof(fl.saddr));
@@ -207,54 +219,17 @@ static struct rtable *ovpn_route4(struct ovpn_path *path, struct sock *sk,
 		fl.saddr = inet_sk(sk)->inet_saddr;
 	rt = ip_route_output_flow(sock_net(sk), &fl, sk);
 	if (IS_ERR(rt))
-		return rt;
-
-	write_seqlock_bh(&path->lock);
-	/* +1: our own write section made the count odd. */
-	if (likely(raw_read_seqcount(&path->lock.seqcount) == seq + 1))
-		dst_cache_set_ip4(&path->cache, &rt->dst, fl.saddr);
-	write_sequnlock_bh(&path->lock);
-	*saddr = fl.saddr;
-	return rt;
-}
-
-static int ovpn_send4(struct ovpn_dev *dev, struct sock *sk,
-		      struct ovpn_path *path, const struct ovpn_endpoint *ends,
-		      const struct ovpn_route_key *key, unsigned int seq,
-		      struct ovpn_pkt *pkt)
-{
-	__be32 saddr, daddr;
-	struct rtable *rt = ovpn_route4(path, sk, ends, key, seq, &saddr);
-
-	if (IS_ERR(rt))
 		return PTR_ERR(rt);
-	if (unlikely(rt->dst.dev == dev->net)) {
-		ip_rt_put(rt);
-		return -ELOOP;
-	}
-	memcpy(&daddr, ends->remote, sizeof(daddr));
-	while (pkt) {
-		struct sk_buff *skb = ovpn_pkt_skb(pkt);
-
-		pkt = pkt->next;
-		/* Each datagram consumes a reference; ours goes with the last. */
-		if (pkt)
-			dst_hold(&rt->dst);
-		skb->mark = key->mark;
-		udp_tunnel_xmit_skb(rt, sk, skb, saddr, daddr, 0,
-				    ip4_dst_hoplimit(&rt->dst), 0, key->sport,
-				    (__force __be16)ends->port, false,
-				    sk->sk_no_check_tx OVPN_TUNNEL_FLAGS);
-	}
+	route->dst = &rt->dst;
+	route->saddr4 = fl.saddr;
 	return 0;
 }
 
-#if IS_ENABLED(CONFIG_IPV6)
-static struct dst_entry *ovpn_route6(struct ovpn_path *path, struct sock *sk,
-				     const struct ovpn_endpoint *ends,
-				     const struct ovpn_route_key *key,
-				     unsigned int seq, struct in6_addr *saddr)
+static int ovpn_lookup6(struct sock *sk, const struct ovpn_endpoint *ends,
+			const struct ovpn_route_key *key,
+			struct ovpn_route *route)
 {
+#if IS_ENABLED(CONFIG_IPV6)
 	struct flowi6 fl = {
 		.flowi6_proto = IPPROTO_UDP,
 		.flowi6_mark = key->mark,
@@ -262,10 +237,7 @@ static struct dst_entry *ovpn_route6(struct ovpn_path *path, struct sock *sk,
 		.fl6_sport = key->sport,
 		.fl6_dport = (__force __be16)ends->port,
 	};
-	struct dst_entry *dst = dst_cache_get_ip6(&path->cache, saddr);
-
-	if (likely(dst))
-		return dst;
+	struct dst_entry *dst;
 
 	memcpy(&fl.daddr, ends->remote, sizeof(fl.daddr));
 	memcpy(&fl.saddr, ends->local, sizeof(fl.saddr));
@@ -276,65 +248,143 @@ static struct dst_entry *ovpn_route6(struct ovpn_path *path, struct sock *sk,
 		fl.saddr = inet6_sk(sk)->saddr;
 	dst = ip6_dst_lookup_flow(sock_net(sk), sk, &fl, NULL);
 	if (IS_ERR(dst))
-		return dst;
-
-	write_seqlock_bh(&path->lock);
-	if (likely(raw_read_seqcount(&path->lock.seqcount) == seq + 1))
-		dst_cache_set_ip6(&path->cache, dst, &fl.saddr);
-	write_sequnlock_bh(&path->lock);
-	*saddr = fl.saddr;
-	return dst;
+		return PTR_ERR(dst);
+	route->dst = dst;
+	route->saddr6 = fl.saddr;
+	return 0;
+#else
+	return -EAFNOSUPPORT;
+#endif
 }
 
-static int ovpn_send6(struct ovpn_dev *dev, struct sock *sk,
+/* From the cache, if it has a route that is still good. */
+static struct dst_entry *ovpn_cached(struct ovpn_path *path, bool v4,
+				     struct ovpn_route *route)
+{
+	struct rtable *rt;
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (!v4)
+		return dst_cache_get_ip6(&path->cache, &route->saddr6);
+#endif
+	rt = dst_cache_get_ip4(&path->cache, &route->saddr4);
+	return rt ? &rt->dst : NULL;
+}
+
+static void ovpn_cache(struct ovpn_path *path, bool v4, unsigned int seq,
+		       struct ovpn_route *route)
+{
+	write_seqlock_bh(&path->lock);
+	/* +1: our own write section made the count odd. */
+	if (unlikely(raw_read_seqcount(&path->lock.seqcount) != seq + 1))
+		goto unlock;
+	if (v4)
+		dst_cache_set_ip4(&path->cache, route->dst, route->saddr4);
+#if IS_ENABLED(CONFIG_IPV6)
+	else
+		dst_cache_set_ip6(&path->cache, route->dst, &route->saddr6);
+#endif
+unlock:
+	write_sequnlock_bh(&path->lock);
+}
+
+/* Bytes of the largest inner packet that leaves by this route in one piece. */
+static u32 ovpn_room(const struct dst_entry *dst, bool v4)
+{
+	u32 outer = sizeof(struct udphdr) + OVPN_HEAD_LEN +
+		    (v4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
+
+	return max(dst_mtu(dst), outer + 1) - outer;
+}
+
+/* The route to the remote end, with a reference. Bottom halves off. */
+static int ovpn_route(struct ovpn_dev *dev, struct sock *sk,
 		      struct ovpn_path *path, const struct ovpn_endpoint *ends,
 		      const struct ovpn_route_key *key, unsigned int seq,
-		      struct ovpn_pkt *pkt)
+		      struct ovpn_route *route)
 {
-	struct in6_addr saddr, daddr;
-	struct dst_entry *dst = ovpn_route6(path, sk, ends, key, seq, &saddr);
+	bool v4 = ends->family == OVPN_AF_INET;
+	u32 room;
+	int ret;
 
-	if (IS_ERR(dst))
-		return PTR_ERR(dst);
-	if (unlikely(dst->dev == dev->net)) {
-		dst_release(dst);
+	if (unlikely(!v4 && ends->family != OVPN_AF_INET6))
+		return -EDESTADDRREQ;
+	route->dst = ovpn_cached(path, v4, route);
+	if (unlikely(!route->dst)) {
+		ret = v4 ? ovpn_lookup4(sk, ends, key, route) :
+			   ovpn_lookup6(sk, ends, key, route);
+		if (ret)
+			return ret;
+		ovpn_cache(path, v4, seq, route);
+	}
+	if (unlikely(route->dst->dev == dev->net)) {
+		dst_release(route->dst);
 		return -ELOOP;
 	}
-	memcpy(&daddr, ends->remote, sizeof(daddr));
-	while (pkt) {
-		struct sk_buff *skb = ovpn_pkt_skb(pkt);
-
-		pkt = pkt->next;
-		if (pkt)
-			dst_hold(dst);
-		skb->mark = key->mark;
-		/* We are the datagram's origin: fragment it where it must be. */
-		skb->ignore_df = 1;
-		udp_tunnel6_xmit_skb(dst, sk, skb, dev->net, &saddr, &daddr, 0,
-				     ip6_dst_hoplimit(dst), 0, key->sport,
-				     (__force __be16)ends->port,
-				     udp_get_no_check6_tx(sk) OVPN_TUNNEL_FLAGS);
-	}
+	room = ovpn_room(route->dst, v4);
+	if (unlikely(READ_ONCE(path->room) != room))
+		WRITE_ONCE(path->room, room);
 	return 0;
 }
-#else
-static int ovpn_send6(struct ovpn_dev *dev, struct sock *sk,
-		      struct ovpn_path *path, const struct ovpn_endpoint *ends,
-		      const struct ovpn_route_key *key, unsigned int seq,
-		      struct ovpn_pkt *pkt)
+
+/* Whether outer packets must not be fragmented by anybody: OpenVPN's --mtu-disc
+ * yes. Otherwise they may be, by us too, as the mainline driver has it.
+ */
+static bool ovpn_keep_whole(const struct sock *sk, bool v4)
 {
-	return -EAFNOSUPPORT;
-}
+#if IS_ENABLED(CONFIG_IPV6)
+	if (!v4)
+		return READ_ONCE(inet6_sk(sk)->pmtudisc) == IPV6_PMTUDISC_DO;
 #endif
+	return READ_ONCE(inet_sk(sk)->pmtudisc) == IP_PMTUDISC_DO;
+}
+
+/* Send one packet; consumes it and a reference to the route. */
+static void ovpn_xmit(struct ovpn_dev *dev, struct sock *sk,
+		      const struct ovpn_endpoint *ends,
+		      const struct ovpn_route_key *key,
+		      const struct ovpn_route *route, struct sk_buff *skb,
+		      bool whole)
+{
+	__be16 dport = (__force __be16)ends->port;
+
+	skb->mark = key->mark;
+	if (ends->family == OVPN_AF_INET) {
+		__be32 daddr;
+
+		memcpy(&daddr, ends->remote, sizeof(daddr));
+		udp_tunnel_xmit_skb(dst_rtable(route->dst), sk, skb,
+				    route->saddr4, daddr, 0,
+				    ip4_dst_hoplimit(route->dst),
+				    whole ? htons(IP_DF) : 0, key->sport, dport,
+				    false, sk->sk_no_check_tx OVPN_TUNNEL_FLAGS);
+	} else {
+#if IS_ENABLED(CONFIG_IPV6)
+		struct in6_addr daddr;
+
+		memcpy(&daddr, ends->remote, sizeof(daddr));
+		/* We are the datagram's origin: fragment it where it must be. */
+		skb->ignore_df = !whole;
+		udp_tunnel6_xmit_skb(route->dst, sk, skb, dev->net,
+				     (struct in6_addr *)&route->saddr6, &daddr,
+				     0, ip6_dst_hoplimit(route->dst), 0,
+				     key->sport, dport,
+				     udp_get_no_check6_tx(sk) OVPN_TUNNEL_FLAGS);
+#endif
+	}
+}
 
 int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 		  struct ovpn_path *path, struct ovpn_batch *batch)
 {
 	struct ovpn_route_key key;
 	struct ovpn_endpoint ends;
+	struct ovpn_route route;
 	struct sock *sk = os->sk;
 	struct ovpn_pkt *pkt;
 	unsigned int seq;
+	u32 limit;
+	bool whole;
 	int ret;
 
 	for (pkt = batch->head; pkt; pkt = pkt->next) {
@@ -349,15 +399,106 @@ int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 
 	local_bh_disable();
 	seq = ovpn_path_begin(path, sk, &ends, &key);
-	if (ends.family == OVPN_AF_INET)
-		ret = ovpn_send4(dev, sk, path, &ends, &key, seq, batch->head);
-	else if (ends.family == OVPN_AF_INET6)
-		ret = ovpn_send6(dev, sk, path, &ends, &key, seq, batch->head);
-	else
-		ret = -EDESTADDRREQ;
-	local_bh_enable();
-
-	if (unlikely(ret))
+	ret = ovpn_route(dev, sk, path, &ends, &key, seq, &route);
+	if (unlikely(ret)) {
+		local_bh_enable();
 		ovpn_pkts_free(batch->head, false);
-	return ret;
+		return ret;
+	}
+	limit = READ_ONCE(path->room) + OVPN_HEAD_LEN;
+	whole = ovpn_keep_whole(sk, ends.family == OVPN_AF_INET);
+	for (pkt = batch->head; pkt; ) {
+		struct sk_buff *skb = ovpn_pkt_skb(pkt);
+
+		pkt = pkt->next;
+		/* Each datagram consumes a reference; ours goes with the last. */
+		if (pkt)
+			dst_hold(route.dst);
+		ovpn_xmit(dev, sk, &ends, &key, &route, skb,
+			  whole && skb->len <= limit);
+	}
+	local_bh_enable();
+	return 0;
+}
+
+/* As ovpn_route(), for who only wants to know how much fits. */
+static u32 ovpn_look_room(struct ovpn_dev *dev, struct ovpn_sock *os,
+			  struct ovpn_path *path)
+{
+	struct ovpn_route_key key;
+	struct ovpn_endpoint ends;
+	struct ovpn_route route;
+	unsigned int seq;
+	u32 room = 0;
+
+	local_bh_disable();
+	seq = ovpn_path_begin(path, os->sk, &ends, &key);
+	if (!ovpn_route(dev, os->sk, path, &ends, &key, seq, &route)) {
+		room = READ_ONCE(path->room);
+		dst_release(route.dst);
+	}
+	local_bh_enable();
+	return room;
+}
+
+u32 ovpn_sock_mss_room(struct ovpn_dev *dev, struct ovpn_sock *os,
+		       struct ovpn_path *path)
+{
+	u32 mtu = READ_ONCE(dev->net->mtu), room;
+
+	if (!READ_ONCE(dev->mss_clamp))
+		return U32_MAX;
+	if (os->tcp)
+		return mtu;
+	room = ovpn_look_room(dev, os, path);
+	return room ? min(mtu, room) : mtu;
+}
+
+static bool ovpn_in_room(const struct sk_buff *skb, u32 room)
+{
+	return skb_is_gso(skb) ? skb_gso_validate_network_len(skb, room) :
+				 skb->len <= room;
+}
+
+bool ovpn_sock_admit(struct ovpn_dev *dev, struct ovpn_sock *os,
+		     struct ovpn_path *path, struct sk_buff *skb)
+{
+	u32 room = READ_ONCE(path->room);
+	bool v4;
+
+	/* A stream has no packets. */
+	if (os->tcp || likely(room && ovpn_in_room(skb, room)))
+		return true;
+	/* The route may be a better one by now, or not known yet. */
+	room = ovpn_look_room(dev, os, path);
+	if (!room || ovpn_in_room(skb, room))
+		return true;
+
+	if (skb->protocol == htons(ETH_P_IP)) {
+		/* Who lets it be fragmented need not hear of it. */
+		if (!(ip_hdr(skb)->frag_off & htons(IP_DF)))
+			return true;
+		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED,
+			      htonl(room));
+	} else {
+		/* No IPv6 sender goes below that. */
+		room = max_t(u32, room, IPV6_MIN_MTU);
+		if (ovpn_in_room(skb, room))
+			return true;
+		icmpv6_ndo_send(skb, ICMPV6_PKT_TOOBIG, 0, room);
+	}
+	/* Unless fragments are forbidden the packet itself still gets through:
+	 * the sender is asked to do better, not punished.
+	 */
+	v4 = READ_ONCE(path->ends.family) == OVPN_AF_INET;
+	return !ovpn_keep_whole(os->sk, v4);
+}
+
+void ovpn_tx_unreachable(struct sk_buff *skb)
+{
+	if (skb->protocol == htons(ETH_P_IP))
+		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, 0);
+	else
+		icmpv6_ndo_send(skb, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH,
+				0);
 }

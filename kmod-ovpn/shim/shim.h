@@ -299,6 +299,21 @@ int ovpn_sock_send(struct ovpn_dev *dev, struct ovpn_sock *sock,
 		   struct ovpn_path *path, struct ovpn_batch *batch,
 		   u32 *dropped);
 
+/* [rcu] Bytes of the largest inner packet that gets to the peer in one piece,
+ * as far as the route there and the interface's MTU tell; U32_MAX when the
+ * interface does not want TCP's segment size clamped to it.
+ */
+u32 ovpn_sock_mss_room(struct ovpn_dev *dev, struct ovpn_sock *sock,
+		       struct ovpn_path *path);
+/* [rcu] Tell the sender of an inner packet, perhaps a GSO one, when it is too
+ * big for the path and marked as not to be fragmented. False when it must be
+ * dropped, because outer packets must not be fragmented either.
+ */
+bool ovpn_sock_admit(struct ovpn_dev *dev, struct ovpn_sock *sock,
+		     struct ovpn_path *path, struct sk_buff *skb);
+/* [rcu] Tell the sender of an inner packet that nobody is there to get it. */
+void ovpn_tx_unreachable(struct sk_buff *skb);
+
 /* --- netdev.c: the network interface -------------------------------------- */
 
 int ovpn_netdev_init(void);

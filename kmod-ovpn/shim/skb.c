@@ -100,8 +100,11 @@ int ovpn_tx_split(struct sk_buff *skb, struct ovpn_batch *out, u32 *lost)
 {
 	struct sk_buff *next;
 
-	/* Peer selection was the last to look at the inner route. */
+	/* Nobody looks at the inner route any more, nor tells the sender, whose
+	 * address conntrack knows. Tracking of the inner flow ends at the tunnel.
+	 */
 	skb_dst_drop(skb);
+	nf_reset_ct(skb);
 
 	if (skb_is_gso(skb)) {
 		/* No features: the segments come out linear and summed, copied

@@ -10,12 +10,14 @@ use crate::proto::attrs::ValidPeer;
 use crate::proto::clock::BootSecs;
 use crate::proto::counters::DropReason;
 use crate::proto::keepalive::Timers;
+use crate::proto::mss::Syn;
 use crate::proto::wire::{map_ipv4, PeerId};
 use crate::sys::drops::Drops;
 use crate::sys::genl::PeerInfo;
 use crate::sys::netdev::NetDev;
 use crate::sys::path::Path;
-use crate::sys::rcu::{Retire, Ticket};
+use crate::sys::rcu::{Rcu, Retire, Ticket};
+use crate::sys::skb::Pkt;
 use crate::sys::socket::{Socket, SocketSlot};
 use crate::sys::stats::{now, Stats};
 
@@ -204,6 +206,16 @@ impl Peer {
 
     pub(crate) fn last_recv(&self) -> BootSecs {
         self.last_recv.get()
+    }
+
+    /// Has the two ends of a TCP connection that is being made through this peer agree on
+    /// segments that need not be fragmented on the way.
+    pub(crate) fn clamp_mss(&self, net: &NetDev, rcu: &Rcu, inner: &mut Pkt) {
+        if let Some(syn) = Syn::find(inner.bytes()) {
+            if let Some(socket) = self.socket.get(rcu) {
+                syn.clamp(inner.bytes_mut(), socket.mss_room(net, &self.path));
+            }
+        }
     }
 
     /// Counts packets from the peer that were lost.

@@ -119,11 +119,11 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
             None if is_keepalive(pkt.bytes()) => return Fate::Consume,
             None => return drop_for(device, peer, DropReason::BadProtocol),
         }
-        if device.peers.is_path_back(rcu, &device.net, peer, pkt) {
-            Fate::Keep
-        } else {
-            drop_for(device, peer, DropReason::ReversePath)
+        if !device.peers.is_path_back(rcu, &device.net, peer, pkt) {
+            return drop_for(device, peer, DropReason::ReversePath);
         }
+        peer.clamp_mss(&device.net, rcu, pkt);
+        Fate::Keep
     });
     let count = batch.count();
     if count == 0 {

@@ -15,22 +15,32 @@ use crate::sys::skb::{Batch, Fate, Skb};
 use crate::sys::stats::{now, Traffic};
 
 /// Sends an inner packet, or the super-packet of many.
-pub(crate) fn xmit(device: &Device, rcu: &Rcu, skb: Skb) {
+pub(crate) fn xmit(device: &Device, rcu: &Rcu, mut skb: Skb) {
     let Some(peer) = device.peers.by_destination(rcu, &skb) else {
+        skb.unreachable();
         return device.net.tx_dropped(DropReason::TxNoPeer, 1);
     };
+    if let Some(socket) = peer.socket.get(rcu) {
+        if !socket.admits(&device.net, &peer.path, &mut skb) {
+            return peer.tx_dropped(&device.net, DropReason::TxTooBig, 1);
+        }
+    }
     let mut lost = 0;
     let batch = Batch::outgoing(skb, &mut lost);
     if lost > 0 {
         peer.tx_dropped(&device.net, DropReason::TxNoMemory, lost);
     }
-    let Ok(batch) = batch else {
+    let Ok(mut batch) = batch else {
         return peer.tx_dropped(&device.net, DropReason::TxNoMemory, 1);
     };
     if batch.is_empty() {
         return;
     }
     peer.stats.add(Traffic::VpnTx, batch.count(), batch.bytes());
+    // Only data comes in super-packets. The packet's checksum is complete by now.
+    if let Some(pkt) = batch.single() {
+        peer.clamp_mss(&device.net, rcu, pkt);
+    }
     submit(device, rcu, peer, batch);
 }
 

@@ -34,6 +34,16 @@ impl Skb {
     pub(super) fn as_raw(&self) -> *const ffi::sk_buff {
         self.0.as_ptr()
     }
+
+    pub(super) fn as_raw_mut(&mut self) -> *mut ffi::sk_buff {
+        self.0.as_ptr()
+    }
+
+    /// Tells the sender of an inner packet that nobody is there to get it.
+    pub(crate) fn unreachable(mut self) {
+        // SAFETY: Ours by the invariant; its IP header was checked on entry.
+        unsafe { ffi::ovpn_tx_unreachable(self.as_raw_mut()) };
+    }
 }
 
 impl Drop for Skb {
@@ -46,7 +56,7 @@ impl Drop for Skb {
 /// A packet of a [`Batch`]: contiguous bytes and what is known of them.
 ///
 /// # Invariants
-/// `data` and `len` of the wrapped value describe readable memory that belongs to the packet.
+/// `data` and `len` of the wrapped value describe memory that belongs to the packet alone.
 #[repr(transparent)]
 pub(crate) struct Pkt(ffi::ovpn_pkt);
 
@@ -55,6 +65,12 @@ impl Pkt {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: By the type's invariant.
         unsafe { core::slice::from_raw_parts(self.0.data, self.0.len as usize) }
+    }
+
+    /// The same, to be changed in place.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: By the type's invariant.
+        unsafe { core::slice::from_raw_parts_mut(self.0.data, self.0.len as usize) }
     }
 
     pub(super) fn as_raw(&self) -> *const ffi::ovpn_pkt {
@@ -127,6 +143,16 @@ impl Batch {
         // SAFETY: The packet is given up to the shim, which fills the list.
         to_result(unsafe { ffi::ovpn_tx_split(skb.into_raw(), &mut batch.0, lost) })?;
         Ok(batch)
+    }
+
+    /// The packet of a batch that holds one.
+    pub(crate) fn single(&mut self) -> Option<&mut Pkt> {
+        if self.count() != 1 {
+            return None;
+        }
+        // SAFETY: By the invariant the list's packets are live and ours; `Pkt` is transparent over
+        // them, and the borrow of `self` keeps others away.
+        unsafe { self.0.head.cast::<Pkt>().as_mut() }
     }
 
     /// A packet with the given content.

@@ -12,7 +12,7 @@ use super::ffi;
 use super::netdev::NetDev;
 use super::path::Path;
 use super::rcu::Rcu;
-use super::skb::Batch;
+use super::skb::{Batch, Skb};
 use crate::proto::attrs::Transport;
 use crate::proto::wire::PeerId;
 
@@ -120,6 +120,27 @@ impl SocketRef<'_> {
             )
         })?;
         Ok(dropped)
+    }
+
+    /// Bytes of the largest inner packet that TCP should send to this peer, or have sent by it;
+    /// the maximum when that is not to be limited.
+    pub(crate) fn mss_room(self, net: &NetDev, path: &Path) -> u32 {
+        // SAFETY: All live by their invariants, and the read section of `self` is open.
+        unsafe { ffi::ovpn_sock_mss_room(net.as_raw(), self.0.as_ptr(), path.as_raw()) }
+    }
+
+    /// Whether an inner packet may be sent along `path`. Tells its sender when it is too big,
+    /// and refuses it when it must not be fragmented on any layer.
+    pub(crate) fn admits(self, net: &NetDev, path: &Path, skb: &mut Skb) -> bool {
+        // SAFETY: As above; the packet is exclusively borrowed.
+        unsafe {
+            ffi::ovpn_sock_admit(
+                net.as_raw(),
+                self.0.as_ptr(),
+                path.as_raw(),
+                skb.as_raw_mut(),
+            )
+        }
     }
 
     pub(super) fn as_raw(self) -> *mut ffi::ovpn_sock {
