@@ -30,6 +30,9 @@ struct ovpn_dev {
 	void *rs;
 	struct gro_cells cells;
 	struct delayed_work tick;
+	/* Sends notifications that wait, and when it last ran, in jiffies. */
+	struct delayed_work tell;
+	unsigned long told;
 	struct ovpn_drops __percpu *drops;
 	/* Private flag "mss-clamp" of ethtool. */
 	bool mss_clamp;

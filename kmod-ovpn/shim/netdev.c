@@ -20,6 +20,12 @@
 #define OVPN_MODE_P2P	0
 #define OVPN_MODE_MP	1
 
+/* Milliseconds between two rounds of notifications that nobody's request caused.
+ * With at most 64 of them in a round (src/device.rs) a listener with the default
+ * buffer of 208 KiB may sleep for a fifth of a second.
+ */
+#define OVPN_TELL_MS	50
+
 /* Room the mainline driver leaves behind a packet. */
 #define OVPN_TAILROOM	16
 
@@ -222,9 +228,32 @@ void ovpn_netdev_tick_in(struct ovpn_dev *dev, u32 seconds)
 		mod_delayed_work(ovpn_wq, &dev->tick, seconds * HZ);
 }
 
+void ovpn_netdev_tick_again(struct ovpn_dev *dev)
+{
+	mod_delayed_work(ovpn_wq, &dev->tick, msecs_to_jiffies(OVPN_TELL_MS));
+}
+
 static void ovpn_tick(struct work_struct *work)
 {
 	ovpn_rs_tick(container_of(to_delayed_work(work), struct ovpn_dev, tick)->rs);
+}
+
+void ovpn_netdev_tell_soon(struct ovpn_dev *dev)
+{
+	unsigned long due = READ_ONCE(dev->told) + msecs_to_jiffies(OVPN_TELL_MS);
+	long left = due - jiffies;
+
+	queue_delayed_work(ovpn_wq, &dev->tell, max(left, 0L));
+}
+
+static void ovpn_tell(struct work_struct *work)
+{
+	struct ovpn_dev *dev = container_of(to_delayed_work(work),
+					    struct ovpn_dev, tell);
+
+	WRITE_ONCE(dev->told, jiffies);
+	if (ovpn_rs_tell(dev->rs))
+		ovpn_netdev_tell_soon(dev);
 }
 
 /* --- life of an interface -------------------------------------------------- */
@@ -241,6 +270,7 @@ static void ovpn_ndo_uninit(struct net_device *net)
 	/* Peers first: the last of them may still arm the tick. */
 	ovpn_rs_dev_down(dev->rs);
 	disable_delayed_work_sync(&dev->tick);
+	disable_delayed_work_sync(&dev->tell);
 	gro_cells_destroy(&dev->cells);
 }
 
@@ -330,6 +360,8 @@ OVPN_NEWLINK(ovpn_newlink)
 	dev->net = net;
 	dev->mss_clamp = mss_clamp;
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
+	INIT_DELAYED_WORK(&dev->tell, ovpn_tell);
+	dev->told = jiffies - msecs_to_jiffies(OVPN_TELL_MS);
 	dev->drops = alloc_percpu(struct ovpn_drops);
 	dev->rs = dev->drops ? ovpn_rs_dev_new(dev, mode) : NULL;
 	if (!dev->rs) {

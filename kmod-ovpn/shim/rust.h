@@ -41,6 +41,8 @@ void ovpn_rs_tcp_flush(void *rs, void *stream);
 void ovpn_rs_tcp_broken(void *rs, const struct ovpn_sock *sock);
 /* [sleep] Time for keepalives and expiries. */
 void ovpn_rs_tick(void *rs);
+/* [sleep] Send notifications that wait; true when some still do. */
+bool ovpn_rs_tell(void *rs);
 /* Name of a drop reason, without a NUL: its length, 0 past the last reason. */
 u32 ovpn_rs_drop_name(u32 reason, const char **name);
 

@@ -204,6 +204,13 @@ void *ovpn_ids_find(struct ovpn_ids *ids, u32 id);
 /* [rcu] The value with the smallest number not below *id, which is set to it. */
 void *ovpn_ids_next(struct ovpn_ids *ids, u32 *id);
 
+/* [any] Mark a number's value, if there is one. */
+void ovpn_ids_mark(struct ovpn_ids *ids, u32 id);
+/* [rcu] Some marked value, which is marked no more, or NULL. Needs the lock that
+ * removing needs.
+ */
+void *ovpn_ids_unmark_next(struct ovpn_ids *ids);
+
 /* Peer ids by address. */
 struct ovpn_addrs *ovpn_addrs_new(void);
 void ovpn_addrs_free(struct ovpn_addrs *addrs);
@@ -338,6 +345,12 @@ void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
 		      u32 reason, u32 packets);
 /* [any] Run ovpn_rs_tick() in this many seconds, or sooner if it was due. */
 void ovpn_netdev_tick_in(struct ovpn_dev *dev, u32 seconds);
+/* [any] Run ovpn_rs_tick() after a pause in which listeners can read. */
+void ovpn_netdev_tick_again(struct ovpn_dev *dev);
+/* [any] Run ovpn_rs_tell() soon: at once if it is long enough since it last
+ * ran, else when it is.
+ */
+void ovpn_netdev_tell_soon(struct ovpn_dev *dev);
 
 /* --- genl.c, answer.c, notify.c: generic netlink --------------------------- */
 

@@ -22,7 +22,8 @@ struct ovpn_ids *ovpn_ids_new(void)
 	struct ovpn_ids *ids = kzalloc(sizeof(*ids), GFP_KERNEL);
 
 	if (ids)
-		xa_init(&ids->xa);
+		/* Marks are set in bottom halves. */
+		xa_init_flags(&ids->xa, XA_FLAGS_LOCK_BH);
 	return ids;
 }
 
@@ -34,14 +35,14 @@ void ovpn_ids_free(struct ovpn_ids *ids)
 
 int ovpn_ids_insert(struct ovpn_ids *ids, u32 id, void *value)
 {
-	int ret = xa_insert(&ids->xa, id, value, GFP_KERNEL);
+	int ret = xa_insert_bh(&ids->xa, id, value, GFP_KERNEL);
 
 	return ret == -EBUSY ? -EEXIST : ret;
 }
 
 void *ovpn_ids_remove(struct ovpn_ids *ids, u32 id)
 {
-	return xa_erase(&ids->xa, id);
+	return xa_erase_bh(&ids->xa, id);
 }
 
 void *ovpn_ids_find(struct ovpn_ids *ids, u32 id)
@@ -55,6 +56,28 @@ void *ovpn_ids_next(struct ovpn_ids *ids, u32 *id)
 	void *value = xa_find(&ids->xa, &at, U32_MAX, XA_PRESENT);
 
 	*id = at;
+	return value;
+}
+
+/* Marks live in the table's nodes: no memory, and gone with their value. */
+void ovpn_ids_mark(struct ovpn_ids *ids, u32 id)
+{
+	/* Packets do this, in bottom halves, as the lock's other users know. */
+	xa_lock_bh(&ids->xa);
+	__xa_set_mark(&ids->xa, id, XA_MARK_0);
+	xa_unlock_bh(&ids->xa);
+}
+
+void *ovpn_ids_unmark_next(struct ovpn_ids *ids)
+{
+	unsigned long at = 0;
+	void *value = xa_find(&ids->xa, &at, U32_MAX, XA_MARK_0);
+
+	if (value) {
+		xa_lock_bh(&ids->xa);
+		__xa_clear_mark(&ids->xa, at, XA_MARK_0);
+		xa_unlock_bh(&ids->xa);
+	}
 	return value;
 }
 

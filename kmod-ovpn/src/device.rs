@@ -9,11 +9,14 @@ use crate::peers::{Conflict, Peers};
 use crate::proto::attrs::Mode;
 use crate::proto::refusal::Refusal;
 use crate::proto::wire::PeerId;
-use crate::sys::genl::notify_del;
+use crate::sys::genl::{notify_del, notify_float};
 use crate::sys::netdev::NetDev;
 use crate::sys::rcu::{self, Retired};
 use crate::sys::socket::SocketId;
 use crate::sys::table::IdSet;
+
+/// Notifications that may follow each other without a pause.
+pub(crate) const NEWS_AT_ONCE: u32 = 64;
 
 /// What only the holder of the configuration lock may know or change.
 pub(crate) struct Config {
@@ -115,6 +118,27 @@ impl Device {
     pub(crate) fn update_carrier(&self) {
         self.net
             .carrier(rcu::read(|rcu| self.peers.has_carrier(rcu)));
+    }
+
+    /// Tells userspace where peers are that moved; true when it did not come to all of them.
+    ///
+    /// A peer that moves faster than this is called is told of once, where it is at last. One that
+    /// is deleted meanwhile is told of no more: the lock keeps its end the last that is heard.
+    pub(crate) fn tell_floats(&self) -> bool {
+        let mut config = self.config.lock();
+        for _ in 0..NEWS_AT_ONCE {
+            let told = rcu::read(|rcu| {
+                let peer = self.peers.next_float(&mut config, rcu)?;
+                if let Some(socket) = peer.socket.get(rcu) {
+                    notify_float(&self.net, socket, peer.id().get(), &peer.path.get());
+                }
+                Some(())
+            });
+            if told.is_none() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The end of a peer that left the table: tell userspace, give its socket back. Packets that

@@ -100,6 +100,8 @@ pub(crate) struct Peer {
     last_recv: Stamp,
     /// Whether `last_recv` is that of a packet.
     heard: AtomicBool,
+    /// The only peer of a P2P interface has moved, and userspace does not know it yet.
+    pub(crate) floated: AtomicBool,
     ticket: Ticket,
 }
 
@@ -129,6 +131,7 @@ impl Peer {
             last_sent: Stamp::new(at),
             last_recv: Stamp::new(at),
             heard: AtomicBool::new(false),
+            floated: AtomicBool::new(false),
             ticket: Ticket::new()?,
         };
         peer.modify(config);

@@ -5,6 +5,8 @@
 //! the `&mut Config` arguments prove. Only the address of a peer that moved changes under none:
 //! the transport table locks itself.
 
+use core::sync::atomic::Ordering;
+
 use kernel::prelude::*;
 
 use crate::compat::Arc;
@@ -141,6 +143,24 @@ impl Peers {
     pub(crate) fn moved(&self, peer: &Peer, from: &Ends, to: &Ends) {
         if let Peers::Mp(tables) = self {
             tables.rehash(peer, from, to);
+        }
+    }
+
+    /// Notes that userspace is to be told where a peer is now.
+    pub(crate) fn note_float(&self, peer: &Peer) {
+        match self {
+            Peers::P2p(_) => peer.floated.store(true, Ordering::Release),
+            Peers::Mp(tables) => tables.by_id.mark(peer.id().get()),
+        }
+    }
+
+    /// Some peer that [`note_float`](Self::note_float) was told of, once.
+    pub(crate) fn next_float<'a>(&'a self, _: &mut Config, rcu: &'a Rcu) -> Option<&'a Peer> {
+        match self {
+            Peers::P2p(only) => only
+                .read(rcu)
+                .filter(|peer| peer.floated.swap(false, Ordering::AcqRel)),
+            Peers::Mp(tables) => tables.by_id.unmark_next(rcu),
         }
     }
 

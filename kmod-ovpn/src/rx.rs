@@ -10,7 +10,6 @@ use crate::peer::Peer;
 use crate::proto::attrs::Transport;
 use crate::proto::counters::DropReason;
 use crate::proto::wire::{classify, inner_protocol, is_keepalive, Header, KeyId, Verdict};
-use crate::sys::genl::notify_float;
 use crate::sys::path::Learnt;
 use crate::sys::rcu::Rcu;
 use crate::sys::skb::{Batch, Fate, Pkt, Skb};
@@ -111,7 +110,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
         // Only a packet newer than all others tells where the peer is now: a late or copied one
         // must not drag it back.
         if via == Transport::Udp && after > before && pkt.id().is_some_and(|id| id.get() == after) {
-            learn(device, rcu, peer, pkt);
+            learn(device, peer, pkt);
         }
         let len = pkt.len() as usize;
         match inner_protocol(pkt.bytes(), len) {
@@ -137,12 +136,11 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
 }
 
 /// Follows a peer to the address its packet came from.
-fn learn(device: &Device, rcu: &Rcu, peer: &Peer, pkt: &Pkt) {
+fn learn(device: &Device, peer: &Peer, pkt: &Pkt) {
     if let Learnt::Moved(from, to) = peer.path.learn(pkt) {
         device.peers.moved(peer, &from, &to);
-        if let Some(socket) = peer.socket.get(rcu) {
-            notify_float(&device.net, socket, peer.id().get(), &to);
-        }
+        device.peers.note_float(peer);
+        device.net.tell_soon();
     }
 }
 

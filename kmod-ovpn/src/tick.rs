@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What time brings: keepalives to send, peers that went silent, keys that ran out.
 
-use crate::device::Device;
+use crate::device::{Device, NEWS_AT_ONCE};
 use crate::peer::{DelReason, Peer};
 use crate::proto::slots::Role;
 use crate::sys::rcu::Rcu;
@@ -12,6 +12,7 @@ use crate::tx;
 pub(crate) fn run(device: &Device) {
     let at = now();
     let mut next: Option<u32> = None;
+    let mut expired = 0u32;
     let mut config = device.config.lock();
     device.peers.drain(
         &mut config,
@@ -19,7 +20,8 @@ pub(crate) fn run(device: &Device) {
             reap(rcu, peer);
             let due = peer.timers().due(at, peer.last_sent(), peer.last_recv());
             if due.expired {
-                return true;
+                expired = expired.saturating_add(1);
+                return expired <= NEWS_AT_ONCE;
             }
             if due.send {
                 tx::keepalive(device, rcu, peer);
@@ -31,9 +33,13 @@ pub(crate) fn run(device: &Device) {
             }
             false
         },
-        |expired| device.bury(expired, DelReason::Expired),
+        |silent| device.bury(silent, DelReason::Expired),
     );
     device.update_carrier();
+    if expired > NEWS_AT_ONCE {
+        // Userspace has to hear of each, and its ear is small.
+        return device.net.tick_again();
+    }
     if let Some(seconds) = next {
         device.net.tick_in(seconds.max(1));
     }

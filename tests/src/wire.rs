@@ -213,3 +213,82 @@ pub fn ip_udp(src: IpAddr, dst: IpAddr, sport: u16, dport: u16, data: &[u8]) -> 
         _ => Err(Failure::new("a packet has addresses of one family")),
     }
 }
+
+/// Bytes of the addresses that checksums of the packet's payload cover, and where the payload starts.
+fn addresses(packet: &[u8]) -> Option<(&[u8], usize)> {
+    match packet.first()? >> 4 {
+        4 => Some((packet.get(12..20)?, usize::from(packet.first()? & 15) * 4)),
+        6 => Some((packet.get(8..40)?, 40)),
+        _ => None,
+    }
+}
+
+/// A TCP segment without data, checksum filled in.
+pub fn ip_tcp(
+    src: IpAddr,
+    dst: IpAddr,
+    ports: (u16, u16),
+    flags: u8,
+    options: &[u8],
+) -> Outcome<Vec<u8>> {
+    const TCP: u8 = 6;
+    // Made of the headers of a datagram whose payload is the rest of the segment.
+    let rest = [
+        &[0; 4][..],
+        &[
+            ((20 + options.len()) as u8 / 4) << 4,
+            flags,
+            0xff,
+            0xff,
+            0,
+            0,
+            0,
+            0,
+        ],
+        options,
+    ]
+    .concat();
+    let mut packet = ip_udp(src, dst, ports.0, ports.1, &rest)?;
+    let v4 = src.is_ipv4();
+    packet.splice(if v4 { 9..10 } else { 6..7 }, [TCP]);
+    if v4 {
+        packet.splice(10..12, [0, 0]);
+        let header = fold(sum(packet.get(..20).unwrap_or_default()));
+        packet.splice(10..12, header.to_be_bytes());
+    }
+    let start = if v4 { 20 } else { 40 };
+    // Length and checksum of the datagram are the sequence number's place.
+    packet.splice(start + 4..start + 8, [0, 0, 0, 1]);
+    let checksum = tcp_checksum(&packet).ok_or_else(|| Failure::new("no TCP segment"))?;
+    packet.splice(start + 16..start + 18, checksum.to_be_bytes());
+    Ok(packet)
+}
+
+/// Checksum over a TCP segment as it stands: 0 if the one in it is right.
+fn tcp_checksum(packet: &[u8]) -> Option<u16> {
+    let (addresses, start) = addresses(packet)?;
+    let segment = packet.get(start..)?;
+    Some(fold(
+        sum(addresses) + 6 + segment.len() as u32 + sum(segment),
+    ))
+}
+
+/// The MSS that a segment with SYN offers; fails when its checksum is wrong.
+pub fn offered_mss(packet: &[u8]) -> Outcome<Option<u16>> {
+    const SYN: u8 = 2;
+    let mss = || {
+        let (_, start) = addresses(packet)?;
+        let tcp = packet.get(start..)?;
+        let protocol = packet.get(if start == 40 { 6 } else { 9 })?;
+        // Linux puts the option first; so do the packets made here.
+        let &[2, 4, hi, lo] = tcp.get(20..24)?.first_chunk()? else {
+            return None;
+        };
+        (*protocol == 6 && tcp.get(13)? & SYN != 0).then_some(u16::from_be_bytes([hi, lo]))
+    };
+    let found = mss();
+    if found.is_some() && tcp_checksum(packet) != Some(0) {
+        return Err(Failure::new(format!("wrong TCP checksum in {packet:02x?}")));
+    }
+    Ok(found)
+}

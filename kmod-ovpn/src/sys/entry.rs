@@ -193,6 +193,14 @@ unsafe extern "C" fn ovpn_rs_tick(rs: *mut c_void) {
 }
 
 /// # Safety
+/// See `device`; may sleep.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_tell(rs: *mut c_void) -> bool {
+    // SAFETY: By this function's contract.
+    unsafe { device(rs) }.tell_floats()
+}
+
+/// # Safety
 /// `name` may be written.
 #[no_mangle]
 unsafe extern "C" fn ovpn_rs_drop_name(reason: u32, name: *mut *const c_char) -> u32 {

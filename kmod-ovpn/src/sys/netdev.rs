@@ -93,4 +93,16 @@ impl NetDev {
         // SAFETY: Live by the invariant.
         unsafe { ffi::ovpn_netdev_tick_in(self.0.as_ptr(), seconds) };
     }
+
+    /// Has the device's tick run again after a pause in which listeners can read.
+    pub(crate) fn tick_again(&self) {
+        // SAFETY: Live by the invariant.
+        unsafe { ffi::ovpn_netdev_tick_again(self.0.as_ptr()) };
+    }
+
+    /// Has the device's waiting notifications sent soon.
+    pub(crate) fn tell_soon(&self) {
+        // SAFETY: Live by the invariant.
+        unsafe { ffi::ovpn_netdev_tell_soon(self.0.as_ptr()) };
+    }
 }

@@ -59,6 +59,22 @@ impl<T: Retire> Ids<T> {
         unsafe { ffi::ovpn_ids_find(self.0.as_ptr(), id).cast::<T>().as_ref() }
     }
 
+    /// Marks the value with this number, if there is one.
+    pub(crate) fn mark(&self, id: u32) {
+        // SAFETY: The table is ours, and its lock may be taken anywhere.
+        unsafe { ffi::ovpn_ids_mark(self.0.as_ptr(), id) };
+    }
+
+    /// Some marked value, which is marked no more. Under the lock of the owner.
+    pub(crate) fn unmark_next<'a>(&'a self, _rcu: &'a Rcu) -> Option<&'a T> {
+        // SAFETY: As in `find`.
+        unsafe {
+            ffi::ovpn_ids_unmark_next(self.0.as_ptr())
+                .cast::<T>()
+                .as_ref()
+        }
+    }
+
     /// The value with the smallest number from `id` on, with that number.
     pub(crate) fn next<'a>(&'a self, _rcu: &'a Rcu, mut id: u32) -> Option<(u32, &'a T)> {
         // SAFETY: As in `find`.

@@ -187,6 +187,26 @@ impl Ns {
         })
     }
 
+    /// How often this namespace fragmented a packet, IPv4 and IPv6 together.
+    pub fn fragmented(&self) -> Outcome<u64> {
+        self.enter(|| {
+            let v4 = fs::read_to_string("/proc/thread-self/net/snmp")?;
+            let mut rows = v4.lines().filter_map(|l| l.strip_prefix("Ip: "));
+            let column = rows
+                .next()
+                .and_then(|names| names.split(' ').position(|name| name == "FragOKs"));
+            let v4 = rows
+                .next()
+                .and_then(|values| values.split(' ').nth(column?)?.parse::<u64>().ok());
+            let v6 = fs::read_to_string("/proc/thread-self/net/snmp6")?;
+            let v6 = v6
+                .lines()
+                .find_map(|l| l.strip_prefix("Ip6FragOKs")?.trim().parse::<u64>().ok());
+            Ok(v4.zip(v6).map(|(a, b)| a + b))
+        })?
+        .ok_or_else(|| Failure::new("no fragment counters"))
+    }
+
     /// Index of a device in this namespace; `None` when it is not there.
     pub fn ifindex(&self, name: &str) -> Outcome<Option<u32>> {
         let name = std::ffi::CString::new(name).map_err(Failure::new)?;

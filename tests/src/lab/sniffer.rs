@@ -42,9 +42,9 @@ impl Sniffer {
         .during("packet socket")
     }
 
-    /// Payloads of the UDP datagrams over IPv4 that have left through the device.
-    pub fn udp_sent(&self) -> Outcome<Vec<Vec<u8>>> {
-        let mut payloads = Vec::new();
+    /// What has passed since the last call: whether it left through the device, and the packet from its IP header on.
+    pub fn packets(&self) -> Outcome<Vec<(bool, Vec<u8>)>> {
+        let mut packets = Vec::new();
         let mut buffer = vec![0u8; 65536];
         loop {
             // SAFETY: all-zero is a valid sockaddr_ll.
@@ -63,19 +63,53 @@ impl Sniffer {
             };
             let Ok(got) = usize::try_from(got) else {
                 match std::io::Error::last_os_error() {
-                    e if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(payloads),
+                    e if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(packets),
                     e => return Err(e.into()),
                 }
             };
-            let packet = buffer.get(..got).unwrap_or_default();
             let outgoing = addr.sll_pkttype == libc::PACKET_OUTGOING;
-            let header = usize::from(packet.first().unwrap_or(&0) & 0xf) * 4;
-            if outgoing
-                && packet.first().is_some_and(|b| b >> 4 == 4)
-                && packet.get(9) == Some(&IPV4_UDP)
-            {
-                payloads.extend(packet.get(header + 8..).map(<[u8]>::to_vec));
-            }
+            let packet = buffer.get(..got).unwrap_or_default();
+            packets.push((outgoing, packet.to_vec()));
         }
+    }
+
+    /// Payloads of the UDP datagrams over IPv4 that have left through the device.
+    pub fn udp_sent(&self) -> Outcome<Vec<Vec<u8>>> {
+        let payload = |(outgoing, packet): (bool, Vec<u8>)| {
+            let header = usize::from(packet.first()? & 0xf) * 4;
+            let udp = outgoing
+                && packet.first().is_some_and(|b| b >> 4 == 4)
+                && packet.get(9) == Some(&IPV4_UDP);
+            udp.then(|| packet.get(header + 8..).map(<[u8]>::to_vec))?
+        };
+        Ok(self.packets()?.into_iter().filter_map(payload).collect())
+    }
+
+    /// Sends a packet with an ethertype through the device, as it is.
+    pub fn send(&self, ns: &Ns, device: &str, ethertype: u16, packet: &[u8]) -> Outcome {
+        let index = ns
+            .ifindex(device)?
+            .ok_or_else(|| Failure::new(format!("no {device}")))?;
+        // SAFETY: all-zero is a valid sockaddr_ll.
+        let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        addr.sll_family = libc::AF_PACKET as u16;
+        addr.sll_protocol = ethertype.to_be();
+        addr.sll_ifindex = index as i32;
+        let len = size_of_val(&addr) as libc::socklen_t;
+        // SAFETY: packet and address are readable for the lengths given.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                0,
+                (&raw const addr).cast(),
+                len,
+            )
+        };
+        if sent < 0 {
+            return Err(std::io::Error::last_os_error()).during("packet socket");
+        }
+        Ok(())
     }
 }

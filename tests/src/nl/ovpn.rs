@@ -494,6 +494,11 @@ impl Events {
         })
     }
 
+    /// The buffer that a listener has who asks for none (net.core.rmem_default).
+    pub fn usual_buffer(&self) -> Outcome {
+        self.sock.receive_buffer(212_992)
+    }
+
     /// The next notification, or `None` when there is none within `limit` times the patience.
     pub fn next(&self, limit: Duration) -> Outcome<Option<Event>> {
         let deadline = Instant::now() + limit * patience();

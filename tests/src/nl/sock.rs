@@ -222,6 +222,12 @@ impl Sock {
         Ok(Some(replies))
     }
 
+    /// Bytes that may wait to be received, as the kernel charges them.
+    pub fn receive_buffer(&self, bytes: i32) -> Outcome {
+        // The kernel doubles what it is given.
+        self.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(bytes / 2))
+    }
+
     /// Sends a request and collects its replies until the acknowledgement or the end of the dump.
     ///
     /// The outer error is a failure of the test's own machinery, the inner one the kernel's refusal.

@@ -8,6 +8,7 @@ mod mp;
 mod openvpn;
 mod ovpn_cli;
 mod p2p;
+mod path;
 mod tcp;
 mod uapi;
 
@@ -21,7 +22,7 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
-const SUITES: [Suite; 9] = [
+const SUITES: [Suite; 10] = [
     Suite {
         name: "uapi",
         cases: uapi::cases,
@@ -58,15 +59,19 @@ const SUITES: [Suite; 9] = [
         name: "tcp",
         cases: tcp::cases,
     },
+    Suite {
+        name: "path",
+        cases: path::cases,
+    },
 ];
 
 /// Names for several suites at once.
 const GROUPS: [(&str, &str); 3] = [
     ("fast", "uapi,uapi-mp,p2p,ovpn-cli"),
-    ("server", "mp,tcp"),
+    ("server", "mp,tcp,path"),
     (
         "all",
-        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,openvpn,daemon,leak",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,openvpn,daemon,leak",
     ),
 ];
 
