@@ -87,9 +87,9 @@ fn clamped(outer: Outer) -> Outcome {
     let mut lab = SoftTunnel::new(Cipher::Aes256, outer)?;
     lab.a.ns.ip("link set tun mtu 1500")?;
     let ours = Module::ours();
-    let (overhead, host) = match outer {
-        Outer::V4 => (52, "10.10.0.2/32"),
-        Outer::V6 => (72, "fd00:10::2/128"),
+    let (overhead, host) = match outer.is_v6() {
+        false => (52, "10.10.0.2/32"),
+        true => (72, "fd00:10::2/128"),
     };
     let by_mtu = |mtu: u16| [false, true].map(|v6| mss_of(mtu - overhead, v6));
     let expected = |mtu| if ours { by_mtu(mtu) } else { UNTOUCHED };
