@@ -97,7 +97,7 @@ TOP_POLICY(top_key_policy, A_KEYCONF, key_policy);
 TOP_POLICY(top_key_slot_policy, A_KEYCONF, key_slot_policy);
 TOP_POLICY(top_key_peer_policy, A_KEYCONF, key_peer_policy);
 
-static const struct nla_policy top_dump_policy[A_IFINDEX + 1] = {
+static const struct nla_policy top_dev_policy[A_IFINDEX + 1] = {
 	[A_IFINDEX] = { .type = NLA_U32 },
 };
 
@@ -296,6 +296,27 @@ DOIT(key_get, A_KEYCONF, key)
 DOIT(key_swap, A_KEYCONF, key)
 DOIT(key_del, A_KEYCONF, key)
 
+/* Ours: the interface goes when the asking socket closes. */
+static int dev_hold_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	netdevice_tracker tracker;
+	struct net_device *net;
+	int ret;
+
+	net = find_device(genl_info_net(info), info, &tracker);
+	if (IS_ERR(net))
+		return PTR_ERR(net);
+	ret = ovpn_hold(ovpn_of(net), genl_info_net(info), info->snd_portid);
+	netdev_put(net, &tracker);
+	if (ret == -EBUSY)
+		NL_SET_ERR_MSG_MOD(info->extack,
+				   "another socket holds the interface");
+	else if (ret)
+		NL_SET_ERR_MSG_MOD(info->extack,
+				   "the interface is being deleted");
+	return ret;
+}
+
 static int peer_get_dumpit(struct sk_buff *msg, struct netlink_callback *cb)
 {
 	const struct genl_info *info = genl_info_dump(cb);
@@ -332,7 +353,7 @@ static const struct genl_split_ops ovpn_ops[] = {
 	{
 		.cmd = CMD_PEER_GET,
 		.dumpit = peer_get_dumpit,
-		.policy = top_dump_policy,
+		.policy = top_dev_policy,
 		.maxattr = A_IFINDEX,
 		.flags = GENL_ADMIN_PERM | GENL_CMD_CAP_DUMP,
 	},
@@ -341,6 +362,7 @@ static const struct genl_split_ops ovpn_ops[] = {
 	DO_OP(CMD_KEY_GET, key_get_doit, top_key_slot_policy, A_KEYCONF),
 	DO_OP(CMD_KEY_SWAP, key_swap_doit, top_key_peer_policy, A_KEYCONF),
 	DO_OP(CMD_KEY_DEL, key_del_doit, top_key_slot_policy, A_KEYCONF),
+	DO_OP(CMD_DEV_HOLD, dev_hold_doit, top_dev_policy, A_IFINDEX),
 };
 
 static const struct genl_multicast_group ovpn_groups[] = {

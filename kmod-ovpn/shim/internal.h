@@ -23,6 +23,18 @@
  */
 #define OVPN_HEADROOM	84
 
+/* Whose end takes the interface along; see hold.c. */
+struct ovpn_hold {
+	/* Empty when nobody holds the interface. */
+	struct list_head list;
+	struct net *net;
+	u32 portid;
+	/* The holder has gone. */
+	bool released;
+	/* The interface is going, and takes no holder any more. */
+	bool closed;
+};
+
 /* The driver's part of a net_device. */
 struct ovpn_dev {
 	struct net_device *net;
@@ -36,6 +48,7 @@ struct ovpn_dev {
 	struct ovpn_drops __percpu *drops;
 	/* Private flag "mss-clamp" of ethtool. */
 	bool mss_clamp;
+	struct ovpn_hold hold;
 };
 
 /* Packets lost on one CPU, by reason. */
@@ -136,6 +149,16 @@ static inline struct ovpn_dev *ovpn_of(struct net_device *net)
 {
 	return netdev_priv(net);
 }
+
+/* hold.c. Ties an interface to a netlink socket: -EBUSY when another has it,
+ * -ENODEV when it is going.
+ */
+int ovpn_hold(struct ovpn_dev *dev, struct net *net, u32 portid);
+void ovpn_hold_init(struct ovpn_dev *dev);
+/* Under RTNL, when the interface goes. */
+void ovpn_hold_close(struct ovpn_dev *dev);
+int ovpn_holds_start(void);
+void ovpn_holds_stop(void);
 
 bool ovpn_netdev_is_ours(const struct net_device *net);
 

@@ -267,6 +267,7 @@ static void ovpn_ndo_uninit(struct net_device *net)
 {
 	struct ovpn_dev *dev = ovpn_of(net);
 
+	ovpn_hold_close(dev);
 	/* Peers first: the last of them may still arm the tick. */
 	ovpn_rs_dev_down(dev->rs);
 	disable_delayed_work_sync(&dev->tick);
@@ -359,6 +360,7 @@ OVPN_NEWLINK(ovpn_newlink)
 
 	dev->net = net;
 	dev->mss_clamp = mss_clamp;
+	ovpn_hold_init(dev);
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
 	INIT_DELAYED_WORK(&dev->tell, ovpn_tell);
 	dev->told = jiffies - msecs_to_jiffies(OVPN_TELL_MS);
@@ -405,10 +407,18 @@ static struct rtnl_link_ops ovpn_link_ops = {
 
 int ovpn_netdev_init(void)
 {
-	return rtnl_link_register(&ovpn_link_ops);
+	int ret = ovpn_holds_start();
+
+	if (ret)
+		return ret;
+	ret = rtnl_link_register(&ovpn_link_ops);
+	if (ret)
+		ovpn_holds_stop();
+	return ret;
 }
 
 void ovpn_netdev_exit(void)
 {
+	ovpn_holds_stop();
 	rtnl_link_unregister(&ovpn_link_ops);
 }

@@ -40,6 +40,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl From<std::net::AddrParseError> for Failure {
+    fn from(err: std::net::AddrParseError) -> Self {
+        Self::new(err)
+    }
+}
+
 /// Adds what was being done to an error.
 pub trait During<T> {
     /// `Err(why)` becomes `Err("what: why")`.

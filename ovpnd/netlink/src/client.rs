@@ -42,6 +42,8 @@ pub enum Command {
     KeyGet = 7,
     KeySwap = 8,
     KeyDel = 10,
+    /// Of this project's driver alone (`kmod-ovpn/uapi/ovpn-ext.yaml`).
+    DevHold = 0x80,
 }
 
 impl Command {
@@ -55,6 +57,7 @@ impl Command {
             Self::KeyGet => "KEY_GET",
             Self::KeySwap => "KEY_SWAP",
             Self::KeyDel => "KEY_DEL",
+            Self::DevHold => "DEV_HOLD",
         }
     }
 }
@@ -143,6 +146,16 @@ impl Ovpn {
     ) -> Result<()> {
         let mut request = self.request(command, ifindex);
         request.body.nest(PEER, fill);
+        self.socket.call(&request, &mut |_| Ok(()))
+    }
+
+    /// Ties an interface to this connection: it is deleted soon after the connection closes, however the
+    /// process ends. Once more on the same connection changes nothing.
+    ///
+    /// # Errors
+    /// `EBUSY` (another connection holds it), `EOPNOTSUPP` (the mainline driver), `ENODEV`.
+    pub fn hold(&mut self, ifindex: u32) -> Result<()> {
+        let request = self.request(Command::DevHold, ifindex);
         self.socket.call(&request, &mut |_| Ok(()))
     }
 

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `new-peer`: the kernel keeps a peer as long as its socket is open, so a process must stay to hold it.
+//! What lives as long as a process does.
 //!
+//! `hold`: an interface that its driver deletes when this process ends.
+//!
+//! `new-peer`: the kernel keeps a peer as long as its socket is open, so a process must stay to hold it.
 //! ovpnctl starts itself again in a session of its own; that process opens the socket, adds the peer, says so
 //! on its stdout, and then waits for the peer's end. The first process ends with the result.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, ExitStatus, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
-use ovpn_netlink::{Event, Monitor, Ovpn, PeerId, Rtnl};
+use ovpn_netlink::{Event, LinkEvent, LinkMonitor, Monitor, Ovpn, PeerId, Rtnl};
 
 use super::args::{Args, PeerOptions};
 use super::{Done, Failure, index};
@@ -70,6 +73,38 @@ fn detach() -> Done {
     Ok(std::env::set_current_dir("/")?)
 }
 
+/// Holds an interface until somebody else deletes it or this process ends.
+pub(super) fn interface(name: &str) -> Done {
+    let mut links = LinkMonitor::open()?;
+    let mut rtnl = Rtnl::open()?;
+    let held = index(&mut rtnl, name)?;
+    let mut ovpn = Ovpn::open()?;
+    ovpn.hold(held)?;
+    super::print("holding\n")?;
+    loop {
+        wait_for(links.as_fd())?;
+        while let Some(event) = links.next_event()? {
+            let gone = match event {
+                LinkEvent::Deleted(index) => index == held,
+                LinkEvent::Lost => !rtnl.ovpn_links()?.iter().any(|link| link.index == held),
+                _ => false,
+            };
+            if gone {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Returns when the socket is readable, or was interrupted.
+fn wait_for(socket: BorrowedFd<'_>) -> Done {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(std::io::Error::from(error).into()),
+    }
+}
+
 struct Held {
     ovpn: Ovpn,
     monitor: Monitor,
@@ -119,11 +154,7 @@ impl Held {
     /// Returns when the peer is gone.
     fn wait(mut self) -> Done {
         loop {
-            let mut fds = [PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(std::io::Error::from(error).into()),
-            }
+            wait_for(self.monitor.as_fd())?;
             while let Some(event) = self.monitor.next_event()? {
                 let gone = match event {
                     Event::PeerDel { ifindex, peer, .. } => {

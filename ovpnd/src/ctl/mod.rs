@@ -21,6 +21,7 @@ USAGE
   ovpnctl monitor [--json]                print the driver's notifications until interrupted
   ovpnctl new-iface IFACE [mode p2p|mp] [mtu BYTES]
   ovpnctl del-iface IFACE
+  ovpnctl hold IFACE                      stay, and have IFACE deleted when this process ends, however it does
   ovpnctl new-peer IFACE id N remote ADDRESS:PORT [local-port PORT] [PEER OPTIONS] [fwmark N] [--foreground]
   ovpnctl set-peer IFACE id N [remote ADDRESS:PORT] [PEER OPTIONS]
   ovpnctl del-peer IFACE id N
@@ -120,6 +121,11 @@ fn run(mut args: Args) -> Done {
             let mut rtnl = Rtnl::open()?;
             let index = index(&mut rtnl, &name)?;
             Ok(rtnl.link_del(index)?)
+        }
+        "hold" => {
+            let name = args.next("an interface")?;
+            args.end()?;
+            hold::interface(&name)
         }
         "new-peer" => hold::new_peer(args),
         "set-peer" => {

@@ -21,7 +21,7 @@ pub use module::Module;
 pub use ns::{Netdev, Ns, Pair};
 pub use server::{Hub, Server, VpnIps};
 pub use sniffer::Sniffer;
-pub use soft::{Soft, SoftTunnel};
+pub use soft::{LIMIT, Soft, SoftTunnel};
 pub use stream::{StreamTunnel, framed, poll, tcp_pair};
 pub use tunnel::{Cipher, End, Outer, Tunnel, TunnelSpec};
 

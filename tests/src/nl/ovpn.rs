@@ -21,6 +21,8 @@ pub mod cmd {
     pub const KEY_SWAP_NTF: u8 = 9;
     pub const KEY_DEL: u8 = 10;
     pub const PEER_FLOAT_NTF: u8 = 11;
+    /// Of this project's driver alone.
+    pub const DEV_HOLD: u8 = 0x80;
 }
 
 /// Top-level attributes.
@@ -209,7 +211,12 @@ fn remote_of(attrs: &Attrs) -> Option<SocketAddr> {
         .get(peer::REMOTE_IPV6)
         .and_then(|b| <[u8; 16]>::try_from(b).ok())
         .map(|b| Ipv6Addr::from(b).into());
-    Some(SocketAddr::new(v4.or(v6)?, port))
+    let mut remote = SocketAddr::new(v4.or(v6)?, port);
+    if let (SocketAddr::V6(v6), Some(scope)) = (&mut remote, attrs.u32(peer::REMOTE_IPV6_SCOPE_ID))
+    {
+        v6.set_scope_id(scope);
+    }
+    Some(remote)
 }
 
 /// Attributes behind genlmsghdr.

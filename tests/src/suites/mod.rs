@@ -9,6 +9,7 @@ mod openvpn;
 mod ovpn_cli;
 mod p2p;
 mod path;
+mod place;
 mod tcp;
 mod uapi;
 
@@ -22,7 +23,7 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     Suite {
         name: "uapi",
         cases: uapi::cases,
@@ -63,15 +64,19 @@ const SUITES: [Suite; 10] = [
         name: "path",
         cases: path::cases,
     },
+    Suite {
+        name: "place",
+        cases: place::cases,
+    },
 ];
 
 /// Names for several suites at once.
 const GROUPS: [(&str, &str); 3] = [
     ("fast", "uapi,uapi-mp,p2p,ovpn-cli"),
-    ("server", "mp,tcp,path"),
+    ("server", "mp,tcp,path,place"),
     (
         "all",
-        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,openvpn,daemon,leak",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,openvpn,daemon,leak",
     ),
 ];
 

@@ -216,11 +216,39 @@ fn foreground(_: &Ctx) -> Outcome {
     })
 }
 
+/// A held interface dies with its holder, however that ends; the holder ends with the interface.
+fn held(_: &Ctx) -> Outcome {
+    let ns = Ns::new()?;
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        ns.cmd("ovpnctl new-iface o").ok()?;
+        let mut holder = ns.cmd("ovpnctl hold o").spawn()?;
+        holder.wait_output("holding", SOON)?;
+        check!(
+            refused(&ns, "ovpnctl hold o")?.contains("another socket holds"),
+            "a second holder was let in"
+        );
+        holder.signal(signal);
+        wait_for("the interface to go", SOON, || {
+            Ok(ns.ifindex("o")?.is_none().then_some(()))
+        })?;
+    }
+    ns.cmd("ovpnctl new-iface o").ok()?;
+    let mut holder = ns.cmd("ovpnctl hold o").spawn()?;
+    holder.wait_output("holding", SOON)?;
+    ns.cmd("ovpnctl del-iface o").ok()?;
+    check!(
+        holder.finish(SOON)?.status.success(),
+        "the holder of a deleted interface failed"
+    );
+    Ok(())
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("ovpnctl: two namespaces", script),
         Case::new("ovpnctl: refusals", refusals),
         Case::new("ovpnctl: a peer's life", life),
         Case::new("ovpnctl: in the foreground", foreground),
+        Case::new("ovpnctl: an interface held", held),
     ]
 }

@@ -53,12 +53,6 @@ fn ip(text: &str) -> Outcome<IpAddr> {
     text.parse().during(text)
 }
 
-impl From<std::net::AddrParseError> for crate::tap::Failure {
-    fn from(error: std::net::AddrParseError) -> Self {
-        Self::new(error)
-    }
-}
-
 /// Where the server's packets go.
 fn lookup(cipher: Cipher, outer: Outer) -> Outcome {
     let mut hub = Hub::new(cipher, outer, 3)?;
