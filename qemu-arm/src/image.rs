@@ -21,7 +21,7 @@ use crate::progress;
 const INIT: &[u8] = include_bytes!("../guest/init");
 
 /// Change it when the rules below do, so that an older base is made anew.
-const RULES: &str = "3";
+const RULES: &str = "4";
 
 /// The list of packages, one a line, in an unpacked root.
 const PACKAGES: &str = "etc/packages";
@@ -106,18 +106,23 @@ fn superfluous(path: &Path, machine: &Machine) -> bool {
     path.starts_with("usr/share")
         || path.starts_with("var")
         || path.starts_with("usr/lib/systemd")
+        // To link programs for the guest against.
+        || path.starts_with("usr/include")
+        || path.extension().is_some_and(|extension| extension == "a")
         || ["gconv", "security", "engines-3", "ossl-modules"]
             .iter()
             .any(|directory| path.starts_with(libraries.join(directory)))
 }
 
-/// Writes the initramfs of one router to `target`: `base`, the kernel's
-/// modules below `modules`, `files`, and PID 1.
-pub(crate) fn initramfs(target: &Path, base: &Path, modules: &Path, files: &[Put]) -> Result<()> {
+/// Writes the initramfs of one router to `target`: `base`, all that lies below
+/// each of `trees`, `files`, and PID 1.
+pub(crate) fn initramfs(target: &Path, base: &Path, trees: &[&Path], files: &[Put]) -> Result<()> {
     let mut out = BufWriter::new(File::create(target)?);
     io::copy(&mut File::open(base)?, &mut out)?;
     let mut overlay = Archive::new(out);
-    overlay.tree(modules, &|_| true)?;
+    for tree in trees {
+        overlay.tree(tree, &|_| true)?;
+    }
     for put in files {
         overlay.file(Path::new(&put.path), put.mode, &put.content)?;
     }

@@ -28,6 +28,8 @@ pub(crate) struct Bench<'a> {
     machine: &'static Machine,
     base: PathBuf,
     modules: PathBuf,
+    /// A directory whose content every machine gets as well.
+    pub(crate) tree: Option<PathBuf>,
     logs: PathBuf,
     /// Held while a run uses the directories above; another one waits.
     _lock: File,
@@ -61,6 +63,7 @@ impl<'a> Bench<'a> {
             machine,
             base,
             modules,
+            tree: None,
             logs,
             _lock: lock,
         })
@@ -86,7 +89,9 @@ impl<'a> Bench<'a> {
             files.push(Put::program(program, source)?);
         }
         let initramfs = self.logs.join(format!("{name}.cpio"));
-        image::initramfs(&initramfs, &self.base, &self.modules, &files)?;
+        let mut trees = vec![self.modules.as_path()];
+        trees.extend(self.tree.as_deref());
+        image::initramfs(&initramfs, &self.base, &trees, &files)?;
         let vm = Vm::boot(Spec {
             name,
             machine: self.machine,

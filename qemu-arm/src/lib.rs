@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use image::Put;
 use lab::Bench;
-use machine::ARM;
+use machine::{ARM, ARM_COUNTED};
 pub use report::Tally;
 use report::{Report, Style};
 
@@ -87,6 +88,51 @@ pub fn system_test(inputs: &Inputs) -> Result<Tally> {
     let mut report = Report::new(Style::Tap, ARM.lane);
     run(inputs, &mut report, true)?;
     suites(inputs, &mut report)?;
+    Ok(report.finish())
+}
+
+/// What the kernel's own selftests need beside [`Inputs`], whose root is one with bash and Python here.
+#[derive(Clone, Debug)]
+pub struct Selftests {
+    /// Directory with a part of a kernel source tree in usr/lib/selftests.
+    pub tree: PathBuf,
+    /// Their client of the driver, for the guest.
+    pub cli: PathBuf,
+    /// Names of the scripts to run, in order.
+    pub scripts: Vec<String>,
+}
+
+/// The kernel's own selftests as TAP on standard output, on a machine whose clock counts instructions.
+///
+/// # Errors
+/// The machine could not be had, or died.
+pub fn selftests(inputs: &Inputs, what: &Selftests) -> Result<Tally> {
+    let mut report = Report::new(Style::Tap, ARM_COUNTED.lane);
+    let mut bench = Bench::new(inputs, &ARM_COUNTED)?;
+    bench.tree = Some(what.tree.clone());
+    let vm = bench.boot(
+        "selftests",
+        4,
+        None,
+        vec![Put::program("ovpn-cli", &what.cli)?],
+    )?;
+    for script in &what.scripts {
+        let command = format!("ovpn-tests selftests --tree /usr/lib/selftests {script}");
+        let output = vm.exec(&command, SUITES)?;
+        report.relay(&output.stdout);
+        // 1 and 3: something failed or was skipped, which is counted.
+        anyhow::ensure!(
+            matches!(output.status, 0 | 1 | 3),
+            "{script}: ovpn-tests gave status {}\n{}",
+            output.status,
+            output.stderr
+        );
+    }
+    report.step(
+        "selftests: the kernel has nothing to complain about",
+        |notes| probe::clean_log(notes, &vm),
+    )?;
+    vm.shutdown()?;
     Ok(report.finish())
 }
 

@@ -23,7 +23,7 @@ impl Bus {
 /// One emulated board.
 #[derive(Debug)]
 pub struct Machine {
-    /// Name of the lane that builds its kernel.
+    /// Name of the lane that builds its kernel, and of its directories in the cache.
     pub lane: &'static str,
     /// QEMU's program for its CPU family.
     pub qemu: &'static str,
@@ -31,6 +31,8 @@ pub struct Machine {
     pub board: &'static [&'static str],
     /// Number of CPUs.
     pub cpus: u32,
+    /// How QEMU runs its CPUs, as arguments.
+    pub clock: &'static [&'static str],
     /// RAM in MiB: what a small router has, plus the initramfs.
     pub memory_mib: u32,
     /// Kernel console.
@@ -43,16 +45,42 @@ pub struct Machine {
     pub description: &'static str,
 }
 
-/// QEMU's `virt` board with two Cortex-A7, the CPU of ipq40xx routers: ARMv7
-/// with NEON, without AES instructions.
-pub static ARM: Machine = Machine {
+/// Each CPU a thread of the host, the host's clock: as fast as it goes.
+const FAST: &[&str] = &["-accel", "tcg,thread=multi"];
+
+/// A clock that counts instructions, four nanoseconds each, and skips what nobody waits for. The machine then has the
+/// CPU of a slow router whatever the host does beside it, and half a second is as long for it as for a real one.
+const COUNTED: &[&str] = &[
+    "-accel",
+    "tcg,thread=single",
+    "-icount",
+    "shift=2,sleep=off",
+];
+
+const CORTEX_A7: Machine = Machine {
     lane: "arm-6.12",
     qemu: "qemu-system-arm",
     board: &["-M", "virt", "-cpu", "cortex-a7"],
     cpus: 2,
+    clock: FAST,
     memory_mib: 256,
     console: "ttyAMA0",
     virtio: Bus::Mmio,
     multiarch: "arm-linux-gnueabihf",
     description: "QEMU virt, 2 x Cortex-A7, 256 MiB, emulated (TCG)",
+};
+
+/// QEMU's `virt` board with two Cortex-A7, the CPU of ipq40xx routers: ARMv7
+/// with NEON, without AES instructions.
+pub static ARM: Machine = CORTEX_A7;
+
+/// The same with room for Python, and with a clock that fixed waits can be measured by. On that clock a CPU that spins
+/// for another holds it up for a tenth of a second (QEMU 7.2), so there is only one.
+pub static ARM_COUNTED: Machine = Machine {
+    lane: "arm-6.12-counted",
+    cpus: 1,
+    clock: COUNTED,
+    memory_mib: 768,
+    description: "QEMU virt, Cortex-A7, 768 MiB, emulated (TCG), 4 ns an instruction",
+    ..CORTEX_A7
 };

@@ -327,7 +327,8 @@ fn start(spec: &Spec<'_>, console: &Path, control: &Path) -> Result<Child> {
     let machine = spec.machine;
     let mut qemu = Command::new(machine.qemu);
     qemu.args(machine.board)
-        .args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot"])
+        .args(machine.clock)
+        .args(["-nodefaults", "-no-reboot"])
         .args(["-display", "none", "-name", spec.name])
         .args(["-smp", &machine.cpus.to_string()])
         .args(["-m", &machine.memory_mib.to_string()])

@@ -88,7 +88,8 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
 /// The scripts' tree in memory: they and Python write into it, and the original belongs to the host.
 fn copy(tree: &Path) -> Outcome<PathBuf> {
     let to = std::env::temp_dir().join("selftests");
-    Cmd::new(None, "cp -a").arg(tree).arg(&to).ok()?;
+    fs::create_dir_all(&to).during(to.display())?;
+    Cmd::new(None, "cp -a").arg(tree.join(".")).arg(&to).ok()?;
     Ok(to)
 }
 

@@ -3,17 +3,50 @@
 
 use crate::ctx::Ctx;
 use crate::root;
+use crate::selftests;
 use anyhow::Result;
-use qemu_arm::Inputs;
+use qemu_arm::{Inputs, Selftests};
+use std::path::PathBuf;
 
 const LANE: &str = "arm-6.12";
 
 /// The routers' userland, before our programs are added.
 const ROOT: &str = "trixie-armhf";
 
+/// The userland that the kernel's own selftests want.
+const SELFTESTS_ROOT: &str = "trixie-armhf-selftests";
+
 /// Builds the routers' root file system.
 pub fn root(ctx: &Ctx) -> Result<()> {
     root::build(ctx, ROOT)
+}
+
+/// Builds the root file system for the kernel's own selftests, and their client.
+pub fn selftests_root(ctx: &Ctx) -> Result<()> {
+    root::build(ctx, SELFTESTS_ROOT)?;
+    selftests_cli(ctx).map(drop)
+}
+
+fn selftests_cli(ctx: &Ctx) -> Result<PathBuf> {
+    selftests::cross_cli(
+        ctx,
+        LANE,
+        &ctx.root(SELFTESTS_ROOT),
+        qemu_arm::machine::ARM_COUNTED.multiarch,
+    )
+}
+
+/// Runs the kernel's own selftests; the results go to standard output as TAP.
+pub fn selftests(ctx: &Ctx, scripts: &[&str]) -> Result<()> {
+    let mut inputs = inputs(ctx)?;
+    inputs.root = ctx.root(SELFTESTS_ROOT);
+    let what = Selftests {
+        tree: selftests::stage(ctx)?,
+        cli: selftests_cli(ctx)?,
+        scripts: scripts.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    qemu_arm::selftests(&inputs, &what)?;
+    Ok(())
 }
 
 /// Shows two routers at work.

@@ -5,6 +5,7 @@ use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
 use crate::lock::Lane;
+use crate::selftests;
 use crate::stamp::{self, Key};
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
@@ -231,15 +232,7 @@ pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
     let bin = dir.join("bin");
     let stamp = stamp::path(&dir, "ovpn-cli");
     stamp::once(&stamp, &bin.join("ovpn-cli"), key, || {
-        let headers = dir.join("headers");
-        Cmd::new(ctx, "make")
-            .arg("-C")
-            .arg(&source)
-            .arg(format!("O={}", dir.join("headers-build").display()))
-            .arg("ARCH=x86")
-            .arg(format!("INSTALL_HDR_PATH={}", headers.display()))
-            .arg("headers_install")
-            .run()?;
+        let headers = selftests::headers(ctx, &source, &dir, "x86")?;
         fs::create_dir_all(&bin)?;
         let libnl = Cmd::new(ctx, "pkg-config")
             .args(["--cflags", "libnl-genl-3.0"])
@@ -248,7 +241,7 @@ pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
         Cmd::new(ctx, "gcc")
             .args(["-O2", "-w", "-o"])
             .arg(bin.join("ovpn-cli"))
-            .arg(format!("-I{}", headers.join("include").display()))
+            .arg(format!("-I{}", headers.display()))
             .arg(format!(
                 "-I{}",
                 source.join("tools/testing/selftests").display()

@@ -15,6 +15,7 @@ mod lock;
 mod musl;
 mod plan;
 mod root;
+mod selftests;
 mod stamp;
 mod steps;
 mod tally;
@@ -37,6 +38,7 @@ lane VERB [ARGUMENT]...
   demo               two emulated ARM routers and a tunnel between them
   run [..] LANE -- COMMAND [ARGUMENT]..
                      a command in a guest (`lane run` alone lists its options)
+  selftests          the kernel's own selftests on every lane, as one table
   check NAME         one of workspace, unit, loom, fuzz
   fetch              every source of sources.lock
   host-deps          missing packages of this machine
@@ -80,6 +82,8 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
                 ExitCode::FAILURE
             }
         }),
+        ("selftests-arm", scripts) => done(arm::selftests(&ctx, scripts)),
+        ("selftests", []) => steps::selftests(&ctx).map(total),
         ("check", [name]) => checks::one_of(&ctx, name).map(total),
         ("run", _) => run(&ctx, args.get(1..).unwrap_or_default()),
         ("fetch", []) => done(fetch::everything(&ctx)),

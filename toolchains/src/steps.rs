@@ -9,6 +9,7 @@ use crate::kernel;
 use crate::musl;
 use crate::plan::Plan;
 use crate::root;
+use crate::selftests::{self, Column, Reader, Table};
 use crate::tally::{Tally, Tap, check_log};
 use crate::ui;
 use crate::um::{self, Guest};
@@ -18,6 +19,7 @@ use std::fs;
 use std::time::Duration;
 
 const UM: &str = "um-7.2";
+const UM_OLD: &str = "um-6.12";
 const ARM: &str = "arm-6.12";
 /// Our module as the user-mode guests see it.
 const OURS: &str = "/lane/module/ovpn.ko";
@@ -30,6 +32,34 @@ const SLOW_SUITES: [(&str, &[&str]); 4] = [
     ("daemon", &[]),
     ("leak", &["kmemleak=on"]),
 ];
+/// The module in embedded mode on 64 bits, and the checks that this mode may change.
+const UM_OLD_READY: [&str; 3] = ["um programs", "um-6.12 module", "um root"];
+const UM_OLD_SUITES: [(&str, &[&str]); 2] = [(FAST_SUITES, &[]), ("leak", &["kmemleak=on"])];
+/// The kernel's own selftests: this driver on every lane, and the mainline one where the kernel has it.
+const NATIVE: Column = Column {
+    title: "um-7.2",
+    lane: UM,
+    module: Some(OURS),
+    ours: true,
+};
+const MAINLINE: Column = Column {
+    title: "um-7.2 C",
+    lane: UM,
+    module: None,
+    ours: false,
+};
+const EMBEDDED: Column = Column {
+    title: "um-6.12",
+    lane: UM_OLD,
+    module: Some(OURS),
+    ours: true,
+};
+const EMULATED: Column = Column {
+    title: "arm-6.12",
+    lane: ARM,
+    module: None,
+    ours: true,
+};
 /// Guests share two processors with everything else: deadlines are this many times longer.
 const PATIENCE: &str = "2";
 /// The longest suite takes a quarter of this on an idle machine.
@@ -38,17 +68,25 @@ const ARM_TIMEOUT: Duration = Duration::from_secs(25 * 60);
 
 /// Everything.
 pub fn test(ctx: &Ctx) -> Result<Tally> {
+    let table = Table::default();
     let mut plan = Plan::default();
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
     arm_lane(ctx, &mut plan);
+    um_old_lane(ctx, &mut plan);
     // The longest first.
     let arm_ready = ["arm module", "arm programs", "arm root"];
     plan.step("system arm", &arm_ready, 1, || system_arm(ctx));
-    plan.step("um fast", &UM_READY, 1, || suite(ctx, FAST_SUITES, &[]));
+    selftest_steps(ctx, &mut plan, &table);
+    plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
     for (name, args) in SLOW_SUITES {
         plan.step(&format!("um {name}"), &UM_READY, 1, move || {
-            suite(ctx, name, args)
+            suite(ctx, UM, name, args)
+        });
+    }
+    for (name, args) in UM_OLD_SUITES {
+        plan.step(&format!("um-6.12 {name}"), &UM_OLD_READY, 1, move || {
+            suite(ctx, UM_OLD, name, args)
         });
     }
     plan.step("workspace", &["host packages"], 1, || {
@@ -60,7 +98,66 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
         kernel::module_lints(ctx, UM).map(|()| Tally::pass())
     });
     plan.step("fuzz", &["host packages"], 1, || checks::fuzz(ctx));
-    plan.run()
+    let sum = plan.run()?;
+    show_table(ctx, &table)?;
+    Ok(sum)
+}
+
+/// The kernel's own selftests alone, on every lane.
+pub fn selftests(ctx: &Ctx) -> Result<Tally> {
+    let table = Table::default();
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    um_lane(ctx, &mut plan);
+    arm_lane(ctx, &mut plan);
+    um_old_lane(ctx, &mut plan);
+    selftest_steps(ctx, &mut plan, &table);
+    let sum = plan.run()?;
+    show_table(ctx, &table)?;
+    Ok(sum)
+}
+
+fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
+    plan.prepare("selftests root", &["arm root", "um source"], 1, || {
+        selftests::stage(ctx)?;
+        crate::arm::selftests_root(ctx)
+    });
+    let ready = ["arm module", "arm programs", "selftests root"];
+    plan.step("selftests arm", &ready, 1, || selftests_arm(ctx, table));
+    plan.step("selftests um-7.2", &UM_READY, 1, || {
+        selftests::um(ctx, table, &[NATIVE, MAINLINE], 2)
+    });
+    plan.step("selftests um-6.12", &UM_OLD_READY, 1, || {
+        selftests::um(ctx, table, &[EMBEDDED], 3)
+    });
+}
+
+/// Runs the emulated machines for the selftests in processes of their own, each with every other script.
+fn selftests_arm(ctx: &Ctx, table: &Table) -> Result<Tally> {
+    let mut reader = Reader::new(table, &EMULATED);
+    let status = Cmd::new(ctx, std::env::current_exe()?)
+        .arg("selftests-arm")
+        .args(selftests::scripts(ctx)?)
+        .timeout(ARM_TIMEOUT)
+        .status_with(|line| {
+            reader.line(line);
+            ui::say(line);
+        })?;
+    let mut tally = reader.finish();
+    if !status.success() && tally.is_clean() {
+        tally += Tally::fail(format!("selftests-arm: {status}"));
+    }
+    Ok(tally)
+}
+
+/// Prints the table, and keeps it beside the logs.
+fn show_table(ctx: &Ctx, table: &Table) -> Result<()> {
+    let titles = [NATIVE, MAINLINE, EMBEDDED, EMULATED].map(|column| column.title);
+    let text = table.text(&titles);
+    fs::create_dir_all(ctx.logs())?;
+    fs::write(ctx.logs().join("selftests.txt"), format!("{text}\n"))?;
+    ui::say_as("", &format!("\nthe kernel's own selftests\n{text}\n"));
+    Ok(())
 }
 
 /// What a change in the driver or its core usually breaks, in a few minutes.
@@ -69,7 +166,7 @@ pub fn test_fast(ctx: &Ctx) -> Result<Tally> {
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
     plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
-    plan.step("um fast", &UM_READY, 1, || suite(ctx, FAST_SUITES, &[]));
+    plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
     plan.run()
 }
 
@@ -146,6 +243,18 @@ fn um_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("um programs", &["um source"], 2, || programs(ctx, UM));
 }
 
+fn um_old_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    plan.prepare("um-6.12 kernel", &["arm source"], 2, || {
+        kernel::build(ctx, UM_OLD)
+    });
+    plan.step(
+        "um-6.12 module",
+        &["um-6.12 kernel", "rust tools"],
+        2,
+        || kernel::module(ctx, UM_OLD).map(|_| Tally::pass()),
+    );
+}
+
 fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("arm source", &["host packages"], 1, || {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
@@ -219,7 +328,7 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
 }
 
 /// Runs suites of `ovpn-tests` in one user-mode guest.
-fn suite(ctx: &Ctx, suites: &str, args: &[&str]) -> Result<Tally> {
+fn suite(ctx: &Ctx, lane: &str, suites: &str, args: &[&str]) -> Result<Tally> {
     let command = [
         "/lane/bin/ovpn-tests",
         "--module",
@@ -230,7 +339,7 @@ fn suite(ctx: &Ctx, suites: &str, args: &[&str]) -> Result<Tally> {
         PATIENCE,
         suites,
     ];
-    let mut guest = Guest::new(ctx, UM, command.map(str::to_owned).to_vec())?;
+    let mut guest = Guest::new(ctx, lane, command.map(str::to_owned).to_vec())?;
     guest.args = args.iter().map(|a| (*a).to_owned()).collect();
     guest.timeout = SUITE_TIMEOUT;
     let mut tap = Tap::default();
@@ -239,7 +348,7 @@ fn suite(ctx: &Ctx, suites: &str, args: &[&str]) -> Result<Tally> {
         ui::say(line);
     })?;
     let mut tally = tap.finish();
-    tally += check_log(UM, &outcome.dmesg);
+    tally += check_log(lane, &outcome.dmesg);
     ui::say(format!("kernel log: {}", outcome.dmesg_path.display()));
     match outcome.code() {
         Ok(code @ (1 | 3)) if tally.is_clean() => {

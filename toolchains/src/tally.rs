@@ -136,6 +136,20 @@ fn result<'a>(line: &'a str, word: &str) -> Option<&'a str> {
     Some(rest.strip_prefix("- ").unwrap_or(rest))
 }
 
+/// A TAP result line as a word for a table and the case it is about.
+pub fn tap_result(line: &str) -> Option<(&'static str, &str)> {
+    let line = line.trim_end();
+    if let Some(rest) = result(line, "not ok") {
+        return Some(("FAIL", rest));
+    }
+    let rest = result(line, "ok")?;
+    match directive(rest) {
+        Some("skip") => Some(("SKIP", rest)),
+        Some(_) => Some(("FAIL", rest)),
+        None => Some(("ok", rest)),
+    }
+}
+
 fn directive(text: &str) -> Option<&'static str> {
     let comment = text.rsplit_once('#')?.1.trim_start().to_ascii_lowercase();
     ["skip", "todo"]

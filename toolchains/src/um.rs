@@ -15,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Runs older than this are cleared away.
 const KEEP_RUNS: Duration = Duration::from_secs(24 * 3600);
+/// Lane whose programs they all run: they are the host's, whatever the kernel.
+const PROGRAMS: &str = "um-7.2";
 /// The root every user-mode guest sees.
 pub const ROOT: &str = "trixie-amd64";
 /// Modules are loaded behind the guest's memory. From 2 GiB on they are out of reach of the kernel's 32-bit relative
@@ -58,10 +60,14 @@ impl Guest {
     /// `/lane/module`, programs in `/lane/bin`.
     pub fn new(ctx: &Ctx, lane: &str, command: Vec<String>) -> Result<Self> {
         let dir = ctx.lane(lane);
-        let mut mounts = vec![(dir.join("modules/lib/modules"), "/lib/modules".to_owned())];
-        for (sub, at) in [("module", "/lane/module"), ("bin", "/lane/bin")] {
-            if dir.join(sub).is_dir() {
-                mounts.push((dir.join(sub), at.to_owned()));
+        let mut mounts = Vec::new();
+        for (from, at) in [
+            (dir.join("modules/lib/modules"), "/lib/modules"),
+            (dir.join("module"), "/lane/module"),
+            (ctx.lane(PROGRAMS).join("bin"), "/lane/bin"),
+        ] {
+            if from.is_dir() {
+                mounts.push((from, at.to_owned()));
             }
         }
         Ok(Self {
