@@ -23,8 +23,8 @@ const UM_OLD: &str = "um-6.12";
 const ARM: &str = "arm-6.12";
 /// Our module as the user-mode guests see it.
 const OURS: &str = "/lane/module/ovpn.ko";
-/// Suites of `ovpn-tests` that one guest runs after the other; the last ones belong to `lane test` only.
 const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
+/// Suites of `ovpn-tests` that one guest runs after the other; the last ones belong to `lane test` only.
 const FAST_SUITES: &str = "fast";
 const SLOW_SUITES: [(&str, &[&str]); 4] = [
     ("server", &[]),
@@ -118,6 +118,7 @@ pub fn selftests(ctx: &Ctx) -> Result<Tally> {
 }
 
 fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
+    // Not beside the other root of this architecture: they share a package manager's state.
     plan.prepare("selftests root", &["arm root", "um source"], 1, || {
         selftests::stage(ctx)?;
         crate::arm::selftests_root(ctx)
@@ -132,7 +133,7 @@ fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
     });
 }
 
-/// Runs the emulated machines for the selftests in processes of their own, each with every other script.
+/// Runs the emulated machine for the selftests in a process of its own, which can be killed as a whole.
 fn selftests_arm(ctx: &Ctx, table: &Table) -> Result<Tally> {
     let mut reader = Reader::new(table, &EMULATED);
     let status = Cmd::new(ctx, std::env::current_exe()?)
