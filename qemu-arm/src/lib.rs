@@ -173,8 +173,6 @@ fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
 fn suites(inputs: &Inputs, report: &mut Report) -> Result<()> {
     let bench = Bench::new(inputs, &ARM)?;
     let vm = bench.boot("suites", 3, None, Vec::new())?;
-    // Linux 7.2 has this by default (net/core/sock.c), and the suites count on it.
-    vm.run("echo 4194304 >/proc/sys/net/core/wmem_max")?;
     let output = vm.exec("ovpn-tests --patience 8 uapi,p2p", SUITES)?;
     report.relay(&output.stdout);
     report.step("the suites ran to their end", |notes| {

@@ -122,12 +122,15 @@ impl Ping {
     }
 }
 
-/// Bytes of receive buffer where a burst after a stall of the machine must not count as loss.
+/// Bytes of socket buffer where a burst after a stall of the machine must not count as loss.
 const BUFFER: u32 = 4 << 20;
 
-/// Lets sockets have buffers of [`BUFFER`] bytes.
+/// Lets sockets have buffers of [`BUFFER`] bytes: Linux 7.2 does for sending (net/core/sock.c), older ones do not.
 pub fn large_buffers() -> Outcome {
-    fs::write("/proc/sys/net/core/rmem_max", BUFFER.to_string()).during("rmem_max")
+    for limit in ["rmem_max", "wmem_max"] {
+        fs::write(format!("/proc/sys/net/core/{limit}"), BUFFER.to_string()).during(limit)?;
+    }
+    Ok(())
 }
 
 /// An iperf3 run.
