@@ -136,6 +136,23 @@ pub fn selftests(inputs: &Inputs, what: &Selftests) -> Result<Tally> {
     Ok(report.finish())
 }
 
+/// Prints what a packet through the tunnel costs, in instructions: deterministic, whatever the host does beside it.
+///
+/// # Errors
+/// The machine could not be had, a packet was lost, or the kernel complained.
+pub fn cost(inputs: &Inputs) -> Result<()> {
+    let bench = Bench::new(inputs, &ARM_COUNTED)?;
+    let vm = bench.boot("cost", 4, None, Vec::new())?;
+    let command = format!("ovpn-tests cost --instruction {}", machine::COUNTED_NS);
+    let table = vm.exec(&command, SUITES)?.success(&command)?;
+    println!("{}\n{table}", ARM_COUNTED.description);
+    let mut report = Report::new(Style::Tap, ARM_COUNTED.lane);
+    report.step("cost: the kernel has nothing to complain about", |notes| {
+        probe::clean_log(notes, &vm)
+    })?;
+    vm.shutdown()
+}
+
 /// The one body of both.
 fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
     let bench = Bench::new(inputs, &ARM)?;

@@ -74,6 +74,9 @@ const CORTEX_A7: Machine = Machine {
 /// with NEON, without AES instructions.
 pub static ARM: Machine = CORTEX_A7;
 
+/// Nanoseconds that an instruction takes on [`ARM_COUNTED`]: two to the power of the shift in its clock.
+pub(crate) const COUNTED_NS: u32 = 4;
+
 /// The same with room for Python, and with a clock that fixed waits can be measured by. On that clock a CPU that spins
 /// for another holds it up for a tenth of a second (QEMU 7.2), so there is only one.
 pub static ARM_COUNTED: Machine = Machine {

@@ -60,6 +60,11 @@ pub fn system_test(ctx: &Ctx) -> Result<bool> {
     Ok(tally.failed == 0)
 }
 
+/// Prints the instructions a packet costs.
+pub fn cost(ctx: &Ctx) -> Result<()> {
+    qemu_arm::cost(&inputs(ctx)?)
+}
+
 fn inputs(ctx: &Ctx) -> Result<Inputs> {
     let dir = ctx.lane(LANE);
     let kernel_build = dir.join("kernel");

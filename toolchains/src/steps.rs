@@ -176,8 +176,16 @@ pub fn bench(ctx: &Ctx, args: &[String]) -> Result<()> {
     let mut plan = Plan::default();
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
+    // With options, somebody looks at a few rows only.
+    let whole = args.is_empty();
+    if whole {
+        arm_lane(ctx, &mut plan);
+    }
     let ready = plan.run()?;
-    ensure!(ready.is_clean(), "the user-mode lane is not ready");
+    ensure!(ready.is_clean(), "the lanes are not ready");
+    if whole {
+        crate::arm::cost(ctx)?;
+    }
     let theirs = mainline_module(ctx)?;
     let ours = format!("ours={OURS}");
     let mut command: Vec<String> = [

@@ -24,10 +24,12 @@ const PORT: u16 = 9000;
 struct Args {
     module: Module,
     packets: u32,
+    /// Nanoseconds an instruction takes, where the clock counts them.
+    instruction: Option<u32>,
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let (mut module, mut packets) = (None, 2000);
+    let (mut module, mut packets, mut instruction) = (None, 2000, None);
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
         match arg.as_str() {
@@ -39,12 +41,17 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
                     .filter(|n| *n >= BURST)
                     .ok_or(format!("--packets takes a number of at least {BURST}"))?;
             }
+            "--instruction" => {
+                let ns = value.parse().ok().filter(|n| *n > 0);
+                instruction = Some(ns.ok_or("--instruction takes a number of nanoseconds")?);
+            }
             _ => return Err(format!("unknown option {arg}")),
         }
     }
     Ok(Args {
         module: Module::new(module),
         packets,
+        instruction,
     })
 }
 
@@ -107,21 +114,27 @@ impl Lane {
     }
 }
 
-fn print(what: &str, costs: &[f64], bare: &[f64]) {
+fn print(what: &str, unit: f64, costs: &[f64], bare: &[f64]) {
     let cells: String = costs
         .iter()
         .zip(bare)
-        .map(|(cost, bare)| format!(" {:>9.0} {:>9.0}", cost, cost - bare))
+        .map(|(cost, bare)| format!(" {:>9.0} {:>9.0}", cost / unit, (cost - bare) / unit))
         .collect();
     println!("{what:<24}{cells}");
 }
 
 /// Measures and prints.
 pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
-    let Args { module, packets } = parse(args).map_err(Failure::new)?;
+    let Args {
+        module,
+        packets,
+        instruction,
+    } = parse(args).map_err(Failure::new)?;
+    let unit = f64::from(instruction.unwrap_or(1));
     module.reload().during("module")?;
     println!(
-        "ns (with an instruction counting clock: instructions) for a datagram from send() to the receiver's queue, {packets} of each; whole, and without the bare way"
+        "{} for a datagram from send() to the receiver's queue, sealed and opened on the way, {packets} of each; whole, and without the bare way",
+        instruction.map_or("Nanoseconds", |_| "Instructions")
     );
     let heads: String = SIZES
         .iter()
@@ -135,7 +148,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
         SocketAddr::new(Pair::outer(false, 2), PORT),
     )?
     .costs(packets)?;
-    print("no tunnel", &bare, &bare);
+    print("no tunnel", unit, &bare, &bare);
     for cipher in [Cipher::Aes256, Cipher::ChaCha] {
         let tunnel = Tunnel::new(TunnelSpec {
             cipher,
@@ -147,7 +160,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
         let costs = Lane::new(&tunnel.a.ns, &tunnel.b.ns, at)?
             .costs(packets)
             .during(cipher.name())?;
-        print(cipher.name(), &costs, &bare);
+        print(cipher.name(), unit, &costs, &bare);
     }
     Ok(Totals::default())
 }
