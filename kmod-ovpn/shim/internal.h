@@ -46,6 +46,8 @@ struct ovpn_dev {
 	struct delayed_work tell;
 	unsigned long told;
 	struct ovpn_drops __percpu *drops;
+	/* Next hops that packets asked for; of an MP interface, under RCU. */
+	struct ovpn_hops *hops;
 	/* Private flag "mss-clamp" of ethtool. */
 	bool mss_clamp;
 	struct ovpn_hold hold;
@@ -90,6 +92,10 @@ void ovpn_tcp_free(struct ovpn_tcp *tcp);
 int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped);
 int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 		  struct ovpn_path *path, struct ovpn_batch *batch);
+
+/* route.c. [any] Freed after a grace period. */
+struct ovpn_hops *ovpn_hops_new(void);
+void ovpn_hops_free(struct ovpn_hops *hops);
 
 /* Workqueue of everything that the module defers. */
 extern struct workqueue_struct *ovpn_wq;

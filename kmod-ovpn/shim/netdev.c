@@ -260,7 +260,15 @@ static void ovpn_tell(struct work_struct *work)
 
 static int ovpn_ndo_init(struct net_device *net)
 {
-	return gro_cells_init(&ovpn_of(net)->cells, net);
+	struct ovpn_dev *dev = ovpn_of(net);
+	int ret = gro_cells_init(&dev->cells, net);
+
+	/* A server does without, at the price of a look at the routes for each
+	 * packet from behind a client.
+	 */
+	if (!ret && ovpn_rs_dev_mode(dev->rs) == OVPN_MODE_MP)
+		dev->hops = ovpn_hops_new();
+	return ret;
 }
 
 static void ovpn_ndo_uninit(struct net_device *net)
@@ -272,6 +280,7 @@ static void ovpn_ndo_uninit(struct net_device *net)
 	ovpn_rs_dev_down(dev->rs);
 	disable_delayed_work_sync(&dev->tick);
 	disable_delayed_work_sync(&dev->tell);
+	ovpn_hops_free(xchg(&dev->hops, NULL));
 	gro_cells_destroy(&dev->cells);
 }
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Next hops of inner packets: which peer a packet is for, or may come from. */
 
+#include <linux/jhash.h>
+#include <linux/random.h>
+#include <linux/rcupdate.h>
+#include <linux/slab.h>
 #include <net/ip6_fib.h>
 #include <net/ip6_route.h>
 #include <net/ip.h>
@@ -41,49 +45,176 @@ void ovpn_tx_hop(const struct sk_buff *skb, struct ovpn_addr *hop)
 	}
 }
 
-static void route4(const struct ovpn_dev *dev, __be32 dest, struct ovpn_addr *hop)
+/* --- the way back ------------------------------------------------------------ */
+
+/* Behind a client may be whole networks, whose hosts are found by a route. What
+ * the routes said for one packet is kept for the next; a power of two.
+ */
+#define OVPN_HOP_SLOTS	256
+
+struct ovpn_hop {
+	struct ovpn_addr dest;
+	struct ovpn_addr hop;
+	/* The route that said so: as long as it is valid, so is the answer. */
+	struct dst_entry *dst;
+	u32 cookie;
+	struct rcu_head rcu;
+};
+
+struct ovpn_hops {
+	/* Nobody outside shall know which addresses share a slot. */
+	u32 seed;
+	struct ovpn_hop __rcu *slot[OVPN_HOP_SLOTS];
+	struct rcu_head rcu;
+};
+
+struct ovpn_hops *ovpn_hops_new(void)
+{
+	struct ovpn_hops *hops = kzalloc(sizeof(*hops), GFP_KERNEL);
+
+	if (hops)
+		hops->seed = get_random_u32();
+	return hops;
+}
+
+static void hop_free(struct rcu_head *rcu)
+{
+	struct ovpn_hop *hop = container_of(rcu, struct ovpn_hop, rcu);
+
+	dst_release(hop->dst);
+	kfree(hop);
+}
+
+static void hops_free(struct rcu_head *rcu)
+{
+	struct ovpn_hops *hops = container_of(rcu, struct ovpn_hops, rcu);
+	int i;
+
+	for (i = 0; i < OVPN_HOP_SLOTS; i++) {
+		struct ovpn_hop *hop = rcu_dereference_raw(hops->slot[i]);
+
+		if (hop)
+			hop_free(&hop->rcu);
+	}
+	kfree(hops);
+}
+
+void ovpn_hops_free(struct ovpn_hops *hops)
+{
+	if (hops)
+		call_rcu(&hops->rcu, hops_free);
+}
+
+static struct ovpn_hop __rcu **slot_of(struct ovpn_hops *hops,
+				       const struct ovpn_addr *dest)
+{
+	u32 hash = jhash2((const u32 *)dest->ip, sizeof(dest->ip) / 4, hops->seed);
+
+	return &hops->slot[hash % OVPN_HOP_SLOTS];
+}
+
+/* What an earlier packet found, if no route has changed since. */
+static bool hop_recall(struct ovpn_hops *hops, const struct ovpn_addr *dest,
+		       struct ovpn_addr *hop)
+{
+	const struct ovpn_hop *known = rcu_dereference(*slot_of(hops, dest));
+
+	if (!known || memcmp(&known->dest, dest, sizeof(*dest)) ||
+	    !known->dst->ops->check(known->dst, known->cookie))
+		return false;
+	*hop = known->hop;
+	return true;
+}
+
+/* Takes over the reference to dst. */
+static void hop_remember(struct ovpn_hops *hops, const struct ovpn_addr *dest,
+			 const struct ovpn_addr *hop, struct dst_entry *dst,
+			 u32 cookie)
+{
+	struct ovpn_hop *new = kmalloc(sizeof(*new), GFP_ATOMIC);
+	struct ovpn_hop *old;
+
+	if (!new) {
+		dst_release(dst);
+		return;
+	}
+	new->dest = *dest;
+	new->hop = *hop;
+	new->dst = dst;
+	new->cookie = cookie;
+	old = unrcu_pointer(xchg(slot_of(hops, dest), RCU_INITIALIZER(new)));
+	if (old)
+		call_rcu(&old->rcu, hop_free);
+}
+
+/* Gateway towards an address, or the address itself; the route, if there is one,
+ * with a reference.
+ */
+static struct dst_entry *look4(const struct ovpn_dev *dev, __be32 dest,
+			       struct ovpn_addr *hop)
 {
 	struct flowi4 fl = { .daddr = dest };
 	struct rtable *rt = ip_route_output_key(dev_net(dev->net), &fl);
 
 	set_hop4(hop, dest);
 	if (IS_ERR(rt))
-		return;
+		return NULL;
 	if (rt->rt_uses_gateway && rt->rt_gw_family == AF_INET)
 		set_hop4(hop, rt->rt_gw4);
 	else if (rt->rt_uses_gateway)
 		set_hop6(hop, &rt->rt_gw6);
-	ip_rt_put(rt);
+	return &rt->dst;
 }
 
-static void route6(const struct ovpn_dev *dev, const struct in6_addr *dest,
-		   struct ovpn_addr *hop)
+static struct dst_entry *look6(const struct ovpn_dev *dev,
+			       const struct in6_addr *dest,
+			       struct ovpn_addr *hop, u32 *cookie)
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	struct flowi6 fl = { .daddr = *dest };
 	struct dst_entry *dst = ip6_route_output(dev_net(dev->net), NULL, &fl);
+	const struct rt6_info *rt = dst_rt6_info(dst);
 
 	set_hop6(hop, dest);
-	if (!dst->error) {
-		const struct rt6_info *rt = dst_rt6_info(dst);
-
-		if (rt->rt6i_flags & RTF_GATEWAY)
-			set_hop6(hop, &rt->rt6i_gateway);
+	if (dst->error) {
+		dst_release(dst);
+		return NULL;
 	}
-	dst_release(dst);
+	*cookie = rt6_get_cookie(rt);
+	if (rt->rt6i_flags & RTF_GATEWAY)
+		set_hop6(hop, &rt->rt6i_gateway);
+	return dst;
 #else
 	set_hop6(hop, dest);
+	return NULL;
 #endif
 }
 
-void ovpn_route_hop(const struct ovpn_dev *dev, const struct ovpn_addr *dest,
-		    struct ovpn_addr *hop)
+bool ovpn_route_leads(const struct ovpn_dev *dev, struct ovpn_addrs *addrs,
+		      const struct ovpn_addr *dest, u32 id)
 {
 	const struct in6_addr *addr = (const struct in6_addr *)dest->ip;
+	struct ovpn_hops *hops = READ_ONCE(dev->hops);
+	struct ovpn_addr hop = { };
+	struct dst_entry *dst;
+	u32 cookie = 0, found;
 
-	memset(hop, 0, sizeof(*hop));
-	if (ipv6_addr_v4mapped(addr))
-		route4(dev, addr->s6_addr32[3], hop);
+	if (hops && hop_recall(hops, dest, &hop))
+		return ovpn_addrs_find(addrs, &hop, &found) && found == id;
+
+	dst = ipv6_addr_v4mapped(addr) ?
+	      look4(dev, addr->s6_addr32[3], &hop) :
+	      look6(dev, addr, &hop, &cookie);
+	if (!ovpn_addrs_find(addrs, &hop, &found) || found != id) {
+		dst_release(dst);
+		return false;
+	}
+	/* Only what was right is worth a place, so that forged addresses do not
+	 * push it out.
+	 */
+	if (hops && dst)
+		hop_remember(hops, dest, &hop, dst, cookie);
 	else
-		route6(dev, addr, hop);
+		dst_release(dst);
+	return true;
 }

@@ -227,9 +227,9 @@ bool ovpn_addrs_find(struct ovpn_addrs *addrs, const struct ovpn_addr *key,
 
 /* [any] Gateway of the packet's route, or its destination. */
 void ovpn_tx_hop(const struct sk_buff *skb, struct ovpn_addr *hop);
-/* [any] Gateway towards an address, or the address itself. */
-void ovpn_route_hop(const struct ovpn_dev *dev, const struct ovpn_addr *dest,
-		    struct ovpn_addr *hop);
+/* [rcu] Whether the next hop towards an address is one that this id has. */
+bool ovpn_route_leads(const struct ovpn_dev *dev, struct ovpn_addrs *addrs,
+		      const struct ovpn_addr *dest, u32 id);
 
 /* --- sock.c, path.c, tcp.c: transport -------------------------------------- */
 

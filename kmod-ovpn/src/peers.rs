@@ -102,11 +102,9 @@ impl Peers {
                 let Some(source) = inner_source(inner.bytes()) else {
                     return false;
                 };
-                // Most packets come from the peer itself; the rest costs a route lookup.
-                peer.has_vpn_addr(source) || {
-                    let hop = route::hop_to(net, &Addr::ip(source));
-                    tables.by_vpn.find(rcu, &hop) == Some(peer.id().get())
-                }
+                // Most packets come from the peer itself; the rest takes a look at the routes.
+                let id = peer.id().get();
+                peer.has_vpn_addr(source) || tables.by_vpn.leads_to(rcu, net, &Addr::ip(source), id)
             }
         }
     }

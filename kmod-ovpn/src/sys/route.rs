@@ -2,7 +2,6 @@
 //! Next hops of inner packets.
 
 use super::ffi;
-use super::netdev::NetDev;
 use super::skb::Skb;
 use super::table::Addr;
 
@@ -10,12 +9,6 @@ use super::table::Addr;
 pub(crate) fn tx_hop(inner: &Skb) -> Addr {
     // SAFETY: The packet lives; its IP header was checked on entry.
     Addr::filled(|addr| unsafe { ffi::ovpn_tx_hop(inner.as_raw(), addr) })
-}
-
-/// Gateway towards an address, or the address itself.
-pub(crate) fn hop_to(net: &NetDev, dest: &Addr) -> Addr {
-    // SAFETY: The interface lives while `net` does.
-    Addr::filled(|addr| unsafe { ffi::ovpn_route_hop(net.as_raw(), &dest.0, addr) })
 }
 
 /// Remote end of a received datagram.

@@ -8,6 +8,7 @@ use kernel::error::to_result;
 use kernel::prelude::*;
 
 use super::ffi;
+use super::netdev::NetDev;
 use super::rcu::{Rcu, Retire, Retired};
 use crate::compat::Arc;
 
@@ -226,6 +227,14 @@ impl Addrs {
     pub(crate) fn remove(&self, addr: &Addr, id: u32) {
         // SAFETY: The table is ours.
         unsafe { ffi::ovpn_addrs_del(self.0.as_ptr(), &addr.0, id) };
+    }
+
+    /// Whether this number has the next hop towards an address, be it the address itself or the
+    /// gateway of its route.
+    pub(crate) fn leads_to(&self, _rcu: &Rcu, net: &NetDev, dest: &Addr, id: u32) -> bool {
+        // SAFETY: The table is ours, the interface lives while `net` does, and a read section is
+        // open.
+        unsafe { ffi::ovpn_route_leads(net.as_raw(), self.0.as_ptr(), &dest.0, id) }
     }
 
     /// The number that has the address.
