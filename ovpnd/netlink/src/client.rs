@@ -14,7 +14,8 @@ use crate::wire::{Attr, Attrs, GENL_HEADER_LEN, Schema, Writer};
 
 /// Name of the family, of the link kind and of the module.
 pub const FAMILY: &str = "ovpn";
-const VERSION: u8 = 1;
+/// Asks for the answers of kmod-ovpn/uapi/ovpn-ext.yaml; mainline's driver does not look at it.
+const VERSION: u8 = 0x80;
 pub(crate) const GROUP: &str = "peers";
 
 // include/uapi/linux/ovpn.h, OVPN_A_*

@@ -32,6 +32,7 @@
 //! (Linux 7.2) and the rtnetlink headers.
 
 mod client;
+mod drops;
 mod error;
 mod event;
 mod genl;
@@ -43,6 +44,7 @@ mod types;
 pub mod wire;
 
 pub use client::{Command, FAMILY, Ovpn};
+pub use drops::Dropped;
 pub use error::{Error, Refusal, Result};
 pub use event::{Event, Monitor};
 pub use key::{KeyDir, KeyInfo, NONCE_TAIL_LEN, NewKey};

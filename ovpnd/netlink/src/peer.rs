@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
+use crate::drops::Dropped;
 use crate::error::{Error, Result};
 use crate::types::{DelReason, Keepalive, PeerId};
 use crate::wire::{Attrs, Schema, Writer};
@@ -33,6 +35,9 @@ const LINK_TX_BYTES: u16 = 21;
 const LINK_RX_PACKETS: u16 = 22;
 const LINK_TX_PACKETS: u16 = 23;
 const TX_ID: u16 = 24;
+// kmod-ovpn/uapi/ovpn-ext.yaml
+const DROPS: u16 = 0x80;
+const LAST_SEEN: u16 = 0x81;
 
 pub(crate) static PEER_SCHEMA: Schema = Schema {
     attrs: &[
@@ -164,6 +169,10 @@ pub struct PeerInfo {
     pub vpn: Counters,
     /// Encrypted traffic.
     pub link: Counters,
+    /// Lost packets by reason, only those there are; `None` from a driver that does not tell (mainline's).
+    pub drops: Option<Vec<Dropped>>,
+    /// Time since its last authentic packet, known to the second; `None` before the first, or when not told.
+    pub last_seen: Option<Duration>,
 }
 
 /// Every attribute of a peer nest, each optional; unknown ones are skipped.
@@ -185,6 +194,8 @@ pub(crate) struct PeerAttrs {
     timeout: u32,
     vpn: Counters,
     link: Counters,
+    drops: Option<Vec<Dropped>>,
+    last_seen: Option<u32>,
 }
 
 impl PeerAttrs {
@@ -216,6 +227,8 @@ impl PeerAttrs {
                 LINK_TX_BYTES => peer.link.tx_bytes = attr.uint()?,
                 LINK_RX_PACKETS => peer.link.rx_packets = attr.uint()?,
                 LINK_TX_PACKETS => peer.link.tx_packets = attr.uint()?,
+                DROPS => peer.drops = Some(Dropped::parse(attr.nested())?),
+                LAST_SEEN => peer.last_seen = Some(attr.u32()?),
                 _ => {}
             }
         }
@@ -253,6 +266,8 @@ impl PeerAttrs {
             local_port: self.local_port,
             vpn: self.vpn,
             link: self.link,
+            drops: self.drops,
+            last_seen: self.last_seen.map(|ms| Duration::from_millis(ms.into())),
         })
     }
 }
@@ -309,6 +324,22 @@ mod tests {
                 .into_info()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn what_this_projects_driver_adds_is_read() {
+        let mut w = Writer::new();
+        w.put_u32(ID, 1)
+            .nest(DROPS, |w| w.put_u32(6, 3))
+            .put_u32(LAST_SEEN, 2000);
+        let attrs = PeerAttrs::parse(Attrs::new(w.as_bytes())).unwrap();
+        let info = attrs.into_info().unwrap();
+        let drops = info.drops.unwrap_or_default();
+        let named: Vec<_> = drops.iter().map(|d| (d.reason(), d.packets)).collect();
+        assert_eq!(named, [("rx_replay".into(), 3)]);
+        assert_eq!(info.last_seen, Some(Duration::from_secs(2)));
+        let info = written(&PeerParams::default()).into_info().unwrap();
+        assert_eq!((info.drops, info.last_seen), (None, None));
     }
 
     proptest! {

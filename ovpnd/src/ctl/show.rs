@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ovpn_netlink::{Event, KeyInfo, Link, Ovpn, PeerInfo, Rtnl, Slot};
+use ovpn_netlink::{Dropped, Event, KeyInfo, Link, Ovpn, PeerInfo, Rtnl, Slot};
 use serde_json::{Value, json};
 
 use super::{Done, index, print};
@@ -96,8 +96,17 @@ fn peer_json(peer: &PeerInfo, keys: &[KeyInfo]) -> Value {
         "keepalive_timeout": peer.keepalive.timeout,
         "vpn": json::counters(&peer.vpn),
         "link": json::counters(&peer.link),
+        "drops": peer.drops.as_ref().map(|drops| drops_json(drops)),
+        "last_seen_ms": peer.last_seen.map(|ago| ago.as_millis() as u64),
         "keys": keys,
     })
+}
+
+fn drops_json(drops: &[Dropped]) -> Value {
+    let counts = drops.iter();
+    counts
+        .map(|drop| (drop.reason().into_owned(), json!(drop.packets)))
+        .collect()
 }
 
 fn interface_text(interface: &Interface) -> String {
@@ -173,6 +182,16 @@ fn peer_text(peer: &PeerInfo, keys: &[KeyInfo]) -> String {
                 counters.tx_bytes, counters.tx_packets
             ),
         );
+    }
+    if let Some(ago) = peer.last_seen {
+        line("last seen", format!("{} s ago", ago.as_secs()));
+    }
+    let drops = peer.drops.iter().flatten();
+    let drops: Vec<String> = drops
+        .map(|drop| format!("{} {}", drop.reason(), drop.packets))
+        .collect();
+    if !drops.is_empty() {
+        line("lost packets", drops.join(", "));
     }
     out
 }

@@ -75,6 +75,8 @@ impl Kernel for Fake {
             local_port: None,
             vpn: Counters::default(),
             link: Counters::default(),
+            drops: None,
+            last_seen: None,
         };
         Ok(peers.map(info).collect())
     }
