@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Cmd, Ns, wait_for};
+use crate::lab::{Cmd, Module, Ns, wait_for};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
@@ -149,9 +149,18 @@ fn life(_: &Ctx) -> Outcome {
     keys(&Value::Array(vec![chacha("primary"), aes("secondary")]))?;
     ns.cmd("ovpnctl del-key o peer 7 slot secondary").ok()?;
     keys(&Value::Array(vec![chacha("primary")]))?;
+    // A packet under a key id that the peer has no key of.
+    ns.udp(false, 0)?
+        .send_to(&[0x4f, 0, 0, 7, 0, 0, 0, 1], "127.0.0.1:1194")?;
     ns.cmd("ovpnctl set-peer o id 7 remote 127.0.0.2:1196 keepalive 1 60")
         .ok()?;
     let shown = show(&ns)?;
+    let lost = match Module::ours() {
+        true => serde_json::json!({"rx_no_key": 1}),
+        false => Value::Null,
+    };
+    let drops = &shown["interfaces"][0]["peers"][0]["drops"];
+    check_eq!(drops, &lost, "lost packets");
     let interface = &shown["interfaces"][0];
     let peer = &interface["peers"][0];
     let fields = [
@@ -173,6 +182,11 @@ fn life(_: &Ctx) -> Outcome {
     ] {
         check!(text.lines().any(|l| l == line), "{text:?} lacks {line:?}");
     }
+    check_eq!(
+        text.contains("  lost packets: rx_no_key 1\n"),
+        Module::ours(),
+        "lost packets in {text:?}"
+    );
     // The process that holds the socket ends with the peer, and its port is free again.
     ns.cmd("ovpnctl del-peer o id 7").ok()?;
     monitor.wait_output("\"reason\":\"userspace\"", SOON)?;
