@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -208,6 +209,9 @@ impl Outcome {
 
 /// Puts this program into the root under init's name, unless it is there.
 fn install_init(root: &Path) -> Result<()> {
+    // Several guests of this process may start at once.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     let exe = fs::read(std::env::current_exe()?)?;
     let init = root.join(INIT);
     if fs::read(&init).is_ok_and(|old| old == exe) {
