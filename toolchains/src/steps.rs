@@ -26,12 +26,15 @@ const OURS: &str = "/lane/module/ovpn.ko";
 const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
 /// Suites of `ovpn-tests` that one guest runs after the other; the last ones belong to `lane test` only.
 const FAST_SUITES: &str = "fast";
-const SLOW_SUITES: [(&str, &[&str]); 4] = [
+const SLOW_SUITES: &[(&str, &[&str])] = &[
     ("server", &[]),
     ("openvpn", &[]),
+    ("openvpn-server", &[]),
     ("daemon", &[]),
     ("leak", &["kmemleak=on"]),
 ];
+/// Renegotiations for five minutes: most of it is waiting.
+const WAITING_SUITE: &str = "openvpn-reneg";
 /// The module in embedded mode on 64 bits, and the checks that this mode may change.
 const UM_OLD_READY: [&str; 3] = ["um programs", "um-6.12 module", "um root"];
 const UM_OLD_SUITES: [(&str, &[&str]); 2] = [(FAST_SUITES, &[]), ("leak", &["kmemleak=on"])];
@@ -79,6 +82,10 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("system arm", &arm_ready, 1, || system_arm(ctx));
     selftest_steps(ctx, &mut plan, &table);
     plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
+    // No processor is set aside for it.
+    plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, 0, || {
+        suite(ctx, UM, WAITING_SUITE, &[])
+    });
     for (name, args) in SLOW_SUITES {
         plan.step(&format!("um {name}"), &UM_READY, 1, move || {
             suite(ctx, UM, name, args)
@@ -323,7 +330,11 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
         Ok(names.map(|(suite, _)| suite.to_owned()).collect())
     };
     let mut run = suites(FAST_SUITES)?;
-    for (name, _) in SLOW_SUITES {
+    for name in SLOW_SUITES
+        .iter()
+        .map(|(name, _)| *name)
+        .chain([WAITING_SUITE])
+    {
         run.extend(suites(name)?);
     }
     let all = suites("all")?;
@@ -350,6 +361,8 @@ fn suite(ctx: &Ctx, lane: &str, suites: &str, args: &[&str]) -> Result<Tally> {
     ];
     let mut guest = Guest::new(ctx, lane, command.map(str::to_owned).to_vec())?;
     guest.args = args.iter().map(|a| (*a).to_owned()).collect();
+    // Forty OpenVPN processes with as many of iperf3; what is not used is not taken from the host.
+    guest.mem = um::MAX_MEM;
     guest.timeout = SUITE_TIMEOUT;
     let mut tap = Tap::default();
     let outcome = guest.run(ctx, |line| {

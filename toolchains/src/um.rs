@@ -22,7 +22,7 @@ const PROGRAMS: &str = "um-7.2";
 pub const ROOT: &str = "trixie-amd64";
 /// Modules are loaded behind the guest's memory. From 2 GiB on they are out of reach of the kernel's 32-bit relative
 /// calls, and the loader of user-mode Linux does not notice: such a guest hangs in the first module.
-const MAX_MEM: u32 = 1792;
+pub const MAX_MEM: u32 = 1792;
 
 /// A guest to start.
 pub struct Guest {

@@ -143,16 +143,22 @@ impl Cmd {
 impl Proc {
     /// Waits for the end, at most `limit` times the patience.
     pub fn finish(mut self, limit: Duration) -> Outcome<Done> {
+        let status = self.wait(limit)?;
+        Ok(Done {
+            status,
+            out: contents(&self.out),
+            err: contents(&self.err),
+        })
+    }
+
+    /// Waits for its end within `limit` times the patience.
+    pub fn wait(&mut self, limit: Duration) -> Outcome<ExitStatus> {
         let limit = limit * patience();
         let deadline = Instant::now() + limit;
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = self.child.try_wait()? {
-                return Ok(Done {
-                    status,
-                    out: contents(&self.out),
-                    err: contents(&self.err),
-                });
+                return Ok(status);
             }
             if Instant::now() >= deadline {
                 return Err(Failure::new(format!(

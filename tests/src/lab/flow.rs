@@ -199,8 +199,8 @@ impl Flow {
             line += &format!(" -u -b {mbit}M -l {} -w {BUFFER}", self.datagram);
         } else if self.mbit > 0 {
             // After a stall of the machine iperf3 catches up as fast as it may: the window keeps that burst shorter
-            // than any queue on the way.
-            line += &format!(" -b {}M -w 128K", self.mbit);
+            // than any queue on the way. Small blocks, so that a slow second does not count as nothing.
+            line += &format!(" -b {}M -w 128K -l 16K", self.mbit);
         }
         for (wanted, option) in [(self.reverse, " -R"), (self.zerocopy, " -Z")] {
             if wanted {

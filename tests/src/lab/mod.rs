@@ -3,6 +3,7 @@
 
 mod cmd;
 mod drops;
+mod echo;
 mod flow;
 mod kmsg;
 mod module;
@@ -15,6 +16,7 @@ mod tunnel;
 
 pub use cmd::{Cmd, Done, Proc};
 pub use drops::DropReasons;
+pub use echo::Echo;
 pub use flow::{Flow, Ping, PingStats, iperf, large_buffers};
 pub use kmsg::KernelLog;
 pub use module::Module;

@@ -201,7 +201,8 @@ pub fn put_dir(m: &mut Msg, kind: u16, dir: &KeyDir) {
     });
 }
 
-fn remote_of(attrs: &Attrs) -> Option<SocketAddr> {
+/// Transport address in a PEER nest.
+pub fn remote_of(attrs: &Attrs) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(attrs.get(peer::REMOTE_PORT)?.try_into().ok()?);
     let v4 = attrs
         .get(peer::REMOTE_IPV4)

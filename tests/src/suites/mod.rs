@@ -23,7 +23,7 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
-const SUITES: [Suite; 11] = [
+const SUITES: &[Suite] = &[
     Suite {
         name: "uapi",
         cases: uapi::cases,
@@ -39,6 +39,18 @@ const SUITES: [Suite; 11] = [
     Suite {
         name: "openvpn",
         cases: openvpn::cases,
+    },
+    Suite {
+        name: "openvpn-matrix",
+        cases: openvpn::cases_matrix,
+    },
+    Suite {
+        name: "openvpn-clients",
+        cases: openvpn::cases_clients,
+    },
+    Suite {
+        name: "openvpn-reneg",
+        cases: openvpn::cases_renegotiation,
     },
     Suite {
         name: "daemon",
@@ -71,12 +83,13 @@ const SUITES: [Suite; 11] = [
 ];
 
 /// Names for several suites at once.
-const GROUPS: [(&str, &str); 3] = [
+const GROUPS: &[(&str, &str)] = &[
     ("fast", "uapi,uapi-mp,p2p,ovpn-cli"),
     ("server", "mp,tcp,path,place"),
+    ("openvpn-server", "openvpn-matrix,openvpn-clients"),
     (
         "all",
-        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,openvpn,daemon,leak",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,leak",
     ),
 ];
 

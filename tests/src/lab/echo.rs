@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Echo requests with every reply waited for.
+//!
+//! ping ends twice the longest round trip after its last request, or with a deadline sends more than it was told to: on
+//! a busy machine the first looks like loss and the second makes it. Here a late reply is a reply, and no request is
+//! sent beyond those asked for.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::lab::{Ns, PingStats, patience};
+use crate::tap::{During, Outcome};
+
+/// Length of an ICMP echo header (RFC 792, RFC 4443).
+const HEADER: usize = 8;
+
+/// A series of echo requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Echo {
+    /// Destination.
+    pub dst: IpAddr,
+    /// Requests.
+    pub count: u16,
+    /// Milliseconds between them.
+    pub interval: u32,
+    /// Bytes of ICMP payload.
+    pub size: usize,
+    /// Longest time that the reply to the last request is waited for, multiplied by the patience.
+    pub last: Duration,
+}
+
+impl Echo {
+    /// `count` requests of 56 bytes, 5 ms apart.
+    pub fn new(dst: IpAddr, count: u16) -> Self {
+        Self {
+            dst,
+            count,
+            interval: 5,
+            size: 56,
+            last: Duration::from_secs(5),
+        }
+    }
+
+    /// With this payload size.
+    pub fn size(self, size: usize) -> Self {
+        Self { size, ..self }
+    }
+
+    /// With this many milliseconds between requests.
+    pub fn interval(self, interval: u32) -> Self {
+        Self { interval, ..self }
+    }
+
+    /// Waiting no longer than this for the last reply.
+    pub fn within(self, last: Duration) -> Self {
+        Self { last, ..self }
+    }
+
+    /// Sends them all and waits for all replies.
+    pub fn run(&self, ns: &Ns) -> Outcome<PingStats> {
+        static IDS: AtomicU16 = AtomicU16::new(1);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        let socket = self.socket(ns)?;
+        let target = SocketAddr::new(self.dst, 0);
+        let interval = Duration::from_millis(self.interval.into());
+        let mut answered = vec![false; self.count.into()];
+        let (mut sent, mut due) = (0, Instant::now());
+        loop {
+            let now = Instant::now();
+            if sent < self.count && now >= due {
+                socket
+                    .send_to(&self.request(id, sent), target)
+                    .during("echo request")?;
+                sent += 1;
+                // After a stall no burst: that would be another load than was asked for.
+                due = now.max(due + interval);
+                continue;
+            }
+            let received = answered.iter().filter(|a| **a).count();
+            let until = match sent < self.count {
+                true => due,
+                false => due + self.last * patience(),
+            };
+            let left = until.saturating_duration_since(now);
+            if received == answered.len() || (sent == self.count && left.is_zero()) {
+                return Ok(PingStats {
+                    sent: sent.into(),
+                    received: received as u32,
+                });
+            }
+            socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            let mut packet = [0; 2048];
+            if let Ok((len, from)) = socket.recv_from(&mut packet) {
+                let packet = packet.get(..len).unwrap_or_default();
+                let reply = self.reply_to(id, packet).filter(|_| from.ip() == self.dst);
+                if let Some(place) = reply.and_then(|seq| answered.get_mut(usize::from(seq))) {
+                    *place = true;
+                }
+            }
+        }
+    }
+
+    /// Runs it and demands that every request was answered.
+    pub fn lossless(&self, ns: &Ns) -> Outcome {
+        let all = PingStats {
+            sent: self.count.into(),
+            received: self.count.into(),
+        };
+        crate::check_eq!(
+            self.run(ns)?,
+            all,
+            "ping {} with {} bytes",
+            self.dst,
+            self.size
+        );
+        Ok(())
+    }
+
+    fn socket(&self, ns: &Ns) -> Outcome<UdpSocket> {
+        let (family, protocol) = match self.dst {
+            IpAddr::V4(_) => (libc::AF_INET, libc::IPPROTO_ICMP),
+            IpAddr::V6(_) => (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+        };
+        ns.enter(|| {
+            // SAFETY: the call takes no pointers.
+            let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+            if fd < 0 {
+                return Err(std::io::Error::last_os_error()).during("raw socket");
+            }
+            // SAFETY: `fd` is a fresh descriptor that nothing else owns.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            // A raw socket sends and receives like one of UDP: whole packets, with an address.
+            Ok(UdpSocket::from(fd))
+        })
+    }
+
+    fn request(&self, id: u16, seq: u16) -> Vec<u8> {
+        let kind = if self.dst.is_ipv4() { 8 } else { 128 };
+        let mut packet = vec![kind, 0, 0, 0];
+        packet.extend(id.to_be_bytes());
+        packet.extend(seq.to_be_bytes());
+        packet.resize(HEADER + self.size, 0x5a);
+        if self.dst.is_ipv4() {
+            let sum = checksum(&packet).to_be_bytes();
+            packet.splice(2..4, sum);
+        }
+        packet
+    }
+
+    /// Sequence number of a reply to one of ours.
+    fn reply_to(&self, id: u16, packet: &[u8]) -> Option<u16> {
+        // An IPv4 raw socket shows the IP header, an IPv6 one does not (raw(7), RFC 3542).
+        let (kind, skip) = match self.dst {
+            IpAddr::V4(_) => (0, usize::from(packet.first()? & 15) * 4),
+            IpAddr::V6(_) => (129, 0),
+        };
+        let icmp = packet.get(skip..)?;
+        let &[found, _, _, _, i0, i1, s0, s1] = icmp.first_chunk::<HEADER>()?;
+        let ours =
+            found == kind && u16::from_be_bytes([i0, i1]) == id && icmp.len() == HEADER + self.size;
+        ours.then(|| u16::from_be_bytes([s0, s1]))
+    }
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| match *pair {
+            [a, b] => u32::from(u16::from_be_bytes([a, b])),
+            [a] => u32::from(a) << 8,
+            _ => 0,
+        })
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
