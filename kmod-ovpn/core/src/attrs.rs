@@ -10,7 +10,7 @@
 
 use super::cipher::CipherAlg;
 use super::keepalive::MAX_SECS;
-use super::nonce::NonceTail;
+use super::nonce::{NonceTail, TAIL_LEN};
 use super::refusal::Refusal;
 use super::slots::Role;
 use super::wire::{KeyId, PeerId};
@@ -343,18 +343,22 @@ impl<'a> KeyRequest<'a> {
         Ok((peer, Role::new(slot).ok_or(Refusal::SlotRange)?))
     }
 
-    /// Checks a `KEY_NEW`.
+    /// Checks a `KEY_NEW`. Cipher none, if it is allowed, needs neither direction.
     ///
     /// # Errors
     /// The first fault found.
-    pub fn validate_new(&self) -> Result<ValidKey<'a>, Refusal> {
+    pub fn validate_new(&self, allow_none: bool) -> Result<ValidKey<'a>, Refusal> {
         let (peer_id, role) = self.peer_and_role()?;
         let key_id = self.key_id.ok_or(Refusal::NoKeyId)?;
         let alg = self.cipher_alg.ok_or(Refusal::NoCipher)?;
-        let encrypt = self.encrypt_dir.ok_or(Refusal::NoEncryptDir)?;
-        let decrypt = self.decrypt_dir.ok_or(Refusal::NoDecryptDir)?;
+        let absent = (allow_none && alg == CipherAlg::None as u32).then(KeyDirRequest::default);
+        let encrypt = self.encrypt_dir.or(absent).ok_or(Refusal::NoEncryptDir)?;
+        let decrypt = self.decrypt_dir.or(absent).ok_or(Refusal::NoDecryptDir)?;
         let key_id = KeyId::new(key_id).ok_or(Refusal::KeyIdRange)?;
         let alg = CipherAlg::new(alg).ok_or(Refusal::BadCipher)?;
+        if alg == CipherAlg::None && !allow_none {
+            return Err(Refusal::NoneForbidden);
+        }
         Ok(ValidKey {
             peer_id,
             role,
@@ -390,8 +394,13 @@ const DECRYPT: DirRefusals = DirRefusals {
 
 impl<'a> KeyDirRequest<'a> {
     fn validate(&self, alg: CipherAlg, refusals: &DirRefusals) -> Result<ValidKeyDir<'a>, Refusal> {
-        let cipher_key = self.cipher_key.ok_or(refusals.no_key)?;
-        let tail = self.nonce_tail.ok_or(refusals.no_tail)?;
+        // What is not needed may be missing, but not be wrong.
+        let (no_key, no_tail): (Option<&[u8]>, Option<&[u8]>) = match alg {
+            CipherAlg::None => (Some(&[]), Some(&[0; TAIL_LEN])),
+            _ => (None, None),
+        };
+        let cipher_key = self.cipher_key.or(no_key).ok_or(refusals.no_key)?;
+        let tail = self.nonce_tail.or(no_tail).ok_or(refusals.no_tail)?;
         if !alg.takes_key_len(cipher_key.len()) {
             return Err(refusals.key_len);
         }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The AEAD ciphers: numbers, key lengths, and how much one key may seal.
+//! The ciphers: numbers, key lengths, what they add to a packet, and how much one key may seal.
 
-use super::wire::PacketId;
+use super::wire::{PacketId, HEADER_LEN, OVERHEAD};
 
-/// Cipher of a key (`enum ovpn_cipher_alg`). The value 0, no cipher, is not offered: a key that
-/// seals nothing is refused.
+/// Cipher of a key (`enum ovpn_cipher_alg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum CipherAlg {
+    /// No cipher and no authentication, for laboratories: OpenVPN's `--cipher none --auth none`.
+    None = 0,
     /// AES-GCM with a key of 128, 192 or 256 bits.
     AesGcm = 1,
     /// ChaCha20-Poly1305, RFC 8439.
@@ -18,10 +19,11 @@ pub enum CipherAlg {
 pub const MAX_KEY_LEN: usize = 32;
 
 impl CipherAlg {
-    /// `None` for 0 (no cipher) and above 2.
+    /// `None` above 2.
     #[inline]
     pub const fn new(alg: u32) -> Option<CipherAlg> {
         match alg {
+            0 => Some(CipherAlg::None),
             1 => Some(CipherAlg::AesGcm),
             2 => Some(CipherAlg::ChaCha20Poly1305),
             _ => None,
@@ -32,8 +34,19 @@ impl CipherAlg {
     #[inline]
     pub const fn takes_key_len(self, len: usize) -> bool {
         match self {
+            CipherAlg::None => len == 0,
             CipherAlg::AesGcm => matches!(len, 16 | 24 | 32),
             CipherAlg::ChaCha20Poly1305 => len == 32,
+        }
+    }
+
+    /// Bytes that the cipher's packets have in front of the payload: without a tag if there is
+    /// none.
+    #[inline]
+    pub const fn overhead(self) -> usize {
+        match self {
+            CipherAlg::None => HEADER_LEN,
+            CipherAlg::AesGcm | CipherAlg::ChaCha20Poly1305 => OVERHEAD,
         }
     }
 
@@ -57,7 +70,7 @@ impl CipherAlg {
                     None => WRAP_MARK,
                 }
             }
-            CipherAlg::ChaCha20Poly1305 => WRAP_MARK,
+            CipherAlg::None | CipherAlg::ChaCha20Poly1305 => WRAP_MARK,
         };
         match PacketId::new(if mark < WRAP_MARK { mark } else { WRAP_MARK }) {
             Some(id) => id,

@@ -36,7 +36,7 @@ drop_reasons! {
     DataV1 = 1, "rx_data_v1";
     /// No peer has that id, or that source address if the packet names none.
     UnknownPeer = 2, "rx_unknown_peer";
-    /// A data packet under 24 bytes: no room for packet id and tag.
+    /// A data packet with no room for packet id and tag: under 24 bytes, or 8 without a cipher.
     Runt = 3, "rx_runt";
     /// Neither key slot holds that key id.
     NoKey = 4, "rx_no_key";
@@ -72,8 +72,10 @@ drop_reasons! {
     TxCrypto = 19, "tx_crypto";
     /// The peer's transport socket is gone or has no remote address.
     TxNoTransport = 20, "tx_no_transport";
-    /// The transmit queue is full.
+    /// The transmit queue is full, or too many packets of the peer wait for an asynchronous engine.
     TxQueueFull = 21, "tx_queue_full";
+    /// Too many packets of the peer wait for an asynchronous engine.
+    RxQueueFull = 22, "rx_queue_full";
 }
 
 impl DropReason {

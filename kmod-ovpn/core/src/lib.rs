@@ -18,6 +18,7 @@
 //! | [`replay`] | receive window |
 //! | [`slots`] | which of two keys serves whom |
 //! | [`cipher`] | algorithms, key lengths, usage limits |
+//! | [`engine`] | which implementation of a cipher is taken |
 //! | [`keepalive`] | the two timers of a peer |
 //! | [`clock`] | seconds since boot |
 //! | [`attrs`] | checks of netlink requests |
@@ -43,6 +44,7 @@ pub mod attrs;
 pub mod cipher;
 pub mod clock;
 pub mod counters;
+pub mod engine;
 pub mod framing;
 pub mod keepalive;
 pub mod mss;

@@ -275,7 +275,10 @@ refusals! {
     KeyIdRange: Range, Bad(Key(KeyAttr::KeyId)), c"ovpn: the key id is above 7";
     /// No cipher.
     NoCipher: Inval, Missing(Key(KeyAttr::CipherAlg)), c"ovpn: the cipher is missing";
-    /// Cipher 0, or one not known.
+    /// Cipher 0, which the administrator has not allowed.
+    NoneForbidden: Inval, Bad(Key(KeyAttr::CipherAlg)),
+        c"ovpn: cipher none is off: see the module's parameter allow_insecure_none";
+    /// A cipher not known.
     BadCipher: Inval, Bad(Key(KeyAttr::CipherAlg)),
         c"ovpn: the cipher is neither AES-GCM nor ChaCha20-Poly1305";
     /// No key for sending.

@@ -14,7 +14,8 @@
 //! |                     ciphertext, 0 or more                     |
 //! ```
 //!
-//! All fields are big-endian. The first 8 bytes are the AEAD's additional data.
+//! All fields are big-endian. The first 8 bytes are the AEAD's additional data. Without cipher
+//! and authentication the payload follows these 8 bytes, as it is.
 //! Source: OpenVPN, `doc/doxygen/doc_protocol_overview.h` and `src/openvpn/crypto.c`.
 
 use core::num::NonZeroU32;
@@ -27,7 +28,7 @@ pub const HEADER_LEN: usize = 8;
 /// Bytes of the AEAD tag, which stands before the ciphertext.
 pub const TAG_LEN: usize = 16;
 
-/// Bytes a data packet adds to its payload, and the shortest valid length of one.
+/// Bytes an AEAD's data packet adds to its payload, and the shortest valid length of one.
 pub const OVERHEAD: usize = 24;
 
 /// Bytes that must be there before opcode, key id and peer id can be read.
@@ -130,18 +131,19 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header of a data packet `len` bytes long, of which `head` is the beginning.
+    /// Reads the header of a data packet `len` bytes long, of which `head` is the beginning, and
+    /// of which `overhead` bytes are not payload.
     ///
     /// # Errors
-    /// [`DropReason::Runt`] if `len` is under [`OVERHEAD`], or `head` does not hold a DATA_V2
+    /// [`DropReason::Runt`] if `len` is under `overhead`, or `head` does not hold a DATA_V2
     /// header; [`DropReason::Replay`] for packet id 0, which no sender uses.
     #[inline]
-    pub fn parse(head: &[u8], len: usize) -> Result<Header, DropReason> {
+    pub fn parse(head: &[u8], len: usize, overhead: usize) -> Result<Header, DropReason> {
         let Some((&[a, b, c, d, rest @ ..], _)) = head.split_first_chunk::<HEADER_LEN>() else {
             return Err(DropReason::Runt);
         };
         let word = u32::from_be_bytes([a, b, c, d]);
-        if len < OVERHEAD || opcode(word) != DATA_V2 {
+        if len < overhead || opcode(word) != DATA_V2 {
             return Err(DropReason::Runt);
         }
         let packet_id = PacketId::new(u32::from_be_bytes(rest)).ok_or(DropReason::Replay)?;

@@ -134,15 +134,19 @@ fn check_peer(request: &PeerRequest, mode: Mode, result: Result<ValidPeer, Refus
     }
 }
 
-fn check_key(request: &KeyRequest<'_>) {
-    match request.validate_new() {
+fn check_key(request: &KeyRequest<'_>, allow_none: bool) {
+    match request.validate_new(allow_none) {
         Ok(key) => {
             assert!(key.peer_id.get() <= 0xFF_FFFF && key.key_id.get() <= 7);
             assert_eq!(Some(key.alg as u32), request.cipher_alg);
             assert_eq!(Some(key.role as u32), request.slot);
             for dir in [key.encrypt, key.decrypt] {
-                assert!(matches!(dir.cipher_key.len(), 16 | 24 | 32));
-                assert!(key.alg as u32 == 1 || dir.cipher_key.len() == 32);
+                let len = dir.cipher_key.len();
+                assert!(match key.alg as u32 {
+                    0 => allow_none && len == 0,
+                    1 => matches!(len, 16 | 24 | 32),
+                    _ => len == 32,
+                });
             }
             assert_eq!(request.peer_and_role().ok(), Some((key.peer_id, key.role)));
         }
@@ -183,14 +187,17 @@ fuzz_target!(|input: (Peer, Key)| {
         check_peer(&request, mode, request.validate_set(mode));
     }
 
-    check_key(&KeyRequest {
+    let request = KeyRequest {
         peer_id: k.peer_id,
         slot: k.slot,
         key_id: k.key_id,
         cipher_alg: k.cipher_alg,
         encrypt_dir: k.encrypt_dir.as_ref().map(borrow),
         decrypt_dir: k.decrypt_dir.as_ref().map(borrow),
-    });
+    };
+    for allow_none in [false, true] {
+        check_key(&request, allow_none);
+    }
 });
 
 fn borrow(dir: &KeyDir) -> KeyDirRequest<'_> {

@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
             _ => assert_eq!(verdict, Verdict::Userspace),
         },
     }
-    match Header::parse(data, data.len()) {
+    match Header::parse(data, data.len(), OVERHEAD) {
         Ok(header) => {
             assert!(data.len() >= OVERHEAD);
             assert_eq!(header.emit(), data[..HEADER_LEN]);

@@ -5,7 +5,7 @@ use ovpn_core::wire::PacketId;
 
 #[test]
 fn numbers_and_key_lengths() {
-    assert_eq!(CipherAlg::new(0), None);
+    assert_eq!(CipherAlg::new(0), Some(CipherAlg::None));
     assert_eq!(CipherAlg::new(1), Some(CipherAlg::AesGcm));
     assert_eq!(CipherAlg::new(2), Some(CipherAlg::ChaCha20Poly1305));
     assert_eq!(CipherAlg::new(3), None);
@@ -18,6 +18,7 @@ fn numbers_and_key_lengths() {
             CipherAlg::ChaCha20Poly1305.takes_key_len(len),
             len == MAX_KEY_LEN
         );
+        assert_eq!(CipherAlg::None.takes_key_len(len), len == 0);
     }
 }
 
@@ -37,6 +38,13 @@ fn aes_mark_keeps_the_usage_limit() {
             "payload {payload}: {early} blocks early"
         );
     }
+}
+
+#[test]
+fn overheads() {
+    assert_eq!(CipherAlg::AesGcm.overhead(), 24);
+    assert_eq!(CipherAlg::ChaCha20Poly1305.overhead(), 24);
+    assert_eq!(CipherAlg::None.overhead(), 8);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn faults() {
         (NoEncryptDir, Errno::Inval, |r| r.encrypt_dir = None),
         (NoDecryptDir, Errno::Inval, |r| r.decrypt_dir = None),
         (KeyIdRange, Errno::Range, |r| r.key_id = Some(8)),
-        (BadCipher, Errno::Inval, |r| r.cipher_alg = Some(0)),
+        (NoneForbidden, Errno::Inval, |r| r.cipher_alg = Some(0)),
         (BadCipher, Errno::Inval, |r| r.cipher_alg = Some(3)),
         (NoEncryptKey, Errno::Inval, |r| {
             r.encrypt_dir.as_mut().unwrap().cipher_key = None;
@@ -71,7 +71,7 @@ fn faults() {
     for (refusal, errno, change) in cases {
         let mut request = good();
         change(&mut request);
-        assert_eq!(request.validate_new().err(), Some(*refusal));
+        assert_eq!(request.validate_new(false).err(), Some(*refusal));
         assert_eq!(refusal.errno(), *errno);
     }
 }
@@ -86,7 +86,7 @@ fn order_of_checks() {
         (NoKeyId, |r| r.key_id = None),
         (NoCipher, |r| r.cipher_alg = None),
         (NoDecryptDir, |r| r.decrypt_dir = None),
-        (BadCipher, |r| r.cipher_alg = Some(0)),
+        (BadCipher, |r| r.cipher_alg = Some(3)),
         (EncryptKeyLen, |r| r.encrypt_dir = dir(31)),
     ];
     for (i, (refusal, change)) in faults.iter().enumerate() {
@@ -94,7 +94,7 @@ fn order_of_checks() {
             let mut request = good();
             change_later(&mut request);
             change(&mut request);
-            assert_eq!(request.validate_new().err(), Some(*refusal));
+            assert_eq!(request.validate_new(false).err(), Some(*refusal));
         }
     }
 }
@@ -109,7 +109,7 @@ fn key_lengths_by_cipher() {
                 decrypt_dir: dir(len),
                 ..good()
             };
-            let got = request.validate_new().err();
+            let got = request.validate_new(false).err();
             assert_eq!(
                 got,
                 (!fits).then_some(Refusal::EncryptKeyLen),
@@ -119,12 +119,48 @@ fn key_lengths_by_cipher() {
     }
 }
 
+/// What cipher none does not need may be missing, but nothing may be wrong, and it must be allowed.
+#[test]
+fn cipher_none() {
+    let bare = KeyRequest {
+        cipher_alg: Some(0),
+        encrypt_dir: None,
+        decrypt_dir: None,
+        ..good()
+    };
+    assert_eq!(
+        bare.validate_new(false).err(),
+        Some(Refusal::NoEncryptDir),
+        "as before it was known"
+    );
+    for dirs in [None, dir(0)] {
+        let request = KeyRequest {
+            encrypt_dir: dirs,
+            ..bare
+        };
+        let key = request.validate_new(true).ok().unwrap();
+        assert_eq!(key.alg, CipherAlg::None);
+        assert!(key.encrypt.cipher_key.is_empty() && key.decrypt.cipher_key.is_empty());
+    }
+    let keyed = KeyRequest {
+        decrypt_dir: dir(16),
+        ..bare
+    };
+    assert_eq!(keyed.validate_new(true).err(), Some(Refusal::DecryptKeyLen));
+    // Leave to use it changes nothing for the others.
+    let aes = KeyRequest {
+        cipher_alg: Some(1),
+        ..bare
+    };
+    assert_eq!(aes.validate_new(true).err(), Some(Refusal::NoEncryptDir));
+}
+
 #[test]
 fn good_request_passes_with_its_values() {
     let mut request = good();
     request.slot = Some(1);
     request.cipher_alg = Some(2);
-    let key = request.validate_new().ok().unwrap();
+    let key = request.validate_new(false).ok().unwrap();
     assert_eq!(key.peer_id.get(), 5);
     assert_eq!(key.role, Role::Secondary);
     assert_eq!(key.key_id.get(), 7);

@@ -5,6 +5,7 @@ mod attrs;
 mod cipher;
 mod clock;
 mod counters;
+mod engine;
 mod framing;
 mod keepalive;
 mod key_attrs;

@@ -45,6 +45,7 @@ fn aead(
         (CipherAlg::AesGcm, 16) => with::<AesGcm<Aes128, U12>>(way, key, nonce, payload),
         (CipherAlg::AesGcm, 24) => with::<AesGcm<Aes192, U12>>(way, key, nonce, payload),
         (CipherAlg::AesGcm, _) => with::<AesGcm<Aes256, U12>>(way, key, nonce, payload),
+        (CipherAlg::None, _) => None,
         (CipherAlg::ChaCha20Poly1305, _) => with::<ChaCha20Poly1305>(way, key, nonce, payload),
     }
 }
@@ -67,7 +68,7 @@ fn seal(alg: CipherAlg, key: &[u8], tail: NonceTail, header: Header, payload: &[
 
 /// Payload of a data packet, `None` if the tag does not match.
 fn open(alg: CipherAlg, key: &[u8], tail: NonceTail, packet: &[u8]) -> Option<Vec<u8>> {
-    let header = Header::parse(packet, packet.len()).unwrap();
+    let header = Header::parse(packet, packet.len(), OVERHEAD).unwrap();
     let (aad, rest) = packet.split_at(HEADER_LEN);
     let (tag, ciphertext) = rest.split_at(TAG_LEN);
     let sealed = [ciphertext, tag].concat();
@@ -196,7 +197,7 @@ fn openvpn_packets() {
     let all = captured();
     let mut seen = std::collections::BTreeMap::new();
     for c in &all {
-        let header = Header::parse(&c.packet, c.packet.len()).unwrap();
+        let header = Header::parse(&c.packet, c.packet.len(), OVERHEAD).unwrap();
         assert_eq!(header.key_id.get(), c.key_id);
         let verdict = classify(&c.packet, c.packet.len());
         assert_eq!(verdict, Verdict::Data(header.peer_id, header.key_id));
@@ -238,7 +239,7 @@ fn changed_packets_do_not_open() {
             for bit in 0..c.packet.len() * 8 {
                 let mut packet = c.packet.clone();
                 packet[bit / 8] ^= 1 << (bit % 8);
-                if Header::parse(&packet, packet.len()).is_ok() {
+                if Header::parse(&packet, packet.len(), OVERHEAD).is_ok() {
                     assert_eq!(open(c.alg, &c.key, c.tail, &packet), None, "bit {bit}");
                 }
             }

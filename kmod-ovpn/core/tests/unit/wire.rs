@@ -41,7 +41,7 @@ fn header_on_the_wire() {
     ];
     for (header, bytes) in cases {
         assert_eq!(header.emit(), bytes);
-        assert_eq!(Header::parse(&bytes, OVERHEAD), Ok(header));
+        assert_eq!(Header::parse(&bytes, OVERHEAD, OVERHEAD), Ok(header));
     }
 }
 
@@ -49,15 +49,16 @@ fn header_on_the_wire() {
 fn header_refused() {
     let good = header(0, 1, 1).emit();
     // The length of the packet decides, and nothing is read beyond what is there.
-    assert!(Header::parse(&good, 24).is_ok());
-    assert_eq!(Header::parse(&good, 23), Err(DropReason::Runt));
+    assert!(Header::parse(&good, 24, 24).is_ok());
+    assert_eq!(Header::parse(&good, 23, 24), Err(DropReason::Runt));
     for n in 0..8 {
-        assert_eq!(Header::parse(&good[..n], 1000), Err(DropReason::Runt));
+        assert_eq!(Header::parse(&good[..n], 1000, 8), Err(DropReason::Runt));
     }
+    assert!(Header::parse(&good, 8, 8).is_ok());
     let control = [0x20, 0, 0, 1, 0, 0, 0, 1];
-    assert_eq!(Header::parse(&control, 100), Err(DropReason::Runt));
+    assert_eq!(Header::parse(&control, 100, 24), Err(DropReason::Runt));
     let zero = [0x48, 0, 0, 1, 0, 0, 0, 0];
-    assert_eq!(Header::parse(&zero, 100), Err(DropReason::Replay));
+    assert_eq!(Header::parse(&zero, 100, 24), Err(DropReason::Replay));
 }
 
 #[test]
