@@ -132,6 +132,13 @@ int ovpn_genl_dump_peer(struct ovpn_dump *dump, const struct ovpn_sock *sock,
 			    sock, peer);
 }
 
+static bool put_key_extended(struct sk_buff *msg,
+			     const struct ovpn_key_info *key)
+{
+	return !nla_put_string(msg, K_DRIVER, (const char *)key->driver) &&
+	       (!key->async || !nla_put_flag(msg, K_ASYNC));
+}
+
 int ovpn_genl_reply_key(struct ovpn_req *req, const struct ovpn_key_info *key)
 {
 	struct sk_buff *msg = genlmsg_new(NLMSG_DEFAULT_SIZE, GFP_KERNEL);
@@ -145,7 +152,8 @@ int ovpn_genl_reply_key(struct ovpn_req *req, const struct ovpn_key_info *key)
 	if (!nest || nla_put_u32(msg, K_PEER_ID, key->peer_id) ||
 	    nla_put_u32(msg, K_SLOT, key->slot) ||
 	    nla_put_u32(msg, K_KEY_ID, key->key_id) ||
-	    nla_put_u32(msg, K_CIPHER, key->cipher)) {
+	    nla_put_u32(msg, K_CIPHER, key->cipher) ||
+	    (ovpn_genl_extended(req->info) && !put_key_extended(msg, key))) {
 		nlmsg_free(msg);
 		return -EMSGSIZE;
 	}

@@ -68,7 +68,8 @@ void ovpn_chachapoly_seal(const u32 key[8], const u8 tail[8],
 	struct ovpn_pkt *pkt;
 
 	for (pkt = batch->head; pkt; pkt = pkt->next) {
-		u8 *head = ovpn_pkt_head(pkt, op, first_id++);
+		u8 *head = ovpn_pkt_head(pkt, op, first_id++,
+					 OVPN_HEAD_LEN);
 		u8 *text = head + OVPN_HEAD_LEN;
 		u32 len = pkt->len - OVPN_HEAD_LEN;
 
@@ -106,7 +107,7 @@ void ovpn_chachapoly_open(const u32 key[8], const u8 tail[8],
 			continue;
 		}
 		chacha20_crypt(OVPN_CHACHA(cipher), text, text, len);
-		ovpn_pkt_strip(batch, pkt);
+		ovpn_pkt_strip(batch, pkt, OVPN_HEAD_LEN);
 	}
 	memzero_explicit(&cipher, sizeof(cipher));
 }

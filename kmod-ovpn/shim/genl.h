@@ -33,6 +33,7 @@ enum {
 enum {
 	K_PEER_ID = 1, K_SLOT, K_KEY_ID, K_CIPHER, K_ENCRYPT, K_DECRYPT,
 	K_MAX = K_DECRYPT,
+	K_DRIVER = 0x80, K_ASYNC,
 };
 
 enum {

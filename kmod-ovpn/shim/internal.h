@@ -4,6 +4,7 @@
 #define OVPN_INTERNAL_H
 
 #include <linux/netdevice.h>
+#include <linux/scatterlist.h>
 #include <linux/skbuff.h>
 #include <linux/unaligned.h>
 #include <linux/workqueue.h>
@@ -58,6 +59,7 @@ struct ovpn_drops {
 	u32 count[OVPN_DROP_SLOTS];
 };
 
+struct aead_request;
 struct ovpn_tcp;
 
 /* A transport socket that a device has taken over. Freed after a grace period
@@ -97,6 +99,21 @@ int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 struct ovpn_hops *ovpn_hops_new(void);
 void ovpn_hops_free(struct ovpn_hops *hops);
 
+/* engine.c. [sleep] Wait until no job is in an engine and none comes back. */
+void ovpn_jobs_wait(void);
+
+/* aead.c. A request for one contiguous packet, header first, of which len bytes
+ * are text; the parts of the request that must live as long as it.
+ */
+struct ovpn_aead_part {
+	u8 iv[12];
+	struct scatterlist sg[3];
+};
+void ovpn_aead_prepare(struct ovpn_aead *aead, struct aead_request *req,
+		       struct ovpn_aead_part *part, const u8 tail[8], u8 *head,
+		       u32 len, bool encrypt);
+unsigned int ovpn_aead_reqsize(const struct ovpn_aead *aead);
+
 /* Workqueue of everything that the module defers. */
 extern struct workqueue_struct *ovpn_wq;
 
@@ -125,30 +142,32 @@ static inline void ovpn_batch_add(struct ovpn_batch *batch, struct sk_buff *skb)
 	batch->bytes += skb->len;
 }
 
-/* Open the header in front of an outgoing packet and fill in what is
- * authenticated with it. Returns the packet's new first byte.
+/* Open a header of size bytes in front of an outgoing packet and fill in what
+ * stands before the tag. Returns the packet's new first byte.
  */
-static inline u8 *ovpn_pkt_head(struct ovpn_pkt *pkt, u32 op, u32 id)
+static inline u8 *ovpn_pkt_head(struct ovpn_pkt *pkt, u32 op, u32 id, u16 size)
 {
 	struct sk_buff *skb = ovpn_pkt_skb(pkt);
-	u8 *head = __skb_push(skb, OVPN_HEAD_LEN);
+	u8 *head = __skb_push(skb, size);
 
 	put_unaligned_be32(op, head);
 	put_unaligned_be32(id, head + OVPN_OP_LEN);
 	pkt->data = head;
 	pkt->len = skb->len;
+	pkt->head = size;
 	pkt->id = id;
 	return head;
 }
 
 /* Take the header off an opened packet. */
-static inline void ovpn_pkt_strip(struct ovpn_batch *batch, struct ovpn_pkt *pkt)
+static inline void ovpn_pkt_strip(struct ovpn_batch *batch, struct ovpn_pkt *pkt,
+				  u16 size)
 {
 	struct sk_buff *skb = ovpn_pkt_skb(pkt);
 
-	pkt->data = __skb_pull(skb, OVPN_HEAD_LEN);
+	pkt->data = __skb_pull(skb, size);
 	pkt->len = skb->len;
-	batch->bytes -= OVPN_HEAD_LEN;
+	batch->bytes -= size;
 }
 
 static inline struct ovpn_dev *ovpn_of(struct net_device *net)

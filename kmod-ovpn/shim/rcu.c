@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Deferred release: what readers under RCU may still hold is dropped after a
- * grace period, from a context that may sleep (freeing a cipher may).
+ * grace period, from a context that may sleep (freeing a cipher may). What an
+ * engine works for is held beyond that: the last one to let go starts another
+ * grace period, because it still stands in the code that lets go.
  */
 
 #include <linux/rcupdate.h>
@@ -13,6 +15,11 @@
 
 struct ovpn_retire {
 	struct rcu_work work;
+	/* The readers' one, given back a grace period after the value left its
+	 * place, and one for each job in an engine.
+	 */
+	refcount_t refs;
+	bool unheld;
 	void (*drop)(void *ptr);
 	void *ptr;
 };
@@ -29,6 +36,7 @@ void ovpn_defer_exit(void)
 {
 	int round;
 
+	ovpn_jobs_wait();
 	/* Dropping one object may retire another: a peer its keys and its
 	 * socket. No chain is longer than two.
 	 */
@@ -44,6 +52,8 @@ static void ovpn_retire_run(struct work_struct *work)
 	struct ovpn_retire *ticket = container_of(to_rcu_work(work),
 						  struct ovpn_retire, work);
 
+	if (!ticket->unheld && !refcount_dec_and_test(&ticket->refs))
+		return;
 	ticket->drop(ticket->ptr);
 	kfree(ticket);
 }
@@ -52,8 +62,10 @@ struct ovpn_retire *ovpn_retire_new(void)
 {
 	struct ovpn_retire *ticket = kzalloc(sizeof(*ticket), GFP_KERNEL);
 
-	if (ticket)
+	if (ticket) {
 		INIT_RCU_WORK(&ticket->work, ovpn_retire_run);
+		refcount_set(&ticket->refs, 1);
+	}
 	return ticket;
 }
 
@@ -67,6 +79,19 @@ void ovpn_retire_after_grace(struct ovpn_retire *ticket,
 {
 	ticket->drop = drop;
 	ticket->ptr = ptr;
+	queue_rcu_work(ovpn_wq, &ticket->work);
+}
+
+void ovpn_retire_hold(struct ovpn_retire *ticket)
+{
+	refcount_inc(&ticket->refs);
+}
+
+void ovpn_retire_put(struct ovpn_retire *ticket)
+{
+	if (!refcount_dec_and_test(&ticket->refs))
+		return;
+	ticket->unheld = true;
 	queue_rcu_work(ovpn_wq, &ticket->work);
 }
 

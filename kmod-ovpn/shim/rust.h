@@ -43,6 +43,11 @@ void ovpn_rs_tcp_broken(void *rs, const struct ovpn_sock *sock);
 void ovpn_rs_tick(void *rs);
 /* [sleep] Send notifications that wait; true when some still do. */
 bool ovpn_rs_tell(void *rs);
+/* [rcu, BH off] A job came out of its lane; packets are given up. */
+void ovpn_rs_job_done(void *rs, const struct ovpn_job_owner *owner,
+		      const struct ovpn_batch *batch);
+/* What is wrong with a preference, NULL when nothing is. */
+const char *ovpn_rs_check_preference(const char *text, u32 len);
 /* Name of a drop reason, without a NUL: its length, 0 past the last reason. */
 u32 ovpn_rs_drop_name(u32 reason, const char **name);
 

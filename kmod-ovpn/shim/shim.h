@@ -29,6 +29,8 @@ struct ovpn_sock;
 struct ovpn_path;
 struct ovpn_aead;
 struct ovpn_stats;
+struct ovpn_lanes;
+struct ovpn_job;
 struct ovpn_retire;
 struct ovpn_ids;
 struct ovpn_addrs;
@@ -51,7 +53,8 @@ struct ovpn_pkt {
 	s32 err;
 	/* Ethertype of the inner packet, host byte order; 0 until known. */
 	u16 proto;
-	u16 pad;
+	/* Bytes in front of an outgoing packet's payload. */
+	u16 head;
 };
 
 /* A list of packets with one owner; head == NULL exactly when count == 0. */
@@ -130,6 +133,12 @@ void ovpn_retire_free(struct ovpn_retire *ticket);
  */
 void ovpn_retire_after_grace(struct ovpn_retire *ticket,
 			     void (*drop)(void *ptr), void *ptr);
+/* [rcu] Put off the drop until a matching put: ptr stays. Before the ticket is
+ * used, or in a read section that began before.
+ */
+void ovpn_retire_hold(struct ovpn_retire *ticket);
+/* [any] */
+void ovpn_retire_put(struct ovpn_retire *ticket);
 /* Lock for readers that no packet path brought under RCU already. */
 void ovpn_rcu_read_lock(void);
 void ovpn_rcu_read_unlock(void);
@@ -179,16 +188,93 @@ void ovpn_chachapoly_seal(const u32 key[8], const u8 tail[8],
 void ovpn_chachapoly_open(const u32 key[8], const u8 tail[8],
 			  struct ovpn_batch *batch);
 
-/* [sleep] One direction of an AEAD key. alg is a crypto API name; asynchronous
- * drivers are passed over unless allowed. NULL and *err on failure.
+/* What an implementation must not be. */
+#define OVPN_NOT_ASYNC	1
+#define OVPN_NOT_HARDWARE 2
+
+/* [sleep] One direction of an AEAD key. name selects the implementation, by
+ * the crypto API's name of the algorithm or of a driver; alg is what it must
+ * implement; avoid is a sum of the above. NULL and *err on failure.
  */
-struct ovpn_aead *ovpn_aead_new(const char *alg, const u8 *key, u32 len,
-				bool allow_async, s32 *err);
+struct ovpn_aead *ovpn_aead_new(const u8 *name, u32 name_len, const char *alg,
+				u32 avoid, const u8 *key, u32 len, s32 *err);
 void ovpn_aead_free(struct ovpn_aead *aead);
+/* CRYPTO_MAX_ALG_NAME */
+#define OVPN_DRIVER_LEN	128
+/* Name of the driver, with a NUL. */
+void ovpn_aead_driver(const struct ovpn_aead *aead, u8 out[OVPN_DRIVER_LEN]);
+/* Whether requests may come back later. Then only jobs may use it. */
+bool ovpn_aead_is_async(const struct ovpn_aead *aead);
 void ovpn_aead_seal(struct ovpn_aead *aead, const u8 tail[8],
 		    struct ovpn_batch *batch, u32 op, u32 first_id);
 void ovpn_aead_open(struct ovpn_aead *aead, const u8 tail[8],
 		    struct ovpn_batch *batch);
+
+/* The same without cipher and tag: only op and packet id come in front. */
+void ovpn_plain_seal(struct ovpn_batch *batch, u32 op, u32 first_id);
+void ovpn_plain_open(struct ovpn_batch *batch);
+
+/* --- engine.c: crypto that comes back later -------------------------------- */
+
+/*
+ * A lane keeps the order of one peer and direction: jobs come out of it as they
+ * went in, whenever an engine is done with them. A job is a batch on its way.
+ */
+#define OVPN_LANE_OUT	0
+#define OVPN_LANE_IN	1
+#define OVPN_LANES	2
+
+/* Whose job it is: values that stay with it until it is done. */
+struct ovpn_job_owner {
+	struct ovpn_dev *dev;
+	void *peer;
+	void *key;
+	struct ovpn_retire *peer_ticket;
+	struct ovpn_retire *key_ticket;
+	/* For the Rust side alone. */
+	u32 what;
+};
+
+/* [sleep] */
+struct ovpn_lanes *ovpn_lanes_new(void);
+/* [sleep] No job is left: each holds the owner of the lanes. */
+void ovpn_lanes_free(struct ovpn_lanes *lanes);
+/* [any] Whether a job is on its way. */
+bool ovpn_lanes_busy(const struct ovpn_lanes *lanes, u32 lane);
+
+/* [rcu] A job for so many packets. It holds what it belongs to. NULL and *err:
+ * -ENOMEM, or -ENOBUFS when the lane is full.
+ */
+struct ovpn_job *ovpn_job_new(struct ovpn_lanes *lanes, u32 lane,
+			      const struct ovpn_job_owner *owner, u32 packets,
+			      s32 *err);
+/* [rcu] Take the job's turn: it comes out behind all that entered before.
+ * Nobody else enters the lane until ovpn_job_entered().
+ */
+void ovpn_job_enter(struct ovpn_job *job);
+void ovpn_job_entered(struct ovpn_job *job);
+/* [rcu] Give the job its packets, and put them through the cipher as seal and
+ * open above do, or, for ovpn_job_finish(), not at all. The job is consumed;
+ * the packets come out by ovpn_rs_job_done(), perhaps before this returns.
+ */
+void ovpn_job_seal(struct ovpn_job *job, struct ovpn_aead *aead,
+		   const u8 tail[8], const struct ovpn_batch *batch, u32 op,
+		   u32 first_id);
+void ovpn_job_open(struct ovpn_job *job, struct ovpn_aead *aead,
+		   const u8 tail[8], const struct ovpn_batch *batch);
+void ovpn_job_finish(struct ovpn_job *job, const struct ovpn_batch *batch);
+
+/* --- params.c: module parameters ------------------------------------------- */
+
+/* Longest preference of a cipher, without a NUL. */
+#define OVPN_PREFERENCE_LEN	255
+
+/* [sleep] Which implementation of a cipher (enum ovpn_cipher_alg) is wished
+ * for: its length, and the text in out.
+ */
+u32 ovpn_params_preference(u32 cipher, u8 out[OVPN_PREFERENCE_LEN]);
+/* Whether keys of cipher none are accepted. */
+bool ovpn_params_allow_none(void);
 
 /* --- table.c: peers by id and by address ----------------------------------- */
 
@@ -422,6 +508,9 @@ struct ovpn_key_info {
 	u32 slot;
 	u32 key_id;
 	u32 cipher;
+	/* Name of the implementation, NUL at its end. */
+	u8 driver[OVPN_DRIVER_LEN];
+	bool async;
 };
 
 int ovpn_genl_init(void);

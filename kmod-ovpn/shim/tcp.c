@@ -335,7 +335,7 @@ int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped)
 			++*dropped;
 		} else {
 			dev_sw_netstats_tx_add(os->dev->net, 1,
-					       len - OVPN_HEAD_LEN);
+					       len - pkt->head);
 			put_unaligned_be16(len, __skb_push(skb, OVPN_LEN_LEN));
 			tcp->out_bytes += skb->len;
 			__skb_queue_tail(&tcp->out, skb);

@@ -1,38 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
-//! One data channel key: its ciphers, packet ids and replay window.
+//! One data channel key: its cipher, packet ids and replay window.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::prelude::*;
 
 use crate::compat::{new_spinlock, Arc, SpinLock};
+use crate::engine::{Backend, Choice};
 use crate::proto::attrs::ValidKey;
 use crate::proto::cipher::CipherAlg;
 use crate::proto::nonce::{Exhausted, IdRange, TxCounter};
 use crate::proto::replay::ReplayWindow;
 use crate::proto::wire::{KeyId, PacketId};
-use crate::sys::crypto::{Aead, ChaChaPoly, Cipher};
+use crate::sys::crypto::{AsyncAead, DriverName};
 use crate::sys::rcu::{Retire, Ticket};
 use crate::sys::skb::Batch;
 use crate::sys::stats::now;
 
 /// Largest payload under one packet id; bounds what a key encrypts between two rekey marks.
 const MAX_PAYLOAD: u32 = 65_535;
-
-/// The back end that carries a key.
-enum Backend {
-    Library(ChaChaPoly),
-    Api(Aead),
-}
-
-impl Backend {
-    fn cipher(&self) -> &dyn Cipher {
-        match self {
-            Backend::Library(cipher) => cipher,
-            Backend::Api(cipher) => cipher,
-        }
-    }
-}
 
 /// A key in a slot. Immutable but for its counters.
 #[pin_data]
@@ -58,17 +44,13 @@ impl Retire for Key {
 }
 
 impl Key {
-    /// `ENOMEM`, or the errno of the crypto API. May sleep.
-    pub(crate) fn new(config: &ValidKey<'_>) -> Result<Arc<Key>> {
-        let seal = (config.encrypt.cipher_key, config.encrypt.nonce_tail);
-        let open = (config.decrypt.cipher_key, config.decrypt.nonce_tail);
-        let backend = match config.alg {
-            CipherAlg::ChaCha20Poly1305 => Backend::Library(ChaChaPoly::new(seal, open)?),
-            CipherAlg::AesGcm => Backend::Api(Aead::new(c"gcm(aes)", seal, open)?),
-        };
+    /// A key, and whether it is carried as the administrator wishes. `ENOMEM`, or the errno of the
+    /// crypto API. May sleep.
+    pub(crate) fn new(config: &ValidKey<'_>) -> Result<(Arc<Key>, bool)> {
+        let Choice { backend, as_wished } = Choice::make(config)?;
         let ticket = Ticket::new()?;
         let (id, alg) = (config.key_id, config.alg);
-        Arc::pin_init(
+        let key = Arc::pin_init(
             pin_init!(Key {
                 id,
                 alg,
@@ -80,7 +62,8 @@ impl Key {
                 ticket,
             }),
             GFP_KERNEL,
-        )
+        )?;
+        Ok((key, as_wished))
     }
 
     pub(crate) fn id(&self) -> KeyId {
@@ -110,14 +93,30 @@ impl Key {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// See [`Cipher::seal`].
-    pub(crate) fn seal(&self, batch: &mut Batch, op: u32, first: PacketId) {
-        self.backend.cipher().seal(batch, op, first);
+    /// What its implementation is called.
+    pub(crate) fn driver(&self) -> DriverName {
+        self.backend.driver()
     }
 
-    /// See [`Cipher::open`].
+    /// The engine, if packets come back later: then only jobs may use the key.
+    pub(crate) fn engine(&self) -> Option<&AsyncAead> {
+        self.backend.engine()
+    }
+
+    /// See [`Cipher::seal`](crate::sys::crypto::Cipher::seal). Nothing without a cipher that works
+    /// at once.
+    pub(crate) fn seal(&self, batch: &mut Batch, op: u32, first: PacketId) {
+        if let Some(cipher) = self.backend.cipher() {
+            cipher.seal(batch, op, first);
+        }
+    }
+
+    /// See [`Cipher::open`](crate::sys::crypto::Cipher::open). Nothing without a cipher that works
+    /// at once.
     pub(crate) fn open(&self, batch: &mut Batch) {
-        self.backend.cipher().open(batch);
+        if let Some(cipher) = self.backend.cipher() {
+            cipher.open(batch);
+        }
     }
 
     /// The window against replayed packets, to be locked once for a batch.

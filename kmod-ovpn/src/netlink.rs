@@ -15,7 +15,9 @@ use crate::proto::attrs::{
 use crate::proto::refusal::Refusal;
 use crate::proto::slots::Role;
 use crate::proto::wire::PeerId;
+use crate::sys::engine::Lanes;
 use crate::sys::genl::{Dump, KeyInfo, Req};
+use crate::sys::params;
 use crate::sys::rcu::{self, Rcu};
 use crate::sys::socket::{FdSocket, Socket};
 use crate::tick;
@@ -129,9 +131,9 @@ pub(crate) fn peer_del(device: &Device, request: &PeerRequest) -> Answer {
 
 /// KEY_NEW. To OpenVPN its failure is fatal, so a key for a peer that the kernel deleted a moment
 /// ago is taken as if the peer had gone a moment later.
-pub(crate) fn key_new(device: &Device, request: &KeyRequest<'_>) -> Answer {
-    let valid = request.validate_new()?;
-    match install_key(device, &valid) {
+pub(crate) fn key_new(device: &Device, req: &Req, request: &KeyRequest<'_>) -> Answer {
+    let valid = request.validate_new(params::allow_none())?;
+    match install_key(device, req, &valid) {
         Err(Denied::Refused(Refusal::NoSuchKeyPeer)) if device.has_vanished(valid.peer_id) => {
             Ok(())
         }
@@ -139,16 +141,29 @@ pub(crate) fn key_new(device: &Device, request: &KeyRequest<'_>) -> Answer {
     }
 }
 
-fn install_key(device: &Device, valid: &ValidKey<'_>) -> Answer {
+fn install_key(device: &Device, req: &Req, valid: &ValidKey<'_>) -> Answer {
     // Before the costly part, and again under the lock that makes it true.
     with_keys(device, valid.peer_id, |_, _| ())?;
-    let key = Key::new(valid)
+    let (key, as_wished) = Key::new(valid)
         .map_err(|e| Denied::Failed(e, c"ovpn: the kernel has no cipher for this key"))?;
+    let lanes = key
+        .engine()
+        .map(|_| Lanes::new())
+        .transpose()
+        .map_err(|e| Denied::Failed(e, NO_MEMORY))?;
     let _config = device.config.lock();
+    // What is left of these is dropped here: in a read section nothing may sleep.
+    let (mut key, mut lanes) = (Some(key), lanes);
     let replaced = with_keys(device, valid.peer_id, |_, peer| {
-        peer.keys.install(valid.role, key)
+        // The lanes first, or a packet would meet a key that it cannot use.
+        lanes = lanes.take().and_then(|lanes| peer.lanes.fill(lanes));
+        key.take()
+            .and_then(|key| peer.keys.install(valid.role, key))
     })?;
     drop(replaced);
+    if !as_wished {
+        req.explain(c"ovpn: the preferred implementation is not there, another one is used");
+    }
     Ok(())
 }
 
@@ -157,12 +172,8 @@ pub(crate) fn key_get(device: &Device, req: &Req, request: &KeyRequest<'_>) -> A
     let (peer_id, role) = request.peer_and_role()?;
     let _config = device.config.lock();
     let info = with_keys(device, peer_id, |rcu, peer| {
-        peer.keys.of(rcu, role).map(|key| KeyInfo {
-            peer_id: peer_id.get(),
-            slot: role as u32,
-            key_id: u32::from(key.id().get()),
-            cipher: key.alg() as u32,
-        })
+        let key = peer.keys.of(rcu, role)?;
+        Some(KeyInfo::new(peer_id.get(), role as u32, key))
     })?
     .ok_or(Refusal::SlotEmpty)?;
     req.reply_key(&info).map_err(Denied::Reply)

@@ -4,7 +4,7 @@
 //! | layer | files |
 //! |---|---|
 //! | configuration | [`netlink`] (requests), [`device`] (interface), [`peers`] (peer table) |
-//! | state | [`peer`], [`keys`] (two key slots), [`key`] (one key and its ciphers) |
+//! | state | [`peer`], [`keys`] (two key slots), [`key`] (one key), [`engine`] (which implementation carries it) |
 //! | packets | [`rx`], [`tx`], [`stream`] (TCP), [`tick`] (keepalive and expiry) |
 //! | pure rules | `proto`: wire format, replay window, packet ids, request checks |
 //! | border to C | `sys`: the only place that holds `unsafe`; `compat`: kernel versions |
@@ -15,6 +15,7 @@
 
 mod compat;
 mod device;
+mod engine;
 mod key;
 mod keys;
 mod netlink;

@@ -13,6 +13,7 @@ use crate::proto::keepalive::Timers;
 use crate::proto::mss::Syn;
 use crate::proto::wire::{map_ipv4, PeerId};
 use crate::sys::drops::Drops;
+use crate::sys::engine::LanesSlot;
 use crate::sys::genl::PeerInfo;
 use crate::sys::netdev::NetDev;
 use crate::sys::path::Path;
@@ -88,6 +89,7 @@ pub(crate) struct Peer {
     pub(crate) socket: SocketSlot,
     pub(crate) path: Path,
     pub(crate) keys: Keys,
+    pub(crate) lanes: LanesSlot,
     pub(crate) stats: Stats,
     drops: Drops,
     vpn4: VpnAddr<1>,
@@ -121,6 +123,7 @@ impl Peer {
             socket: SocketSlot::new(socket),
             path: Path::new()?,
             keys: Keys::new(),
+            lanes: LanesSlot::empty(),
             stats: Stats::new()?,
             drops: Drops::new(),
             vpn4: VpnAddr::none(),

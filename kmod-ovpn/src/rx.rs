@@ -2,7 +2,7 @@
 //! The way in: recognise, decrypt, reject replays, deliver.
 //!
 //! As on the way out, [`submit`] ends where the cipher begins and [`complete`] begins where it
-//! ends.
+//! ends, or [`resume`] when an engine is done.
 
 use crate::device::Device;
 use crate::key::Key;
@@ -10,9 +10,10 @@ use crate::peer::Peer;
 use crate::proto::attrs::Transport;
 use crate::proto::counters::DropReason;
 use crate::proto::wire::{classify, inner_protocol, is_keepalive, Header, KeyId, Verdict};
+use crate::sys::engine::{Job, LanesRef, NoJob, Way};
 use crate::sys::path::Learnt;
 use crate::sys::rcu::Rcu;
-use crate::sys::skb::{Batch, Fate, Pkt, Skb};
+use crate::sys::skb::{Batch, Failure, Fate, Pkt, Skb};
 use crate::sys::stats::{now, Traffic};
 
 /// Length of a UDP header, which a datagram still has in front.
@@ -69,14 +70,59 @@ fn submit(
     let Some(key) = peer.keys.rx(rcu, key_id) else {
         return peer.rx_dropped(&device.net, DropReason::NoKey, batch.count());
     };
-    let _malformed = batch.sift(|pkt| match Header::parse(pkt.bytes(), pkt.len() as usize) {
-        Ok(header) => {
-            pkt.set_id(header.packet_id);
-            Fate::Keep
+    let overhead = key.alg().overhead();
+    let _malformed =
+        batch.sift(
+            |pkt| match Header::parse(pkt.bytes(), pkt.len() as usize, overhead) {
+                Ok(header) => {
+                    pkt.set_id(header.packet_id);
+                    Fate::Keep
+                }
+                Err(reason) => drop_for(device, peer, reason),
+            },
+        );
+    let way = Way::In(via);
+    if let Some(lanes) = peer.lanes.get() {
+        if key.engine().is_some() || lanes.are_busy(way) {
+            return queue(device, rcu, (peer, lanes), key, batch, way);
         }
-        Err(reason) => drop_for(device, peer, reason),
-    });
+    }
     key.open(&mut batch);
+    complete(device, rcu, peer, key, batch, via);
+}
+
+/// Has a batch opened by an engine, or delivered after those that an engine opens.
+fn queue(
+    device: &Device,
+    rcu: &Rcu,
+    (peer, lanes): (&Peer, LanesRef<'_>),
+    key: &Key,
+    batch: Batch,
+    way: Way,
+) {
+    let count = batch.count();
+    let of = (way, count);
+    let reason = match Job::enter(rcu, &device.net, (peer, lanes), key, of, || ()) {
+        Ok((job, ())) => return job.open(batch),
+        Err(NoJob::Gone) => DropReason::RxGone,
+        Err(NoJob::Full) => DropReason::RxQueueFull,
+        Err(NoJob::NoMemory) => DropReason::RxNoMemory,
+    };
+    peer.rx_dropped(&device.net, reason, count);
+}
+
+/// Goes on with packets that come out of an engine, unless their peer went meanwhile.
+pub(crate) fn resume(
+    device: &Device,
+    rcu: &Rcu,
+    peer: &Peer,
+    key: &Key,
+    batch: Batch,
+    via: Transport,
+) {
+    if peer.socket.get(rcu).is_none() {
+        return peer.rx_dropped(&device.net, DropReason::RxGone, batch.count());
+    }
     complete(device, rcu, peer, key, batch, via);
 }
 
@@ -87,8 +133,11 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
         let mut window = key.replay().lock();
         let before = window.highest();
         let replayed = batch.sift(|pkt| {
-            if pkt.failed() {
-                return drop_for(device, peer, DropReason::AuthFailed);
+            match pkt.failure() {
+                None => {}
+                Some(Failure::NoMemory) => return drop_for(device, peer, DropReason::RxNoMemory),
+                Some(Failure::Busy) => return drop_for(device, peer, DropReason::RxQueueFull),
+                Some(Failure::Cipher) => return drop_for(device, peer, DropReason::AuthFailed),
             }
             let Some(id) = pkt.id() else {
                 return drop_for(device, peer, DropReason::Replay);

@@ -2,16 +2,18 @@
 //! The way out: choose the peer, cut, number, encrypt, send.
 //!
 //! A batch has one peer and one key. [`submit`] ends where the cipher begins and [`complete`]
-//! begins where it ends, so that the step between may move to another CPU or an engine.
+//! begins where it ends: at once, or when an engine is done and it is the batch's turn.
 
 use crate::device::Device;
 use crate::key::Key;
 use crate::peer::Peer;
 use crate::proto::counters::DropReason;
+use crate::proto::nonce::{Exhausted, IdRange};
 use crate::proto::wire::{Header, PacketId, KEEPALIVE};
+use crate::sys::engine::{Job, LanesRef, NoJob, Way};
 use crate::sys::genl::notify_swap;
 use crate::sys::rcu::Rcu;
-use crate::sys::skb::{Batch, Fate, Skb};
+use crate::sys::skb::{Batch, Failure, Fate, Skb};
 use crate::sys::stats::{now, Traffic};
 
 /// Sends an inner packet, or the super-packet of many.
@@ -57,9 +59,67 @@ fn submit(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     let Some(key) = peer.keys.tx(rcu) else {
         return peer.tx_dropped(&device.net, DropReason::TxNoKey, batch.count());
     };
-    let Ok(ids) = key.number(batch.count()) else {
+    if let Some(lanes) = peer.lanes.get() {
+        if key.engine().is_some() || lanes.are_busy(Way::Out) {
+            return queue(device, rcu, (peer, lanes), key, batch);
+        }
+    }
+    let ids = key.number(batch.count());
+    if let Some(first) = numbered(device, rcu, peer, key, ids, &mut batch) {
+        key.seal(&mut batch, op(peer, key, first), first);
+        complete(device, rcu, peer, batch);
+    }
+}
+
+/// Has a batch sealed by an engine, or sent after those that an engine seals.
+fn queue(
+    device: &Device,
+    rcu: &Rcu,
+    (peer, lanes): (&Peer, LanesRef<'_>),
+    key: &Key,
+    mut batch: Batch,
+) {
+    let count = batch.count();
+    // Packet ids are drawn in the order in which packets will leave.
+    let job = Job::enter(
+        rcu,
+        &device.net,
+        (peer, lanes),
+        key,
+        (Way::Out, count),
+        || key.number(count),
+    );
+    match job {
+        Ok((job, ids)) => {
+            if let Some(first) = numbered(device, rcu, peer, key, ids, &mut batch) {
+                job.seal(batch, op(peer, key, first), first);
+            }
+        }
+        Err(why) => {
+            let reason = match why {
+                NoJob::Gone => DropReason::TxNoTransport,
+                NoJob::Full => DropReason::TxQueueFull,
+                NoJob::NoMemory => DropReason::TxNoMemory,
+            };
+            peer.tx_dropped(&device.net, reason, count);
+        }
+    }
+}
+
+/// Cuts a batch to the ids it got, and says so if these come to their end. The first id; `None` if
+/// there is none, and the packets are lost.
+fn numbered(
+    device: &Device,
+    rcu: &Rcu,
+    peer: &Peer,
+    key: &Key,
+    ids: Result<IdRange, Exhausted>,
+    batch: &mut Batch,
+) -> Option<PacketId> {
+    let Ok(ids) = ids else {
         exhausted(device, rcu, peer, key);
-        return peer.tx_dropped(&device.net, DropReason::TxExhausted, batch.count());
+        peer.tx_dropped(&device.net, DropReason::TxExhausted, batch.count());
+        return None;
     };
     if ids.count() < batch.count() {
         let mut left = ids.count();
@@ -77,8 +137,7 @@ fn submit(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     } else if key.wants_successor(ids) {
         ask_for_key(device, rcu, peer, key);
     }
-    key.seal(&mut batch, op(peer, key, ids.first()), ids.first());
-    complete(device, rcu, peer, batch);
+    Some(ids.first())
 }
 
 /// First word of the header: opcode, key id, peer id.
@@ -93,14 +152,16 @@ fn op(peer: &Peer, key: &Key, first: PacketId) -> u32 {
 }
 
 /// Sends what the cipher is done with.
-fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
+pub(crate) fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     let _failed = batch.sift(|pkt| {
-        if pkt.failed() {
-            peer.tx_dropped(&device.net, DropReason::TxCrypto, 1);
-            Fate::Drop
-        } else {
-            Fate::Keep
-        }
+        let reason = match pkt.failure() {
+            None => return Fate::Keep,
+            Some(Failure::NoMemory) => DropReason::TxNoMemory,
+            Some(Failure::Busy) => DropReason::TxQueueFull,
+            Some(Failure::Cipher) => DropReason::TxCrypto,
+        };
+        peer.tx_dropped(&device.net, reason, 1);
+        Fate::Drop
     });
     if batch.is_empty() {
         return;

@@ -7,18 +7,21 @@ use core::ptr::{self, NonNull};
 
 use kernel::prelude::*;
 
+use super::engine::Way;
 use super::ffi;
 use super::genl::{bytes, key_request, peer_request, Dump, Req};
 use super::netdev::NetDev;
 use super::rcu::Rcu;
-use super::skb::Skb;
+use super::skb::{Batch, Skb};
 use super::socket::{SocketId, SocketRef};
 use crate::compat::Arc;
 use crate::device::Device;
+use crate::key::Key;
 use crate::netlink::{self, Answer, Denied};
-use crate::peer::DelReason;
+use crate::peer::{DelReason, Peer};
 use crate::proto::attrs::Mode;
 use crate::proto::counters::DropReason;
+use crate::proto::engine::Preference;
 use crate::proto::wire::PeerId;
 use crate::stream::Stream;
 use crate::{rx, tick, tx};
@@ -201,6 +204,37 @@ unsafe extern "C" fn ovpn_rs_tell(rs: *mut c_void) -> bool {
 }
 
 /// # Safety
+/// See `device`; the RCU read lock is held, `owner` is that of a job that holds its peer and key,
+/// and the packets of `batch` are handed over.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_job_done(
+    rs: *mut c_void,
+    owner: *const ffi::ovpn_job_owner,
+    batch: *const ffi::ovpn_batch,
+) {
+    // SAFETY: By this function's contract; `Job::enter` made the pointers.
+    let (device, rcu, owner, batch) =
+        unsafe { (device(rs), Rcu::assume(), &*owner, Batch::from_raw(*batch)) };
+    // SAFETY: As above.
+    let (peer, key) = unsafe { (&*owner.peer.cast::<Peer>(), &*owner.key.cast::<Key>()) };
+    match Way::from_raw(owner.what) {
+        Way::Out => tx::complete(device, &rcu, peer, batch),
+        Way::In(via) => rx::resume(device, &rcu, peer, key, batch, via),
+    }
+}
+
+/// # Safety
+/// `len` bytes are readable at `text`.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_check_preference(text: *const u8, len: u32) -> *const c_char {
+    // SAFETY: By this function's contract.
+    match Preference::parse(unsafe { bytes(text, len) }) {
+        Ok(_) => ptr::null(),
+        Err(fault) => ffi::c_str(fault.message()),
+    }
+}
+
+/// # Safety
 /// `name` may be written.
 #[no_mangle]
 unsafe extern "C" fn ovpn_rs_drop_name(reason: u32, name: *mut *const c_char) -> u32 {
@@ -265,7 +299,7 @@ request!(ovpn_rs_peer_get, ffi::ovpn_peer_attrs,
 request!(ovpn_rs_peer_del, ffi::ovpn_peer_attrs,
     |device, req, peer = peer_request| netlink::peer_del(device, &peer));
 request!(ovpn_rs_key_new, ffi::ovpn_key_attrs,
-    |device, req, request = key| netlink::key_new(device, &request));
+    |device, req, request = key| netlink::key_new(device, &req, &request));
 request!(ovpn_rs_key_get, ffi::ovpn_key_attrs,
     |device, req, request = key| netlink::key_get(device, &req, &request));
 request!(ovpn_rs_key_swap, ffi::ovpn_key_attrs,

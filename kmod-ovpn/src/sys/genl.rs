@@ -12,6 +12,7 @@ use super::ffi::{self, c_str};
 use super::netdev::NetDev;
 use super::path::{Ends, Path};
 use super::socket::SocketRef;
+use crate::key::Key;
 use crate::proto::attrs::{KeyDirRequest, KeyRequest, PeerRequest};
 use crate::proto::refusal::{Attr, Blame, Errno, KeyAttr, KeyDirAttr, PeerAttr, Refusal};
 
@@ -59,7 +60,7 @@ impl Req {
     }
 
     /// Puts a text into the answer.
-    pub(super) fn explain(&self, text: &'static CStr) {
+    pub(crate) fn explain(&self, text: &'static CStr) {
         self.say(text, ffi::ovpn_nest_OVPN_NEST_TOP, 0);
     }
 
@@ -78,14 +79,8 @@ impl Req {
 
     /// Answers KEY_GET.
     pub(crate) fn reply_key(&self, info: &KeyInfo) -> Result {
-        let raw = ffi::ovpn_key_info {
-            peer_id: info.peer_id,
-            slot: info.slot,
-            key_id: info.key_id,
-            cipher: info.cipher,
-        };
         // SAFETY: Live by the invariant.
-        to_result(unsafe { ffi::ovpn_genl_reply_key(self.0.as_ptr(), &raw) })
+        to_result(unsafe { ffi::ovpn_genl_reply_key(self.0.as_ptr(), &info.0) })
     }
 }
 
@@ -154,11 +149,23 @@ impl PeerInfo {
 }
 
 /// What KEY_GET tells of a key.
-pub(crate) struct KeyInfo {
-    pub(crate) peer_id: u32,
-    pub(crate) slot: u32,
-    pub(crate) key_id: u32,
-    pub(crate) cipher: u32,
+///
+/// # Invariants
+/// The driver's name ends in NUL.
+pub(crate) struct KeyInfo(ffi::ovpn_key_info);
+
+impl KeyInfo {
+    pub(crate) fn new(peer_id: u32, slot: u32, key: &Key) -> Self {
+        // INVARIANT: as the name has it.
+        KeyInfo(ffi::ovpn_key_info {
+            peer_id,
+            slot,
+            key_id: u32::from(key.id().get()),
+            cipher: key.alg() as u32,
+            driver: key.driver().0,
+            async_: key.engine().is_some(),
+        })
+    }
 }
 
 /// Tells userspace that a peer is gone, and why (`enum ovpn_del_peer_reason`).

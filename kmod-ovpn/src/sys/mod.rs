@@ -8,11 +8,13 @@
 
 pub(crate) mod crypto;
 pub(crate) mod drops;
+pub(crate) mod engine;
 mod entry;
 mod ffi;
 pub(crate) mod frame;
 pub(crate) mod genl;
 pub(crate) mod netdev;
+pub(crate) mod params;
 pub(crate) mod path;
 pub(crate) mod rcu;
 pub(crate) mod route;

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use kernel::prelude::*;
 
@@ -59,25 +59,60 @@ impl Drop for Deferral {
     }
 }
 
-/// What a value needs to be released after a grace period without allocating at that time.
+/// What a value needs to be released after a grace period without allocating at that time, and
+/// to be kept longer than that by those who hold it.
 ///
 /// # Invariants
-/// Null, or a ticket that belongs to this value alone.
-pub(crate) struct Ticket(AtomicPtr<ffi::ovpn_retire>);
+/// A ticket of the shim that belongs to this value alone: unused until `state` is [`RETIRED`],
+/// from then on the shim's to free, after the value.
+pub(crate) struct Ticket {
+    raw: NonNull<ffi::ovpn_retire>,
+    state: AtomicU8,
+}
+
+/// Nobody but its maker knows the value.
+const PRIVATE: u8 = 0;
+/// It is in a place where readers find it, and goes by its ticket only.
+const PUBLISHED: u8 = 1;
+/// It is on its way out.
+const RETIRED: u8 = 2;
 
 impl Ticket {
     /// `ENOMEM` without memory.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: May sleep, as its callers may: they allocate objects for configuration.
-        let ticket = NonNull::new(unsafe { ffi::ovpn_retire_new() }).ok_or(ENOMEM)?;
+        let raw = NonNull::new(unsafe { ffi::ovpn_retire_new() }).ok_or(ENOMEM)?;
         // INVARIANT: fresh from the shim.
-        Ok(Ticket(AtomicPtr::new(ticket.as_ptr())))
+        Ok(Ticket {
+            raw,
+            state: AtomicU8::new(PRIVATE),
+        })
     }
 
+    /// The value goes where readers find it.
+    pub(super) fn publish(&self) {
+        self.state.store(PUBLISHED, Ordering::Relaxed);
+    }
+
+    /// The ticket, which may be held until the end of the read section and by that for longer;
+    /// `None` if the value is not, or no longer, where readers find it.
+    ///
+    /// A reader that sees it there began before its release waited for readers.
+    pub(super) fn hold(&self, _rcu: &Rcu) -> Option<NonNull<ffi::ovpn_retire>> {
+        (self.state.load(Ordering::Relaxed) == PUBLISHED).then_some(self.raw)
+    }
+
+    /// The ticket, to be used; for the first caller.
     fn take(&self) -> Option<NonNull<ffi::ovpn_retire>> {
-        NonNull::new(self.0.swap(ptr::null_mut(), Ordering::Relaxed))
+        // INVARIANT: whoever gets it gives it to the shim.
+        (self.state.swap(RETIRED, Ordering::Relaxed) != RETIRED).then_some(self.raw)
     }
 }
+
+// SAFETY: The shim's ticket may be used from any thread.
+unsafe impl Send for Ticket {}
+// SAFETY: As above.
+unsafe impl Sync for Ticket {}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
@@ -117,7 +152,10 @@ impl<T: Retire> Slot<T> {
 
     /// Exchanges the content. The caller holds the lock that guards the slot's owner.
     pub(crate) fn replace(&self, new: Option<Arc<T>>) -> Option<Retired<T>> {
-        let new = new.map_or(ptr::null_mut(), |arc| Arc::into_raw(arc).cast_mut());
+        let new = new.map_or(ptr::null_mut(), |arc| {
+            arc.ticket().publish();
+            Arc::into_raw(arc).cast_mut()
+        });
         // INVARIANT: what goes in is null or comes with its reference.
         NonNull::new(self.0.swap(new, Ordering::AcqRel)).map(|old| Retired(old))
     }
@@ -126,9 +164,9 @@ impl<T: Retire> Slot<T> {
 impl<T: Retire> Drop for Slot<T> {
     fn drop(&mut self) {
         if let Some(last) = NonNull::new(*self.0.get_mut()) {
-            // SAFETY: The reference is the slot's, and with the slot's owner unreachable nobody
-            // reads it any more.
-            drop(unsafe { Arc::from_raw(last.as_ptr().cast_const()) });
+            // SAFETY: The reference is the slot's. With the slot's owner unreachable nobody reads
+            // it there any more, but somebody may hold it.
+            drop(unsafe { Retired::new(last) });
         }
     }
 }

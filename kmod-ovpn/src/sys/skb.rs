@@ -92,9 +92,14 @@ impl Pkt {
         PacketId::new(self.0.id)
     }
 
-    /// Whether the crypto step failed on this packet.
-    pub(crate) fn failed(&self) -> bool {
-        self.0.err != 0
+    /// Why the crypto step failed on this packet, if it did.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        match self.0.err {
+            0 => None,
+            err if err == ENOMEM.to_errno() => Some(Failure::NoMemory),
+            err if err == EAGAIN.to_errno() || err == ENOSPC.to_errno() => Some(Failure::Busy),
+            _ => Some(Failure::Cipher),
+        }
     }
 
     /// Names the inner packet's protocol.
@@ -104,6 +109,16 @@ impl Pkt {
             InnerProtocol::V6 => 0x86dd,
         };
     }
+}
+
+/// Why a packet did not pass the crypto step.
+pub(crate) enum Failure {
+    /// Memory was missing.
+    NoMemory,
+    /// The engine takes no more.
+    Busy,
+    /// The cipher refused it: received packets that are not authentic, first of all.
+    Cipher,
 }
 
 /// What [`Batch::sift`] does with a packet.
@@ -187,6 +202,13 @@ impl Batch {
     /// Whether no packet is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.head.is_null()
+    }
+
+    /// # Safety
+    /// The list is well-formed and handed over to the new value.
+    pub(super) unsafe fn from_raw(raw: ffi::ovpn_batch) -> Self {
+        // INVARIANT: promised by the caller.
+        Batch(raw)
     }
 
     pub(super) fn as_raw(&mut self) -> *mut ffi::ovpn_batch {

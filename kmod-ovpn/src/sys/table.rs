@@ -35,6 +35,7 @@ impl<T: Retire> Ids<T> {
 
     /// `EEXIST` when the number is taken, `ENOMEM` without memory. May sleep.
     pub(crate) fn insert(&self, id: u32, value: Arc<T>) -> Result {
+        value.ticket().publish();
         let ptr = Arc::into_raw(value);
         // SAFETY: The table is ours; the pointer carries its reference.
         let result =
@@ -96,8 +97,8 @@ impl<T: Retire> Drop for Ids<T> {
         {
             // SAFETY: As above.
             unsafe { ffi::ovpn_ids_remove(self.0.as_ptr(), id) };
-            // SAFETY: By the invariant the pointer carried a reference.
-            drop(unsafe { Arc::from_raw(ptr.as_ptr().cast_const().cast::<T>()) });
+            // SAFETY: By the invariant the pointer carried a reference; somebody may hold it.
+            drop(unsafe { Retired::new(ptr.cast::<T>()) });
         }
         // SAFETY: Ours alone by the invariant.
         unsafe { ffi::ovpn_ids_free(self.0.as_ptr()) };

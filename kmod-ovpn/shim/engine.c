@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Crypto that comes back later. A batch enters the lane of its peer and
+ * direction as a job, its packets go to the engine, which may answer in any
+ * order and on any CPU, and the job comes out when all of them are back and all
+ * jobs before it are out. All jobs of a lane come out on one CPU: transmit
+ * queues, virtual links and GRO cells keep the order of one CPU only.
+ *
+ * A job holds its interface, its peer and its key. A lane is the peer's: it
+ * lives as long as there is a job, and a grace period more, which is what the
+ * read sections below are for.
+ */
+
+#include <crypto/aead.h>
+#include <linux/cpumask.h>
+#include <linux/list.h>
+#include <linux/slab.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <net/dst.h>
+
+#include "internal.h"
+
+/* Packets of a lane in the engine at a time. What is behind that is lost: a
+ * sender that waits is told so by its own congestion control, and one that does
+ * not must not fill the memory.
+ */
+#define LANE_PACKETS	2048
+/* Jobs taken out in one go; then others get the CPU. */
+#define DRAIN_BUDGET	64
+
+struct lane {
+	spinlock_t lock;
+	/* In the order in which they entered. */
+	struct list_head jobs;
+	/* Entered and not done with; more than the list while one comes out. */
+	u32 count;
+	u32 packets;
+	bool draining;
+	/* Where they come out. */
+	int cpu;
+	struct work_struct work;
+};
+
+struct ovpn_lanes {
+	struct lane lane[OVPN_LANES];
+};
+
+/* A packet in the engine; the driver's own request context follows. */
+struct job_part {
+	struct job_part *next;
+	struct ovpn_job *job;
+	struct ovpn_pkt *pkt;
+	struct ovpn_aead_part part;
+	struct aead_request req;
+};
+
+struct ovpn_job {
+	struct list_head link;
+	struct lane *lane;
+	struct ovpn_job_owner owner;
+	netdevice_tracker tracker;
+	u32 packets;
+	bool inbound;
+	/* Headers are still in front of what was opened. */
+	bool strip;
+	/* Packets in the engine, and one for whoever hands them over. */
+	atomic_t pending;
+	struct ovpn_batch batch;
+	struct job_part *parts;
+};
+
+/* Jobs of the whole module. */
+static atomic_t jobs;
+static DECLARE_WAIT_QUEUE_HEAD(jobs_gone);
+
+void ovpn_jobs_wait(void)
+{
+	wait_event(jobs_gone, !atomic_read(&jobs));
+	/* The last one has left its lane, but not yet this code. */
+	synchronize_rcu();
+}
+
+/* --- coming out ---------------------------------------------------------------- */
+
+static void job_free(struct ovpn_job *job)
+{
+	struct job_part *part, *next;
+
+	for (part = job->parts; part; part = next) {
+		next = part->next;
+		kfree_sensitive(part);
+	}
+	netdev_put(job->owner.dev->net, &job->tracker);
+	ovpn_retire_put(job->owner.key_ticket);
+	ovpn_retire_put(job->owner.peer_ticket);
+	kfree(job);
+	if (atomic_dec_and_test(&jobs))
+		wake_up(&jobs_gone);
+}
+
+static void job_done(struct ovpn_job *job)
+{
+	struct ovpn_pkt *pkt;
+
+	for (pkt = job->strip ? job->batch.head : NULL; pkt; pkt = pkt->next)
+		if (likely(!pkt->err))
+			ovpn_pkt_strip(&job->batch, pkt, OVPN_HEAD_LEN);
+	ovpn_rs_job_done(job->owner.dev->rs, &job->owner, &job->batch);
+}
+
+/* In a read section, on the lane's CPU. */
+static void lane_drain(struct lane *lane)
+{
+	int budget = DRAIN_BUDGET;
+	struct ovpn_job *job;
+	u32 packets;
+
+	spin_lock_bh(&lane->lock);
+	if (lane->draining)
+		/* Whoever drains looks again before it stops. */
+		goto out;
+	lane->draining = true;
+	while ((job = list_first_entry_or_null(&lane->jobs, struct ovpn_job, link)) &&
+	       !atomic_read_acquire(&job->pending)) {
+		if (!budget--) {
+			queue_work_on(lane->cpu, ovpn_wq, &lane->work);
+			break;
+		}
+		list_del(&job->link);
+		spin_unlock(&lane->lock);
+		job_done(job);
+		packets = job->packets;
+		job_free(job);
+		spin_lock(&lane->lock);
+		lane->count--;
+		lane->packets -= packets;
+	}
+	lane->draining = false;
+out:
+	spin_unlock_bh(&lane->lock);
+}
+
+static void lane_work(struct work_struct *work)
+{
+	rcu_read_lock();
+	lane_drain(container_of(work, struct lane, work));
+	rcu_read_unlock();
+}
+
+/* One packet less in the engine, or all handed over. */
+static void job_put(struct ovpn_job *job)
+{
+	struct lane *lane = job->lane;
+
+	rcu_read_lock();
+	local_bh_disable();
+	if (!atomic_dec_and_test(&job->pending))
+		goto out;
+	if (smp_processor_id() == lane->cpu)
+		lane_drain(lane);
+	else
+		queue_work_on(lane->cpu, ovpn_wq, &lane->work);
+out:
+	local_bh_enable();
+	rcu_read_unlock();
+}
+
+/* Called by the engine, in whatever context it has. */
+static void job_part_done(void *data, int err)
+{
+	struct job_part *part = data;
+
+	/* Only out of the backlog and into the engine. */
+	if (err == -EINPROGRESS)
+		return;
+	part->pkt->err = err;
+	job_put(part->job);
+}
+
+/* --- lanes ----------------------------------------------------------------------- */
+
+/* Spread over the CPUs, whichever of them userspace asks from. */
+static int lane_cpu(void)
+{
+	static atomic_t next;
+
+	return cpumask_nth((u32)atomic_inc_return(&next) % num_online_cpus(),
+			   cpu_online_mask);
+}
+
+struct ovpn_lanes *ovpn_lanes_new(void)
+{
+	struct ovpn_lanes *lanes = kzalloc(sizeof(*lanes), GFP_KERNEL);
+	int n;
+
+	for (n = 0; lanes && n < OVPN_LANES; n++) {
+		spin_lock_init(&lanes->lane[n].lock);
+		INIT_LIST_HEAD(&lanes->lane[n].jobs);
+		INIT_WORK(&lanes->lane[n].work, lane_work);
+		lanes->lane[n].cpu = lane_cpu();
+	}
+	return lanes;
+}
+
+/* In a work of the same queue as the lanes' own, which does not wait for it. */
+void ovpn_lanes_free(struct ovpn_lanes *lanes)
+{
+	int n;
+
+	for (n = 0; n < OVPN_LANES; n++)
+		cancel_work_sync(&lanes->lane[n].work);
+	kfree(lanes);
+}
+
+bool ovpn_lanes_busy(const struct ovpn_lanes *lanes, u32 lane)
+{
+	/* Who sends one packet after the other sees its own. */
+	return READ_ONCE(lanes->lane[lane].count);
+}
+
+/* --- going in -------------------------------------------------------------------- */
+
+struct ovpn_job *ovpn_job_new(struct ovpn_lanes *lanes, u32 number,
+			      const struct ovpn_job_owner *owner, u32 packets,
+			      s32 *err)
+{
+	struct lane *lane = &lanes->lane[number];
+	struct ovpn_job *job;
+
+	*err = -ENOBUFS;
+	if (READ_ONCE(lane->packets) >= LANE_PACKETS)
+		return NULL;
+	*err = -ENOMEM;
+	job = kzalloc(sizeof(*job), GFP_ATOMIC);
+	if (!job)
+		return NULL;
+	job->lane = lane;
+	job->owner = *owner;
+	job->packets = packets;
+	job->inbound = number == OVPN_LANE_IN;
+	atomic_set(&job->pending, 1);
+	atomic_inc(&jobs);
+	netdev_hold(owner->dev->net, &job->tracker, GFP_ATOMIC);
+	ovpn_retire_hold(owner->peer_ticket);
+	ovpn_retire_hold(owner->key_ticket);
+	return job;
+}
+
+void ovpn_job_enter(struct ovpn_job *job)
+{
+	struct lane *lane = job->lane;
+
+	spin_lock_bh(&lane->lock);
+	list_add_tail(&job->link, &lane->jobs);
+	WRITE_ONCE(lane->count, lane->count + 1);
+	WRITE_ONCE(lane->packets, lane->packets + job->packets);
+}
+
+void ovpn_job_entered(struct ovpn_job *job)
+{
+	spin_unlock_bh(&job->lane->lock);
+}
+
+/* Take the packets over, for longer than the read section of their sender. */
+static void job_take(struct ovpn_job *job, const struct ovpn_batch *batch)
+{
+	struct ovpn_pkt *pkt;
+
+	job->batch = *batch;
+	for (pkt = job->inbound ? batch->head : NULL; pkt; pkt = pkt->next) {
+		struct sk_buff *skb = ovpn_pkt_skb(pkt);
+
+		skb_dst_drop(skb);
+		skb->dev = job->owner.dev->net;
+	}
+}
+
+/* Hand one packet, header first and len bytes of text, to the engine. */
+static void job_submit(struct ovpn_job *job, struct ovpn_aead *aead,
+		       const u8 tail[8], struct ovpn_pkt *pkt, u32 len,
+		       bool encrypt)
+{
+	struct job_part *part = kmalloc(sizeof(*part) + ovpn_aead_reqsize(aead),
+					GFP_ATOMIC);
+	int ret;
+
+	if (unlikely(!part)) {
+		pkt->err = -ENOMEM;
+		return;
+	}
+	part->job = job;
+	part->pkt = pkt;
+	part->next = job->parts;
+	job->parts = part;
+	ovpn_aead_prepare(aead, &part->req, &part->part, tail, pkt->data, len,
+			  encrypt);
+	/* A full engine may keep it waiting: how much can wait is bounded by
+	 * the lane.
+	 */
+	aead_request_set_callback(&part->req, CRYPTO_TFM_REQ_MAY_BACKLOG,
+				  job_part_done, part);
+	atomic_inc(&job->pending);
+	ret = encrypt ? crypto_aead_encrypt(&part->req) :
+			crypto_aead_decrypt(&part->req);
+	if (ret == -EINPROGRESS || ret == -EBUSY)
+		return;
+	pkt->err = ret;
+	/* Ours is still there. */
+	atomic_dec(&job->pending);
+}
+
+void ovpn_job_seal(struct ovpn_job *job, struct ovpn_aead *aead,
+		   const u8 tail[8], const struct ovpn_batch *batch, u32 op,
+		   u32 first_id)
+{
+	struct ovpn_pkt *pkt;
+
+	job_take(job, batch);
+	job->batch.bytes += batch->count * OVPN_HEAD_LEN;
+	for (pkt = batch->head; pkt; pkt = pkt->next) {
+		u32 len = pkt->len;
+
+		ovpn_pkt_head(pkt, op, first_id++, OVPN_HEAD_LEN);
+		job_submit(job, aead, tail, pkt, len, true);
+	}
+	job_put(job);
+}
+
+void ovpn_job_open(struct ovpn_job *job, struct ovpn_aead *aead,
+		   const u8 tail[8], const struct ovpn_batch *batch)
+{
+	struct ovpn_pkt *pkt;
+
+	job_take(job, batch);
+	job->strip = true;
+	for (pkt = batch->head; pkt; pkt = pkt->next) {
+		if (unlikely(pkt->len < OVPN_HEAD_LEN))
+			pkt->err = -EINVAL;
+		if (likely(!pkt->err))
+			job_submit(job, aead, tail, pkt,
+				   pkt->len - OVPN_HEAD_LEN, false);
+	}
+	job_put(job);
+}
+
+void ovpn_job_finish(struct ovpn_job *job, const struct ovpn_batch *batch)
+{
+	job_take(job, batch);
+	job_put(job);
+}
