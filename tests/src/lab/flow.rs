@@ -2,7 +2,8 @@
 //! Traffic: ping with its losses counted, iperf3 with its JSON read.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -133,6 +134,26 @@ pub fn large_buffers() -> Outcome {
     Ok(())
 }
 
+/// Gives a socket more send buffer than it can fill, so that it never waits.
+pub fn huge_send_buffer(sock: &UdpSocket) -> Outcome {
+    let bytes: libc::c_int = 256 << 20;
+    let len = size_of_val(&bytes) as libc::socklen_t;
+    // SAFETY: the value is an int of the length given.
+    let ret = unsafe {
+        libc::setsockopt(
+            sock.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUFFORCE,
+            (&raw const bytes).cast(),
+            len,
+        )
+    };
+    if ret != 0 {
+        return Err(std::io::Error::last_os_error()).during("SO_SNDBUFFORCE");
+    }
+    Ok(())
+}
+
 /// An iperf3 run.
 #[derive(Debug, Clone, Copy)]
 pub struct Flow {
@@ -163,6 +184,8 @@ pub struct Rate {
     pub mbit: f64,
     /// UDP datagrams lost, percent.
     pub lost_percent: f64,
+    /// UDP datagrams that came after later ones.
+    pub out_of_order: u64,
 }
 
 impl Flow {
@@ -254,6 +277,13 @@ impl Flow {
         Ok(Rate {
             mbit: bits / 1e6,
             lost_percent: number("/end/sum/lost_percent").unwrap_or(0.0),
+            out_of_order: json
+                .pointer("/end/streams")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|stream| stream.pointer("/udp/out_of_order")?.as_u64())
+                .sum(),
         })
     }
 }

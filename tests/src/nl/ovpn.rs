@@ -68,6 +68,9 @@ pub mod keyconf {
     pub const CIPHER_ALG: u16 = 4;
     pub const ENCRYPT_DIR: u16 = 5;
     pub const DECRYPT_DIR: u16 = 6;
+    /// Of this project, as [`super::peer::DROPS`].
+    pub const DRIVER: u16 = 0x80;
+    pub const ASYNC: u16 = 0x81;
 }
 
 /// Attributes of a KEYDIR nest.
@@ -450,6 +453,18 @@ impl Ovpn {
                 .map(|a| a.nested(top::KEYCONF))
                 .unwrap_or_default()
         }))
+    }
+
+    /// KEY_GET of a slot that holds a key, with what this project's driver adds to it.
+    pub fn key_get_extended(&self, ifindex: u32, id: u32, slot: u32) -> Outcome<Attrs> {
+        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+        let mut msg = Msg::new(self.family, flags, &[cmd::KEY_GET, EXTENDED, 0, 0]);
+        msg.u32(top::IFINDEX, ifindex).nest(top::KEYCONF, |m| {
+            m.u32(keyconf::PEER_ID, id).u32(keyconf::SLOT, slot);
+        });
+        let replies = self.ok(&msg).during("extended KEY_GET")?;
+        let key = replies.first().map(|a| a.nested(top::KEYCONF));
+        Ok(key.unwrap_or_default())
     }
 
     /// KEY_SWAP.

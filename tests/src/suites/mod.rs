@@ -3,6 +3,7 @@
 
 pub mod bench;
 mod daemon;
+mod engine;
 mod leak;
 mod mp;
 mod openvpn;
@@ -35,6 +36,10 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "ovpn-cli",
         cases: ovpn_cli::cases,
+    },
+    Suite {
+        name: "engine",
+        cases: engine::cases,
     },
     Suite {
         name: "openvpn",
@@ -89,7 +94,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("openvpn-server", "openvpn-matrix,openvpn-clients"),
     (
         "all",
-        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,leak",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,engine,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,leak",
     ),
 ];
 

@@ -11,15 +11,16 @@ use crate::{Ctx, check, check_eq};
 /// membarrier(2): returns after a grace period of RCU, so after whoever had looked up a key has done with it.
 const MEMBARRIER_CMD_GLOBAL: i32 = 1;
 
-/// Waits until nothing under the former key is under way: all packets begun before now are counted as sent after a grace
-/// period, and each end has received what the other has sent, which holds exactly as long as nothing is lost.
+/// Waits until nothing under the former key is under way: all packets begun before now are counted as such after a grace
+/// period, and each end has received what the other has begun to send, which holds exactly as long as nothing is lost. An
+/// asynchronous engine may still have some of them after the grace period.
 fn settled(tunnel: &Tunnel) -> Outcome {
     // SAFETY: membarrier takes plain numbers.
     let ret = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     check_eq!(ret, 0, "membarrier");
     let sent = (
-        tunnel.a.stats()?.link_tx_packets,
-        tunnel.b.stats()?.link_tx_packets,
+        tunnel.a.stats()?.vpn_tx_packets,
+        tunnel.b.stats()?.vpn_tx_packets,
     );
     wait_for(
         "both ends to have received everything",

@@ -152,7 +152,7 @@ fn socket_closed(_: &Ctx) -> Outcome {
 }
 
 /// Traffic from a to b and back that does not end by itself soon.
-fn busy(tunnel: &Tunnel) -> Outcome<Vec<Proc>> {
+pub fn busy(tunnel: &Tunnel) -> Outcome<Vec<Proc>> {
     let flow = Flow::tcp(Tunnel::inner(false, 2), 30);
     let (server, client) = flow.start(&tunnel.b.ns, &tunnel.a.ns)?;
     let ping = Ping::new(Tunnel::inner(true, 1), 100_000)

@@ -10,7 +10,19 @@ mod wire_format;
 
 use crate::tap::Case;
 
-pub use life::tcp_cases;
+pub use life::{busy, tcp_cases};
+
+/// The cases in which something is changed or deleted while packets are under way.
+pub fn cases_under_load() -> Vec<Case> {
+    let mut cases = keys::cases();
+    cases.extend(life::cases());
+    cases.retain(|case| {
+        ["keys:", "traffic"]
+            .iter()
+            .any(|part| case.name.contains(part))
+    });
+    cases
+}
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
