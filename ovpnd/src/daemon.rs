@@ -13,13 +13,16 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::{Value, json};
 
+use crate::api::{self, Args, Change, Refusal};
+use crate::config::overlay::Overlay;
 use crate::config::{Config, Globals, Problem};
+use crate::diag::gather::gather;
+use crate::diag::{self, diagnose};
 use crate::engine::{Engine, news};
 use crate::kernel::{Happened, Kernel, Netlink};
 use crate::resolver::Resolver;
 use crate::retry::Retry;
-use crate::status::status;
-use crate::ubus::{Bus, Call, Method};
+use crate::ubus::{Bus, Call, Method, Reply};
 
 const HELP: &str = "\
 ovpnd - OpenVPN daemon for the kernel's data path driver
@@ -31,6 +34,7 @@ OPTIONS
   --config-dir DIR     where the UCI files `network` and `ovpnd` are (/etc/config)
   --ubus-socket PATH   where the ubus broker listens (/var/run/ubus/ubus.sock)
   --no-ubus            stay off the bus
+  --key-dir DIR        where key files are made by ubus calls (/etc/ovpn)
   --check              read the configuration, name all faults in it, and end: status 1 if there are any
   --help, --version
 
@@ -47,6 +51,7 @@ const LONGEST_DRIVER_WAIT: Duration = Duration::from_secs(60);
 struct Options {
     config_dir: PathBuf,
     ubus_socket: Option<String>,
+    key_dir: PathBuf,
     check: bool,
 }
 
@@ -90,7 +95,7 @@ pub fn main(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     // Only a second logger in the same process could make this fail.
     let _ = log::set_logger(&Stderr);
     if options.check {
-        let config = Config::load(&options.config_dir);
+        let config = Config::load(&options.config_dir, &Overlay::default());
         return if report(&config) {
             ExitCode::SUCCESS
         } else {
@@ -113,6 +118,7 @@ fn options(
     let mut options = Options {
         config_dir: "/etc/config".into(),
         ubus_socket: Some("/var/run/ubus/ubus.sock".into()),
+        key_dir: "/etc/ovpn".into(),
         check: false,
     };
     while let Some(arg) = args.next() {
@@ -128,6 +134,7 @@ fn options(
                     .map_err(|path| format!("{path:?} is not UTF-8"))?;
                 options.ubus_socket = Some(path);
             }
+            Some("--key-dir") => options.key_dir = value()?.into(),
             Some("--no-ubus") => options.ubus_socket = None,
             Some("--check") => options.check = true,
             Some("--help" | "-h") => return Ok(Err(HELP)),
@@ -154,8 +161,11 @@ fn report(config: &Config) -> bool {
 
 struct Daemon {
     options: Options,
+    started: Instant,
     engine: Engine<Netlink>,
     globals: Globals,
+    /// What peers were changed to by ubus.
+    overlay: Overlay,
     resolver: Resolver,
     bus: Option<Bus>,
     signals: SignalFd,
@@ -177,8 +187,10 @@ impl Daemon {
         // Before the first thread: threads inherit it, and signals must only come by the descriptor.
         signals.thread_block()?;
         Ok(Self {
+            started: Instant::now(),
             engine: Engine::new(Netlink::default()),
             globals: Globals::default(),
+            overlay: Overlay::default(),
             resolver: Resolver::new()?,
             bus: options.ubus_socket.clone().map(Bus::new),
             signals: SignalFd::with_flags(
@@ -201,23 +213,29 @@ impl Daemon {
             self.signals()?;
             self.events();
             self.calls();
+            self.tell();
         }
         self.engine.shut_down(Instant::now());
+        self.tell();
         log::info!("ended");
         Ok(())
     }
 
     /// Reads the configuration and brings everything to it. Returns its faults and warnings.
-    fn reload(&mut self) -> (Vec<String>, Vec<String>) {
+    fn reload(&mut self) -> (Vec<Problem>, Vec<Problem>) {
+        let config = Config::load(&self.options.config_dir, &self.overlay);
+        self.configure(config)
+    }
+
+    fn configure(&mut self, config: Config) -> (Vec<Problem>, Vec<Problem>) {
         let now = Instant::now();
-        let config = Config::load(&self.options.config_dir);
         self.globals = config.globals;
         log::set_max_level(self.globals.log_level);
         self.stats_at = self.stats_after(now);
         report(&config);
-        let text = |list: Vec<&Problem>| list.iter().map(ToString::to_string).collect();
+        let list = |list: Vec<&Problem>| list.into_iter().cloned().collect();
         let (faults, warnings) = config.all_problems();
-        let said = (text(faults), text(warnings));
+        let said = (list(faults), list(warnings));
         self.driver.succeeded();
         self.open_driver(now);
         self.engine.configure(config, now);
@@ -330,6 +348,9 @@ impl Daemon {
                 Ok(Some(Happened::Floated(name, peer, remote))) => {
                     self.engine.floated(&name, peer, remote)
                 }
+                Ok(Some(Happened::Came(name, stream, remote))) => {
+                    self.engine.came(&name, stream, remote, now);
+                }
                 Ok(Some(Happened::LinkDeleted(name))) => self.engine.link_deleted(&name, now),
                 Ok(Some(Happened::Lost)) => self.engine.verify(now),
                 Err(failure) => {
@@ -348,24 +369,99 @@ impl Daemon {
             .map(|bus| bus.serve(now))
             .unwrap_or_default();
         for call in calls {
-            let answer = self.answer(call);
+            let reply = self.answer(&call, now);
             if let Some(bus) = &mut self.bus {
-                bus.reply(call, &answer, now);
+                bus.reply(call.from, &reply, now);
             }
         }
     }
 
-    fn answer(&mut self, call: Call) -> Value {
+    /// Tells what there is to tell.
+    fn tell(&mut self) {
+        let now = Instant::now();
+        for notice in std::mem::take(&mut self.engine.notices) {
+            let (name, data) = api::notice(&notice);
+            if let Some(bus) = &mut self.bus {
+                bus.notify(name, &data, now);
+            }
+        }
+    }
+
+    fn answer(&mut self, call: &Call, now: Instant) -> Reply {
+        let args = call.args.as_ref();
+        if matches!(
+            call.method,
+            Method::Status
+                | Method::Interfaces
+                | Method::Peers
+                | Method::PeerDisconnect
+                | Method::PeerAdd
+                | Method::PeerSet
+                | Method::PeerDel
+                | Method::Diag
+        ) {
+            self.engine.survey(now);
+        }
         match call.method {
             Method::Status => {
                 let driver = self.engine.kernel.open();
-                status(&mut self.engine, driver)
+                api::reply(Ok(api::status(
+                    &self.engine,
+                    driver,
+                    self.started.elapsed(),
+                )))
             }
-            Method::Reload => {
+            Method::Interfaces => api::with_args(args, |args| {
+                api::interfaces(&mut self.engine, &self.overlay, args)
+            }),
+            Method::Peers => api::with_args(args, |args| {
+                api::peers(&mut self.engine, &self.overlay, args, now)
+            }),
+            Method::PeerAdd => api::with_args(args, |args| self.change(Change::Add, args)),
+            Method::PeerSet => api::with_args(args, |args| self.change(Change::Set, args)),
+            Method::PeerDel => api::with_args(args, |args| self.change(Change::Delete, args)),
+            Method::PeerDisconnect => {
+                api::with_args(args, |args| api::disconnect(&mut self.engine, args, now))
+            }
+            Method::KeyGenerate => {
+                api::with_args(args, |args| api::generate(&self.options.key_dir, args))
+            }
+            Method::KeyImport => {
+                api::with_args(args, |args| api::import(&self.options.key_dir, args))
+            }
+            Method::Reload => api::with_args(args, |args| {
+                if args.switch("discard")? {
+                    self.overlay = Overlay::default();
+                }
+                let resolve = args.switch("resolve")?;
                 let (problems, warnings) = self.reload();
-                json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings })
-            }
+                if resolve {
+                    self.engine.look_up_again();
+                }
+                Ok(json!({
+                    "ok": problems.is_empty(),
+                    "problems": api::problems(&problems),
+                    "warnings": api::problems(&warnings),
+                }))
+            }),
+            Method::Diag => api::with_args(args, |args| {
+                let only = args.text("interface")?;
+                let driver = self.engine.kernel.open();
+                let facts = gather(&mut self.engine, driver, &self.options.config_dir);
+                let mut subjects = diagnose(&facts);
+                subjects.retain(|subject| only.is_none_or(|only| only == subject.name));
+                Ok(diag::json(&facts, &subjects))
+            }),
+            Method::Lint => api::with_args(args, |args| Ok(diag::lint(args.needed("text")?))),
         }
+    }
+
+    fn change(&mut self, kind: Change, args: Args<'_>) -> Result<Value, Refusal> {
+        let dir = &self.options.config_dir;
+        let (overlay, config) = api::change(&self.engine, dir, &self.overlay, kind, args)?;
+        self.overlay = overlay;
+        self.configure(config);
+        Ok(json!({ "ok": true }))
     }
 
     fn log_counters(&mut self) {

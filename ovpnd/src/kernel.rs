@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Carries steps out: the side of the daemon that talks to the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ovpn_netlink::{
-    DelReason, Error, Event, KeyId, LinkEvent, LinkMonitor, Monitor, Ovpn, PeerId, PeerInfo, Rtnl,
+    DelReason, Error, Event, IpPrefix, KeyId, KeyInfo, LinkEvent, LinkMonitor, Monitor, Ovpn,
+    PeerId, PeerInfo, Rtnl, Slot,
 };
 
 use crate::keys::{KeyEvent, KeySource};
@@ -32,7 +33,7 @@ pub enum Gone {
 }
 
 /// Something the kernel did by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Happened {
     /// A peer was deleted, by whomever.
     PeerDeleted(String, PeerId, Option<DelReason>),
@@ -40,6 +41,8 @@ pub enum Happened {
     KeyExhausted(String, PeerId, KeyId),
     /// A peer is at a new address.
     Floated(String, PeerId, SocketAddr),
+    /// A connection came to a listening interface.
+    Came(String, OwnedFd, SocketAddr),
     /// An interface was deleted, by whomever.
     LinkDeleted(String),
     /// Some of the above were missed.
@@ -77,6 +80,22 @@ pub trait Kernel {
     /// # Errors
     /// The kernel's reason.
     fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure>;
+
+    /// The key a peer encrypts with, without its secrets; none when it has none.
+    fn key(&mut self, interface: &str, peer: PeerId) -> Option<KeyInfo>;
+
+    /// Takes the connection that the next step for a TCP peer is to use.
+    fn connected(&mut self, interface: &str, peer: PeerId, stream: OwnedFd);
+
+    /// Interfaces of the driver, with their addresses, that are none of `ours`. Peers, keys and disconnection of
+    /// them can be asked for from now on.
+    fn strangers(&mut self, ours: &BTreeSet<String>) -> Vec<(ovpn_netlink::Link, Vec<IpPrefix>)>;
+
+    /// Deletes a peer of an interface that is none of ours.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    fn disconnect(&mut self, interface: &str, peer: PeerId) -> Result<(), Failure>;
 }
 
 /// The real kernel.
@@ -84,6 +103,8 @@ pub trait Kernel {
 pub struct Netlink {
     handles: Option<Handles>,
     links: BTreeMap<String, Link>,
+    /// Interfaces of others.
+    strangers: BTreeMap<String, u32>,
 }
 
 #[derive(Debug)]
@@ -97,7 +118,17 @@ struct Handles {
 #[derive(Debug)]
 struct Link {
     index: u32,
-    socket: Option<OwnedFd>,
+    socket: Option<Socket>,
+    /// Connections of TCP peers: a peer lives as long as its socket is open.
+    streams: BTreeMap<PeerId, OwnedFd>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    /// Shared by the peers.
+    Udp(OwnedFd),
+    /// Waits for peers, if it has a port.
+    Tcp(OwnedFd, bool),
 }
 
 impl Failure {
@@ -156,7 +187,17 @@ impl Netlink {
         self.handles
             .iter()
             .flat_map(|handles| [handles.events.as_fd(), handles.link_events.as_fd()])
+            .chain(self.listeners().map(|(_, fd)| fd.as_fd()))
             .collect()
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = (&String, &OwnedFd)> {
+        self.links
+            .iter()
+            .filter_map(|(name, link)| match &link.socket {
+                Some(Socket::Tcp(fd, true)) => Some((name, fd)),
+                _ => None,
+            })
     }
 
     /// The index of one of our interfaces.
@@ -165,10 +206,26 @@ impl Netlink {
     }
 
     fn name(&self, index: u32) -> Option<String> {
-        self.links
-            .iter()
-            .find(|(_, link)| link.index == index)
+        let ours = self.links.iter().map(|(name, link)| (name, link.index));
+        let others = self.strangers.iter().map(|(name, index)| (name, *index));
+        ours.chain(others)
+            .find(|(_, known)| *known == index)
             .map(|(name, _)| name.clone())
+    }
+
+    fn index(&self, interface: &str) -> Result<u32, Failure> {
+        let ours = self.links.get(interface).map(|link| link.index);
+        ours.or_else(|| self.strangers.get(interface).copied())
+            .ok_or_else(|| Failure {
+                message: "the interface is gone".into(),
+                gone: Some(Gone::Link),
+            })
+    }
+
+    fn ovpn(&mut self) -> Result<&mut Ovpn, Failure> {
+        let handles = self.handles.as_mut();
+        let handles = handles.ok_or_else(|| Failure::new("no connection to the kernel"))?;
+        Ok(&mut handles.ovpn)
     }
 
     /// The next thing that happened to one of our interfaces.
@@ -220,7 +277,7 @@ impl Netlink {
                 return Ok(None);
             };
             match handles.link_events.next_event()? {
-                None => return Ok(None),
+                None => break,
                 Some(LinkEvent::Deleted(index)) => {
                     if let Some(name) = self.name(index) {
                         return Ok(Some(Happened::LinkDeleted(name)));
@@ -230,6 +287,11 @@ impl Netlink {
                 Some(LinkEvent::Other) => {}
             }
         }
+        // At last: that the old connection broke must be known before the next one comes.
+        Ok(self.listeners().find_map(|(name, listener)| {
+            let came = net::accept(listener).ok().flatten();
+            came.map(|(stream, remote)| Happened::Came(name.clone(), stream, remote))
+        }))
     }
 
     fn parts(&mut self, interface: &str) -> Result<(&mut Handles, &mut Link), Failure> {
@@ -274,6 +336,7 @@ impl Netlink {
             Link {
                 index,
                 socket: None,
+                streams: BTreeMap::new(),
             },
         );
         Ok(())
@@ -321,22 +384,34 @@ impl Kernel for Netlink {
                         spec.transport, spec.port
                     ))
                 };
-                link.socket = Some(opened.map_err(failed)?);
+                let opened = opened.map_err(failed)?;
+                link.socket = Some(match spec.transport.is_tcp() {
+                    true => Socket::Tcp(opened, spec.port != 0),
+                    false => Socket::Udp(opened),
+                });
                 Ok(())
             }
             Op::CloseSocket => {
                 link.socket = None;
+                link.streams.clear();
                 Ok(())
             }
             Op::NewPeer(id, params) => {
-                let socket = link
-                    .socket
-                    .as_ref()
-                    .ok_or_else(|| Failure::new("the socket is not open"))?;
+                let socket = match &link.socket {
+                    None => return Err(Failure::new("the socket is not open")),
+                    Some(Socket::Udp(socket)) => socket,
+                    Some(Socket::Tcp(..)) => link
+                        .streams
+                        .get(id)
+                        .ok_or_else(|| Failure::new("it is not connected"))?,
+                };
                 Ok(ovpn.peer_new(link.index, *id, socket.as_fd(), params)?)
             }
             Op::SetPeer(id, params) => Ok(ovpn.peer_set(link.index, *id, params)?),
-            Op::DelPeer(id) => deleted(ovpn.peer_del(link.index, *id)),
+            Op::DelPeer(id) => {
+                link.streams.remove(id);
+                deleted(ovpn.peer_del(link.index, *id))
+            }
             Op::AddRoute(Route { dst, via }) => {
                 let added = rtnl.route_add(link.index, *dst, *via);
                 added.map_err(|error| Failure {
@@ -374,7 +449,48 @@ impl Kernel for Netlink {
     }
 
     fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure> {
-        let (handles, link) = self.parts(interface)?;
-        Ok(handles.ovpn.peers(link.index)?)
+        let index = self.index(interface)?;
+        Ok(self.ovpn()?.peers(index)?)
+    }
+
+    fn key(&mut self, interface: &str, peer: PeerId) -> Option<KeyInfo> {
+        let index = self.index(interface).ok()?;
+        self.ovpn().ok()?.key_get(index, peer, Slot::Primary).ok()
+    }
+
+    fn connected(&mut self, interface: &str, peer: PeerId, stream: OwnedFd) {
+        if let Some(link) = self.links.get_mut(interface) {
+            link.streams.insert(peer, stream);
+        }
+    }
+
+    fn strangers(&mut self, ours: &BTreeSet<String>) -> Vec<(ovpn_netlink::Link, Vec<IpPrefix>)> {
+        self.strangers.clear();
+        // Without the driver there are none.
+        if self.open().is_err() {
+            return Vec::new();
+        }
+        let Some(handles) = &mut self.handles else {
+            return Vec::new();
+        };
+        let links = match handles.rtnl.ovpn_links() {
+            Ok(links) => links,
+            Err(error) => {
+                log::debug!("interfaces of others: {error}");
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for link in links.into_iter().filter(|link| !ours.contains(&link.name)) {
+            let addresses = handles.rtnl.addresses(link.index).unwrap_or_default();
+            self.strangers.insert(link.name.clone(), link.index);
+            found.push((link, addresses));
+        }
+        found
+    }
+
+    fn disconnect(&mut self, interface: &str, peer: PeerId) -> Result<(), Failure> {
+        let index = self.index(interface)?;
+        Ok(self.ovpn()?.peer_del(index, peer)?)
     }
 }

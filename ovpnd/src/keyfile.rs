@@ -56,6 +56,8 @@ impl FromStr for Direction {
 #[derive(Clone)]
 pub struct StaticKey {
     bytes: Arc<Zeroizing<[u8; KEY_LEN]>>,
+    /// Of `bytes`: a thousand peers are compared with each other by it.
+    digest: [u8; 32],
 }
 
 impl fmt::Debug for StaticKey {
@@ -114,9 +116,7 @@ impl StaticKey {
         for (number, line) in lines {
             if line == END.as_bytes() {
                 return match digits {
-                    n if n == 2 * KEY_LEN => Ok(Self {
-                        bytes: Arc::new(bytes),
-                    }),
+                    n if n == 2 * KEY_LEN => Ok(Self::new(bytes)),
                     n => Err(format!(
                         "it has {n} hexadecimal digits instead of {}",
                         2 * KEY_LEN
@@ -149,9 +149,19 @@ impl StaticKey {
     pub fn generate() -> io::Result<Self> {
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
         File::open("/dev/urandom")?.read_exact(bytes.as_mut_slice())?;
-        Ok(Self {
+        Ok(Self::new(bytes))
+    }
+
+    fn new(bytes: Zeroizing<[u8; KEY_LEN]>) -> Self {
+        Self {
+            digest: Sha256::digest(bytes.as_slice()).into(),
             bytes: Arc::new(bytes),
-        })
+        }
+    }
+
+    /// Whether two hold the same bytes.
+    pub fn same(&self, other: &Self) -> bool {
+        self.digest == other.digest
     }
 
     /// The content of a key file.
@@ -175,7 +185,7 @@ impl StaticKey {
 
     /// SHA-256 of the 256 bytes, in hexadecimal. The bytes are random, so it gives nothing away.
     pub fn fingerprint(&self) -> String {
-        Sha256::digest(self.bytes.as_slice())
+        self.digest
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
@@ -356,7 +366,7 @@ mod tests {
         #[test]
         fn text_round_trips(bytes in prop::collection::vec(any::<u8>(), KEY_LEN)) {
             let bytes: [u8; KEY_LEN] = bytes.try_into().unwrap();
-            let key = StaticKey { bytes: Arc::new(Zeroizing::new(bytes)) };
+            let key = StaticKey::new(Zeroizing::new(bytes));
             let read = StaticKey::parse(key.to_text().as_bytes()).unwrap();
             prop_assert_eq!(read.bytes.as_slice(), &bytes);
         }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The parts of `ovpnd` and `ovpnctl`.
 
+pub mod api;
 pub mod config;
 pub mod ctl;
 pub mod daemon;
+pub mod diag;
 pub mod engine;
 pub mod json;
 pub mod kernel;
@@ -13,6 +15,6 @@ pub mod net;
 pub mod resolver;
 pub mod retry;
 pub mod state;
-pub mod status;
+pub mod tunnel;
 pub mod ubus;
 pub mod uci;

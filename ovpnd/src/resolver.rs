@@ -4,16 +4,20 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
-use crate::config::{Endpoint, Transport};
+use crate::config::{Endpoint, SocketSpec};
+use crate::net;
 
 /// getaddrinfo of either C library is content with less than half of it.
 const STACK: usize = 256 * 1024;
+/// Longest wait for a TCP peer to answer.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +28,17 @@ pub struct Lookup {
     pub peer: String,
     /// What to look up.
     pub endpoint: Endpoint,
-    /// Which address family will do.
-    pub transport: Transport,
+    /// Which address family will do, and where a connection starts.
+    pub socket: SocketSpec,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Where the peer is.
+    pub remote: SocketAddr,
+    /// The connection to it, over TCP.
+    pub stream: Option<OwnedFd>,
 }
 
 /// An answer.
@@ -33,8 +46,8 @@ pub struct Lookup {
 pub struct Answer {
     /// The question.
     pub lookup: Lookup,
-    /// The first fitting address, or a sentence why there is none.
-    pub result: Result<SocketAddr, String>,
+    /// The first fitting address, connected to over TCP, or a sentence why there is none.
+    pub result: Result<Found, String>,
 }
 
 /// Runs lookups; poll it for readability.
@@ -70,7 +83,7 @@ impl Resolver {
         let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
         let question = lookup.clone();
         let work = move || {
-            let result = resolve(&question);
+            let result = find(&question);
             // The daemon may be gone by now, and then nobody cares.
             let _ = sender.send(Answer {
                 lookup: question,
@@ -106,6 +119,17 @@ impl AsFd for Resolver {
     }
 }
 
+fn find(lookup: &Lookup) -> Result<Found, String> {
+    let remote = resolve(lookup)?;
+    let stream = if lookup.socket.transport.is_tcp() {
+        let connected = net::connect(lookup.socket, remote, CONNECT);
+        Some(connected.map_err(|error| format!("cannot connect to {remote}: {error}"))?)
+    } else {
+        None
+    };
+    Ok(Found { remote, stream })
+}
+
 fn resolve(lookup: &Lookup) -> Result<SocketAddr, String> {
     let Endpoint { host, port } = &lookup.endpoint;
     if let Some(address) = lookup.endpoint.literal() {
@@ -113,10 +137,8 @@ fn resolve(lookup: &Lookup) -> Result<SocketAddr, String> {
     }
     let found = (host.as_str(), *port).to_socket_addrs();
     let mut found = found.map_err(|error| format!("cannot resolve host '{host}': {error}"))?;
-    let (wanted, name) = match lookup.transport {
-        Transport::Udp => (false, "IPv4"),
-        Transport::Udp6 => (true, "IPv6"),
-    };
+    let wanted = lookup.socket.transport.is_v6();
+    let name = if wanted { "IPv6" } else { "IPv4" };
     found
         .find(|address| address.is_ipv6() == wanted)
         .ok_or_else(|| format!("host '{host}' has no {name} address"))
@@ -125,6 +147,7 @@ fn resolve(lookup: &Lookup) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Transport;
     use nix::poll::{PollFd, PollFlags, poll};
 
     fn ask(host: &str, transport: Transport) -> Result<SocketAddr, String> {
@@ -137,7 +160,11 @@ mod tests {
             interface: "v".into(),
             peer: "p".into(),
             endpoint,
-            transport,
+            socket: SocketSpec {
+                transport,
+                port: 0,
+                mark: 0,
+            },
         });
         let ready = poll(
             &mut [PollFd::new(resolver.as_fd(), PollFlags::POLLIN)],
@@ -146,7 +173,7 @@ mod tests {
         .unwrap();
         assert_eq!(ready, 1, "no answer within a minute");
         // The bell rings after the answer is there.
-        resolver.answer().unwrap().result
+        resolver.answer().unwrap().result.map(|found| found.remote)
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! The broker greets with HELLO; the object is then added and gets a number; after that calls arrive. When
 //! the broker goes away, or was not there, the connection is tried again. Layout and numbers come from the
-//! crate `ubus`, whose own connection type waits in its handshake and knows no status codes for methods.
+//! crate `ubus`, whose own connection type waits in its handshake and knows no status codes for methods. What
+//! the methods do is `api`'s business.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -11,43 +12,132 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use serde_json::Value;
-use ubus::envelope::{UbusAttr, find};
-use ubus::json::json_to_blobmsg;
-use ubus::wire::{Codec, Frame, HEADER_SIZE, ObjId, PeerId};
+use serde_json::{Value, json};
+use ubus::envelope::{EnvBuilder, UbusAttr, find};
+use ubus::json::{blobmsg_to_json, json_to_blobmsg};
+use ubus::wire::{Codec, Frame, HEADER_SIZE, MsgType, ObjId, PeerId};
 use ubus::{BlobBuilder, InboundMsg, OutboundMsg, UbusError};
 
 use crate::retry::Retry;
 
 /// Name of the object.
 const OBJECT: &str = "ovpnd";
-/// Its methods.
-const METHODS: [&str; 2] = ["status", "reload"];
 const ADD_OBJECT_SEQ: u16 = 1;
-/// Nothing that concerns us is longer; a broker that sends more is none.
-const MAX_FRAME: usize = 64 * 1024;
-/// A caller that does not read its answers is not fed for ever.
-const MAX_BACKLOG: usize = 1024 * 1024;
+/// Longest message in bytes: UBUS_MAX_MSGLEN of OpenWrt's ubusmsg.h. A broker that sends more is none.
+const MAX_FRAME: usize = 1024 * 1024;
+/// A broker that does not read is not fed for ever.
+const MAX_BACKLOG: usize = 4 * MAX_FRAME;
+/// Behind this many unsent bytes nobody waits for a notification any more.
+const MAX_NOTICE_BACKLOG: usize = 256 * 1024;
+/// What a buffer may keep when it is empty.
+const KEPT: usize = 16 * 1024;
+/// UBUS_SYSTEM_OBJECT_EVENT of ubusmsg.h.
+const EVENT_OBJECT: u32 = 1;
+/// Sequence number of what is not waited for.
+const NOTICE_SEQ: u16 = 2;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A broker answers at once; one that does not is hung.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// A call that waits for its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Call {
     /// What was called.
     pub method: Method,
+    /// Its arguments, an object; none when they are no valid blobmsg.
+    pub args: Option<Value>,
+    /// Where the answer goes.
+    pub from: Caller,
+}
+
+/// Where an answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
     seq: u16,
     peer: PeerId,
 }
 
-/// The methods.
+/// What a call is answered with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Whether it was done.
+    pub status: Status,
+    /// An object; sent with a status that tells of an error, too.
+    pub data: Option<Value>,
+}
+
+/// `enum ubus_msg_status` of ubusmsg.h, as far as we answer with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// Tell the state of everything.
-    Status,
-    /// Read the configuration again.
-    Reload,
+#[expect(missing_docs, reason = "the names are the meaning")]
+pub enum Status {
+    Ok = 0,
+    InvalidArgument = 2,
+    MethodNotFound = 3,
+    NotFound = 4,
+    NotSupported = 8,
+    UnknownError = 9,
+}
+
+/// Types of arguments, `enum blobmsg_type` of libubox's blobmsg.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the meaning")]
+pub enum ArgType {
+    Table = 2,
+    Text = 3,
+    Integer = 5,
+    Boolean = 7,
+}
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $variant:ident $name:literal [$($arg:literal $ty:ident),*],)+) => {
+        /// The methods.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Method {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Method {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// What callers call it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// Its arguments.
+            pub fn policy(self) -> &'static [(&'static str, ArgType)] {
+                match self { $(Self::$variant => &[$(($arg, ArgType::$ty)),*],)+ }
+            }
+        }
+    };
+}
+
+methods! {
+    /// The state of everything, in short.
+    Status "status" [],
+    /// Interfaces in detail.
+    Interfaces "interfaces" ["interface" Text],
+    /// Peers in detail.
+    Peers "peers" ["interface" Text, "peer" Text, "offset" Integer, "limit" Integer],
+    /// Adds a peer until the end of the daemon.
+    PeerAdd "peer_add" ["interface" Text, "peer" Text, "options" Table],
+    /// Changes a peer until the end of the daemon.
+    PeerSet "peer_set" ["interface" Text, "peer" Text, "options" Table],
+    /// Takes a peer away until the end of the daemon.
+    PeerDel "peer_del" ["interface" Text, "peer" Text],
+    /// Deletes a peer in the kernel, once.
+    PeerDisconnect "peer_disconnect" ["interface" Text, "peer" Text],
+    /// Makes a key file.
+    KeyGenerate "key_generate" ["file" Text, "overwrite" Boolean],
+    /// Writes a key file.
+    KeyImport "key_import" ["file" Text, "text" Text, "overwrite" Boolean],
+    /// Reads the configuration again.
+    Reload "reload" ["discard" Boolean, "resolve" Boolean],
+    /// What is wrong or will be.
+    Diag "diag" ["interface" Text],
+    /// What is wrong with an .ovpn file.
+    Lint "lint" ["text" Text],
 }
 
 /// The connection, whether there is one or not.
@@ -86,6 +176,14 @@ impl Bus {
             connection: None,
             retry: Retry::new(LONGEST_WAIT),
             complained: false,
+        }
+    }
+
+    /// A bus on a connection that exists already.
+    pub fn on(stream: UnixStream, now: Instant) -> Self {
+        Self {
+            connection: Some(Connection::new(stream, now)),
+            ..Self::new(String::new())
         }
     }
 
@@ -153,12 +251,25 @@ impl Bus {
     }
 
     /// Answers a call.
-    pub fn reply(&mut self, call: Call, answer: &Value, now: Instant) {
+    pub fn reply(&mut self, to: Caller, reply: &Reply, now: Instant) {
         let Some(connection) = &mut self.connection else {
             return;
         };
         if let Err(why) = connection
-            .reply(call, answer)
+            .reply(to, reply)
+            .and_then(|()| connection.flush())
+        {
+            self.lost(&why, now);
+        }
+    }
+
+    /// Tells whoever wants to know: subscribers of the object, and listeners to the event `ovpnd.NAME`.
+    pub fn notify(&mut self, name: &str, data: &Value, now: Instant) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if let Err(why) = connection
+            .notify(name, data)
             .and_then(|()| connection.flush())
         {
             self.lost(&why, now);
@@ -211,6 +322,9 @@ impl Connection {
         match Codec::read_frame(&self.input) {
             Ok((frame, len)) => {
                 self.input.drain(..len);
+                if self.input.is_empty() {
+                    self.input.shrink_to(KEPT);
+                }
                 Ok(Some(frame))
             }
             Err(UbusError::Short { need, .. }) if need > MAX_FRAME + HEADER_SIZE => {
@@ -226,8 +340,11 @@ impl Connection {
         match (self.phase, message) {
             (Phase::Greeting, InboundMsg::Hello { .. }) => {
                 let mut signature = BlobBuilder::new();
-                for method in METHODS {
-                    signature.open_table(Some(method));
+                for method in Method::ALL {
+                    signature.open_table(Some(method.name()));
+                    for (name, kind) in method.policy() {
+                        signature.put_i32(Some(name), *kind as i32);
+                    }
                     signature.close_table();
                 }
                 let signature = signature.finish();
@@ -278,51 +395,42 @@ impl Connection {
                     peer,
                     obj_id,
                     method,
-                    ..
+                    data,
                 },
             ) => {
                 let Some(peer) = PeerId::new(peer) else {
                     return Ok(None);
                 };
-                let known = match method {
-                    "status" => Ok(Method::Status),
-                    "reload" => Ok(Method::Reload),
-                    _ => Err(ubus::wire::UBUS_STATUS_METHOD_NOT_FOUND),
+                let from = Caller { seq, peer };
+                let known = Method::ALL.iter().find(|known| known.name() == method);
+                let status = match known {
+                    _ if obj_id != id => Status::NotFound,
+                    None => Status::MethodNotFound,
+                    Some(method) => {
+                        // Checked here and told by the method, which knows what it wants.
+                        let args = blobmsg_to_json(data.unwrap_or_default()).ok();
+                        return Ok(Some(Call {
+                            method: *method,
+                            args,
+                            from,
+                        }));
+                    }
                 };
-                // Arguments are ignored: LuCI adds its session to every call.
-                match known.and_then(|known| {
-                    if obj_id == id {
-                        Ok(known)
-                    } else {
-                        Err(ubus::wire::UBUS_STATUS_NOT_FOUND)
-                    }
-                }) {
-                    Ok(method) => Ok(Some(Call { method, seq, peer })),
-                    Err(status) => {
-                        self.send(
-                            OutboundMsg::Status {
-                                peer,
-                                obj_id: Some(id),
-                                status,
-                            }
-                            .into_frame(seq),
-                        )?;
-                        Ok(None)
-                    }
-                }
+                self.reply(from, &Reply { status, data: None })?;
+                Ok(None)
             }
             _ => Ok(None),
         }
     }
 
-    fn reply(&mut self, call: Call, answer: &Value) -> Result<(), String> {
+    fn reply(&mut self, to: Caller, reply: &Reply) -> Result<(), String> {
         let Phase::Serving(id) = self.phase else {
             return Ok(());
         };
-        let Call { seq, peer, .. } = call;
-        let mut status = ubus::wire::UBUS_STATUS_OK;
-        match json_to_blobmsg(answer) {
-            Ok(data) => self.send(
+        let Caller { seq, peer } = to;
+        let mut status = reply.status;
+        match reply.data.as_ref().map(json_to_blobmsg).transpose() {
+            Ok(Some(data)) if data.contents().len() < MAX_FRAME - 64 => self.send(
                 OutboundMsg::DataReply {
                     peer,
                     obj_id: Some(id),
@@ -330,19 +438,59 @@ impl Connection {
                 }
                 .into_frame(seq),
             )?,
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                log::error!("ubus: the answer is longer than a message can be");
+                status = Status::UnknownError;
+            }
             Err(error) => {
                 log::error!("ubus: answer cannot be encoded: {error}");
-                status = ubus::wire::UBUS_STATUS_UNKNOWN_ERROR;
+                status = Status::UnknownError;
             }
         }
         self.send(
             OutboundMsg::Status {
                 peer,
                 obj_id: Some(id),
-                status,
+                status: status as i32,
             }
             .into_frame(seq),
         )
+    }
+
+    fn notify(&mut self, name: &str, data: &Value) -> Result<(), String> {
+        let Phase::Serving(id) = self.phase else {
+            return Ok(());
+        };
+        if self.output.len() > MAX_NOTICE_BACKLOG {
+            return Ok(());
+        }
+        let event = json!({ "id": format!("{OBJECT}.{name}"), "data": data });
+        let (Ok(data), Ok(event)) = (json_to_blobmsg(data), json_to_blobmsg(&event)) else {
+            return Ok(());
+        };
+        let mut notice = EnvBuilder::new();
+        notice.push_u32(UbusAttr::ObjId, id.get());
+        notice.push_str(UbusAttr::Method, name);
+        // Subscribers owe no answer.
+        notice.push_u8(UbusAttr::NoReply, 1);
+        notice.push_data(data.contents());
+        self.send(Frame::to_peer(
+            MsgType::Notify,
+            NOTICE_SEQ,
+            id.get(),
+            notice.finish(),
+        ))?;
+        let mut send = EnvBuilder::new();
+        send.push_u32(UbusAttr::ObjId, EVENT_OBJECT);
+        send.push_str(UbusAttr::Method, "send");
+        send.push_data(event.contents());
+        self.send(Frame::to_peer(
+            MsgType::Invoke,
+            NOTICE_SEQ,
+            EVENT_OBJECT,
+            send.finish(),
+        ))
     }
 
     fn send(&mut self, frame: Frame) -> Result<(), String> {
@@ -363,6 +511,9 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.to_string()),
             }
+        }
+        if self.output.is_empty() {
+            self.output.shrink_to(KEPT);
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Reads UCI files, OpenWrt's configuration format.
 //!
-//! Grammar as libuci reads it: a statement is a line (or ends at `;`) of words; a word is made of bare,
+//! Grammar as libuci reads it, its oddities included (`fuzz/` compares the two): a statement is a line of words, or
+//! ends at a `;` that stands alone or after a quote (after a bare word it drops the rest of the line); a word is made of bare,
 //! 'single-quoted' and "double-quoted" parts without space between them; quoted parts may span lines; a
 //! backslash takes the next character as it is, except in single quotes, and joins lines; `#` outside of
 //! quotes starts a comment. Statements are `package`, `config TYPE [NAME]`, `option NAME VALUE` and
@@ -69,26 +70,45 @@ impl Section {
         self.options.iter().find(|option| option.name == name)
     }
 
+    /// Gives an option a value in place of the one it has, or takes it away.
+    pub fn put(&mut self, name: &str, value: Option<Value>) {
+        self.options.retain(|option| option.name != name);
+        if let Some(value) = value {
+            self.options.push(Opt {
+                name: name.to_owned(),
+                line: 0,
+                value,
+            });
+        }
+    }
+
     fn set(&mut self, name: String, line: usize, value: String, append: bool) {
-        match self.options.iter_mut().find(|option| option.name == name) {
-            Some(option) if append => match &mut option.value {
-                Value::List(list) => list.push(value),
-                // libuci turns a single value into the head of the list.
-                Value::One(first) => option.value = Value::List(vec![std::mem::take(first), value]),
-            },
-            Some(option) => {
-                *option = Opt {
-                    name,
-                    line,
-                    value: Value::One(value),
-                }
+        // What libuci does: an option without a value says nothing, and what changes comes to the end.
+        if value.is_empty() && !append {
+            return;
+        }
+        let Some(at) = self.options.iter().position(|option| option.name == name) else {
+            let value = if append {
+                Value::List(vec![value])
+            } else {
+                Value::One(value)
+            };
+            self.options.push(Opt { name, line, value });
+            return;
+        };
+        let mut old = self.options.remove(at);
+        match (&mut old.value, append) {
+            (Value::List(list), true) => {
+                list.push(value);
+                self.options.insert(at, old);
             }
-            None => {
-                let value = if append {
-                    Value::List(vec![value])
-                } else {
-                    Value::One(value)
-                };
+            (Value::One(first), true) => {
+                old.value = Value::List(vec![std::mem::take(first), value]);
+                self.options.push(old);
+            }
+            (Value::One(same), false) if *same == value => self.options.insert(at, old),
+            (_, false) => {
+                let value = Value::One(value);
                 self.options.push(Opt { name, line, value });
             }
         }
@@ -103,6 +123,7 @@ impl File {
             bytes,
             at: 0,
             line: 1,
+            fresh: true,
         };
         // Index of the section that options go to; none after a `config` that could not be read.
         let mut current = None;
@@ -129,7 +150,18 @@ impl File {
         let keyword = words.next().unwrap_or_default();
         let args: Vec<String> = words.collect();
         match keyword.as_str() {
-            "package" | "p" => Ok(()),
+            "package" | "p" => {
+                let mut args = args.into_iter();
+                let name = args.next().unwrap_or_default();
+                // As a file's name, it may have dashes.
+                if !is_name(&name.replace('-', "_")) {
+                    return Err(format!("\"{}\" is no package name", name.escape_debug()));
+                }
+                if args.next().is_some() {
+                    return Err("\"package\" with more than a name".into());
+                }
+                Ok(())
+            }
             "config" | "c" => {
                 *current = None;
                 *current = Some(self.open(line, args)?);
@@ -137,9 +169,8 @@ impl File {
             }
             "option" | "o" | "list" | "l" => {
                 let mut args = args.into_iter();
-                let name = args
-                    .next()
-                    .ok_or_else(|| format!("\"{keyword}\" without a name"))?;
+                let name = args.next().filter(|name| !name.is_empty());
+                let name = name.ok_or_else(|| format!("\"{keyword}\" without a name"))?;
                 if !is_name(&name) {
                     return Err(format!("\"{}\" is no option name", name.escape_debug()));
                 }
@@ -216,10 +247,24 @@ fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// isspace of the C locale.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
+fn text(word: Vec<u8>) -> Result<String, String> {
+    if word.contains(&0) {
+        return Err("a NUL byte".into());
+    }
+    String::from_utf8(word).map_err(|_| "text that is not UTF-8".into())
+}
+
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     line: usize,
+    /// Whether a line begins here; else the one before goes on.
+    fresh: bool,
 }
 
 impl Scanner<'_> {
@@ -243,62 +288,123 @@ impl Scanner<'_> {
         }
     }
 
-    /// The next statement with at least one word, and the line it starts on.
+    /// The next statement, its keyword first, and the line it starts on.
     fn statement(&mut self) -> Option<(usize, Result<Vec<String>, String>)> {
         loop {
+            if self.fresh {
+                // At the begin of a line any white space goes, after a `;` blanks and tabs do.
+                while self.peek().is_some_and(is_space) {
+                    self.bump();
+                }
+            } else {
+                while matches!(self.peek(), Some(b' ' | b'\t')) {
+                    self.bump();
+                }
+            }
             match self.peek()? {
-                b'#' => self.skip_line(),
-                byte if byte.is_ascii_whitespace() || byte == b';' => drop(self.bump()),
+                b'#' => {
+                    self.skip_line();
+                    self.fresh = true;
+                }
                 _ => break,
             }
         }
         let (at, line) = (self.at, self.line);
+        self.fresh = false;
         let words = self.words();
         if words.is_err() {
             // Take up again at the next line: an open quote would swallow the rest of the file.
             (self.at, self.line) = (at, line);
             self.skip_line();
+            self.fresh = true;
         }
         Some((line, words))
     }
 
+    /// A keyword, which knows no quotes, and two more words; a third one is there only if it is too much.
     fn words(&mut self) -> Result<Vec<String>, String> {
-        let mut words = Vec::new();
-        loop {
-            match self.peek() {
-                None => return Ok(words),
-                Some(b'\n' | b';') => {
-                    self.bump();
-                    return Ok(words);
-                }
-                Some(b'#') => {
-                    self.skip_line();
-                    return Ok(words);
-                }
-                Some(byte) if byte.is_ascii_whitespace() => drop(self.bump()),
-                Some(_) => words.push(self.word()?),
-            }
+        let start = self.at;
+        while self
+            .peek()
+            .is_some_and(|b| !matches!(b, b' ' | b'\t' | b'\n'))
+        {
+            self.at += 1;
         }
+        let keyword = self.bytes.get(start..self.at).unwrap_or_default();
+        let mut words = vec![text(keyword.to_vec())?];
+        if matches!(self.peek(), None | Some(b'\n')) {
+            self.end_line();
+            return Ok(words);
+        }
+        self.bump();
+        // "package" takes one word, the others two.
+        let most = if keyword.starts_with(b"p") { 1 } else { 2 };
+        for _ in 0..most {
+            words.push(self.word()?);
+        }
+        let more = self.word()?;
+        if !more.is_empty() && !more.starts_with('#') {
+            words.push(more);
+        }
+        Ok(words)
     }
 
+    /// Goes on in the next line.
+    fn end_line(&mut self) {
+        self.skip_line();
+        self.bump();
+        self.fresh = true;
+    }
+
+    /// The next word of the statement; empty at its end.
     fn word(&mut self) -> Result<String, String> {
         let mut word = Vec::new();
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'\'' | b'"' => {
-                    self.bump();
-                    self.quoted(byte, &mut word)?;
+        while !self.fresh && self.peek().is_some_and(is_space) {
+            self.fresh = self.bump() == Some(b'\n');
+        }
+        if self.fresh {
+            return Ok(String::new());
+        }
+        if self.peek() == Some(b';') {
+            self.bump();
+            return Ok(String::new());
+        }
+        // libuci joins the parts of a word in place, and its end overwrites what follows a bare one.
+        let mut bare = true;
+        loop {
+            match self.peek() {
+                None => {
+                    self.fresh = true;
+                    break;
                 }
-                b'#' | b';' => break,
-                byte if byte.is_ascii_whitespace() => break,
-                b'\\' => self.escaped(&mut word),
-                _ => word.extend(self.bump()),
+                Some(quote @ (b'\'' | b'"')) => {
+                    bare = false;
+                    self.bump();
+                    self.quoted(quote, &mut word)?;
+                }
+                Some(b'#') => {
+                    self.end_line();
+                    break;
+                }
+                Some(b';') => {
+                    // So the rest of the line is lost, as it is there.
+                    if bare {
+                        self.end_line();
+                    }
+                    break;
+                }
+                Some(b'\\') => {
+                    bare = false;
+                    self.escaped(&mut word);
+                }
+                Some(_) => word.extend(self.bump()),
+            }
+            if self.peek().is_some_and(is_space) {
+                self.fresh = self.bump() == Some(b'\n');
+                break;
             }
         }
-        if word.contains(&0) {
-            return Err("a NUL byte".into());
-        }
-        String::from_utf8(word).map_err(|_| "text that is not UTF-8".into())
+        text(word)
     }
 
     fn quoted(&mut self, quote: u8, word: &mut Vec<u8>) -> Result<(), String> {
@@ -373,8 +479,6 @@ mod tests {
     fn words_are_quoted_in_every_way_libuci_knows() {
         for (text, value) in [
             ("option x a", "a"),
-            ("option x ''", ""),
-            ("option x", ""),
             (r"option x 'a\b'", r"a\b"),
             (r#"option x "a\"b""#, "a\"b"),
             (r"option x a\ b", "a b"),
@@ -385,7 +489,7 @@ mod tests {
             ("option x a\\\r\nb", "ab"),
             ("option x a#b", "a"),
             ("option x 'a#b'", "a#b"),
-            ("o x a; o y b", "a"),
+            ("o x a ;o y b", "a"),
             ("option x 'ä€'", "ä€"),
             ("option\tx\t a \r", "a"),
         ] {

@@ -98,7 +98,7 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
             for (place, wanted) in [
                 ("/interfaces/0/name", INTERFACE),
                 ("/interfaces/0/state", "up"),
-                ("/interfaces/0/peers/0/state", "up"),
+                ("/kernel/driver", "kmod-ovpn"),
             ] {
                 ensure!(
                     status.pointer(place).and_then(Value::as_str) == Some(wanted),
@@ -106,6 +106,12 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair) -> Result<()> {
                     vm.name()
                 );
             }
+            let up = status.pointer("/interfaces/0/peers_up");
+            ensure!(
+                up.and_then(Value::as_u64) == Some(1),
+                "{}: the peer is not up",
+                vm.name()
+            );
         }
         Ok(())
     })

@@ -14,6 +14,9 @@ const KEY_ID: u16 = 3;
 const CIPHER_ALG: u16 = 4;
 const ENCRYPT_DIR: u16 = 5;
 const DECRYPT_DIR: u16 = 6;
+// kmod-ovpn/uapi/ovpn-ext.yaml
+const DRIVER: u16 = 0x80;
+const ASYNC: u16 = 0x81;
 const CIPHER_KEY: u16 = 1;
 const NONCE_TAIL: u16 = 2;
 
@@ -95,7 +98,7 @@ pub(crate) fn write_key_name(w: &mut Writer, peer: PeerId, slot: Option<Slot>) -
 }
 
 /// A key as the kernel describes it: never its secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyInfo {
     /// Whose key.
     pub peer: PeerId,
@@ -105,6 +108,10 @@ pub struct KeyInfo {
     pub key_id: KeyId,
     /// The cipher.
     pub cipher: CipherAlg,
+    /// The crypto driver that does the work, as /proc/crypto calls it; none when the driver does not tell.
+    pub driver: Option<String>,
+    /// Whether that one works on its own time, as engines do.
+    pub is_async: bool,
 }
 
 /// Every attribute of a key nest that can come from the kernel, each optional.
@@ -114,6 +121,8 @@ pub(crate) struct KeyAttrs {
     slot: Option<Slot>,
     key_id: Option<KeyId>,
     cipher: Option<CipherAlg>,
+    driver: Option<String>,
+    is_async: bool,
 }
 
 impl KeyAttrs {
@@ -134,6 +143,8 @@ impl KeyAttrs {
                     key.key_id = u8::try_from(id).ok().and_then(KeyId::new);
                 }
                 CIPHER_ALG => key.cipher = CipherAlg::from_raw(attr.u32()?),
+                DRIVER => key.driver = Some(attr.text()),
+                ASYNC => key.is_async = true,
                 _ => {}
             }
         }
@@ -157,6 +168,8 @@ impl KeyAttrs {
             slot,
             key_id,
             cipher,
+            driver: self.driver,
+            is_async: self.is_async,
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use crate::client::FAMILY;
 use crate::error::{Error, Result};
 use crate::socket::{Request, Socket};
 use crate::types::{Mode, ValueError};
-use crate::wire::{Attrs, Messages, Schema, Writer, u32_at};
+use crate::wire::{Attrs, Messages, Schema, Writer, bytes_at, u32_at};
 
 // include/uapi/linux/if_link.h
 const IFLA_IFNAME: u16 = 3;
@@ -346,6 +346,21 @@ impl Rtnl {
         })
     }
 
+    /// The addresses of an interface, by what stands before its networks.
+    ///
+    /// # Errors
+    /// [`Error::DumpInterrupted`].
+    pub fn addresses(&mut self, ifindex: u32) -> Result<Vec<IpPrefix>> {
+        let any = IpPrefix::host(Ipv4Addr::UNSPECIFIED.into());
+        let mut request = addr_request("RTM_GETADDR", libc::RTM_GETADDR, 0, ifindex, any);
+        // A dump takes the header alone: every family, every interface.
+        request.body = Writer::new();
+        request.body.raw(&[0; IFADDR_LEN]);
+        self.socket.dump(&request, &mut |message| {
+            read_address(message.payload, ifindex)
+        })
+    }
+
     /// Gives an interface an address.
     ///
     /// # Errors
@@ -472,6 +487,34 @@ fn addr_request(
     }
 }
 
+/// The address in an RTM_NEWADDR message, if it is one of interface `ifindex`.
+fn read_address(payload: &[u8], ifindex: u32) -> Result<Option<IpPrefix>> {
+    let header: [u8; IFADDR_LEN] =
+        bytes_at(payload, 0).ok_or(Error::Malformed("address without a header"))?;
+    let [family, len, _, _, index @ ..] = header;
+    if u32::from_ne_bytes(index) != ifindex {
+        return Ok(None);
+    }
+    let (mut local, mut address) = (None, None);
+    for attr in Attrs::after(payload, IFADDR_LEN) {
+        let attr = attr?;
+        let ip = || -> Result<Option<IpAddr>> {
+            Ok(match i32::from(family) {
+                libc::AF_INET => Some(attr.ipv4()?.into()),
+                libc::AF_INET6 => Some(attr.ipv6()?.into()),
+                _ => None,
+            })
+        };
+        match attr.kind {
+            // With a far end (net30, p2p), the local one is ours and the other theirs.
+            IFA_LOCAL => local = ip()?,
+            IFA_ADDRESS => address = ip()?,
+            _ => {}
+        }
+    }
+    Ok(local.or(address).and_then(|ip| IpPrefix::new(ip, len)))
+}
+
 fn route_request(
     operation: &'static str,
     kind: u16,
@@ -588,6 +631,22 @@ impl AsFd for LinkMonitor {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn addresses_are_those_of_the_interface_asked_for() {
+        let message = |index: u32| {
+            let mut w = Writer::new();
+            w.raw(&[libc::AF_INET as u8, 24, 0, 0])
+                .raw(&index.to_ne_bytes());
+            w.put(IFA_ADDRESS, &[10, 8, 0, 9])
+                .put(IFA_LOCAL, &[10, 8, 0, 1]);
+            w.as_bytes().to_vec()
+        };
+        let read = |index| read_address(&message(index), 4).unwrap();
+        assert_eq!(read(4), Some("10.8.0.1/24".parse().unwrap()));
+        assert_eq!(read(5), None);
+        assert!(read_address(&[2, 24], 4).is_err());
+    }
 
     #[test]
     fn prefixes_are_read_and_refused() {

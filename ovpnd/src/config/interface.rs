@@ -21,6 +21,32 @@ pub enum Transport {
     Udp,
     /// UDP over IPv6 alone.
     Udp6,
+    /// TCP over IPv4.
+    Tcp,
+    /// TCP over IPv6 alone.
+    Tcp6,
+}
+
+impl Transport {
+    /// The one with these qualities.
+    pub fn new(tcp: bool, v6: bool) -> Self {
+        match (tcp, v6) {
+            (false, false) => Self::Udp,
+            (false, true) => Self::Udp6,
+            (true, false) => Self::Tcp,
+            (true, true) => Self::Tcp6,
+        }
+    }
+
+    /// Whether it is TCP.
+    pub fn is_tcp(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tcp6)
+    }
+
+    /// Whether it is over IPv6.
+    pub fn is_v6(self) -> bool {
+        matches!(self, Self::Udp6 | Self::Tcp6)
+    }
 }
 
 impl fmt::Display for Transport {
@@ -28,6 +54,8 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "udp",
             Self::Udp6 => "udp6",
+            Self::Tcp => "tcp",
+            Self::Tcp6 => "tcp6",
         })
     }
 }
@@ -39,11 +67,10 @@ impl FromStr for Transport {
         match text {
             "udp" => Ok(Self::Udp),
             "udp6" => Ok(Self::Udp6),
-            "tcp" => Err(ValueError(
-                "\"tcp\" is not supported yet: use udp or udp6".into(),
-            )),
+            "tcp" => Ok(Self::Tcp),
+            "tcp6" => Ok(Self::Tcp6),
             _ => Err(ValueError(format!(
-                "\"{}\" is no transport (udp, udp6)",
+                "\"{}\" is no transport (udp, udp6, tcp, tcp6)",
                 text.escape_debug()
             ))),
         }
@@ -76,6 +103,10 @@ pub struct Interface {
     pub addresses: Vec<IpPrefix>,
     /// Largest packet inside the tunnel, in bytes.
     pub mtu: u32,
+    /// What to do about the size of TCP segments.
+    pub mssfix: MssFix,
+    /// Which crypto drivers to take.
+    pub hwcrypto: HwCrypto,
     /// Cipher of static keys, which cannot be negotiated.
     pub cipher: Cipher,
     /// Its faultless peers.
@@ -100,6 +131,102 @@ impl FromStr for Mark {
             ))
         };
         value.map(Mark).map_err(wrong)
+    }
+}
+
+/// The largest TCP segment inside the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MssFix {
+    /// What fits the path.
+    #[default]
+    Auto,
+    /// As the ends say.
+    Off,
+    /// Bytes.
+    Bytes(u16),
+}
+
+impl fmt::Display for MssFix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Off => f.write_str("off"),
+            Self::Bytes(bytes) => bytes.fmt(f),
+        }
+    }
+}
+
+/// Least segment every host takes (RFC 9293, section 3.7.1), and the most that fits into an IPv4 packet.
+const MSS_RANGE: std::ops::RangeInclusive<u16> = 536..=65_495;
+
+impl FromStr for MssFix {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" | "0" => Ok(Self::Off),
+            _ => {
+                let bytes = text.parse().ok().filter(|bytes| MSS_RANGE.contains(bytes));
+                bytes.map(Self::Bytes).ok_or_else(|| {
+                    ValueError(format!(
+                        "\"{}\" is no segment size (auto, off, {} to {})",
+                        text.escape_debug(),
+                        MSS_RANGE.start(),
+                        MSS_RANGE.end()
+                    ))
+                })
+            }
+        }
+    }
+}
+
+/// Which of the kernel's crypto drivers do the work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HwCrypto {
+    /// Engines only where they are known to be faster.
+    #[default]
+    Auto,
+    /// The processor alone.
+    Off,
+    /// Whatever the kernel thinks best, engines too.
+    On,
+    /// The one of this name.
+    Driver(String),
+}
+
+impl fmt::Display for HwCrypto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Driver(name) => name,
+        })
+    }
+}
+
+/// CRYPTO_MAX_ALG_NAME of Linux, with its end.
+const MAX_DRIVER: usize = 127;
+
+impl FromStr for HwCrypto {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let is_name = text.len() <= MAX_DRIVER
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_(),.".contains(&b));
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" | "0" => Ok(Self::Off),
+            "on" | "1" => Ok(Self::On),
+            _ if is_name => Ok(Self::Driver(text.to_owned())),
+            _ => Err(ValueError(format!(
+                "\"{}\" is no crypto driver (auto, off, on, or a name of /proc/crypto)",
+                text.escape_debug()
+            ))),
+        }
     }
 }
 
@@ -173,18 +300,15 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, InterfaceConfig)> 
         cipher: reader
             .parsed::<CipherChoice>("cipher")
             .map_or(Cipher::Chacha20Poly1305, |choice| choice.0),
+        mssfix: reader.parsed("mssfix").unwrap_or_default(),
+        hwcrypto: reader.parsed("hwcrypto").unwrap_or_default(),
         peers: Vec::new(),
     };
-    for later in ["mssfix", "hwcrypto"] {
-        if let Some(value) = reader.text(later).filter(|value| *value != "auto") {
-            reader.fault(
-                Some(later),
-                format!(
-                    "\"{}\" is not supported yet: only auto is",
-                    value.escape_debug()
-                ),
-            );
-        }
+    if interface.mode == Mode::Mp && transport.is_tcp() {
+        reader.fault(
+            Some("transport"),
+            format!("{transport} with static keys takes mode p2p: only a TLS control channel tells the clients apart"),
+        );
     }
     let (problems, warnings) = reader.finish(NETIFD);
     let interface = problems.is_empty().then_some(interface);

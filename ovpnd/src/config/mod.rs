@@ -5,6 +5,7 @@
 //! else goes on.
 
 mod interface;
+pub mod overlay;
 mod peer;
 mod reader;
 
@@ -14,18 +15,19 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-pub use interface::{Interface, SocketSpec, Transport};
+pub use interface::{HwCrypto, Interface, MssFix, SocketSpec, Transport};
 pub use peer::{Endpoint, Peer};
 
 use crate::keyfile::StaticKey;
 use crate::uci;
+use overlay::Overlay;
 use reader::Reader;
 
 /// The UCI protocol of our interfaces; a peer's section type is this, `_` and the interface's name.
 pub const PROTO: &str = "openvpn_dco";
 
 /// A fault in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The file, with its path.
     pub file: String,
@@ -52,6 +54,19 @@ impl fmt::Display for Problem {
             write!(f, ", option '{option}'")?;
         }
         write!(f, ": {}", self.message)
+    }
+}
+
+impl Problem {
+    /// One of an argument of a call.
+    pub fn of_call(argument: Option<&str>, message: impl Into<String>) -> Self {
+        Self {
+            file: "ubus".into(),
+            line: 0,
+            section: None,
+            option: argument.map(str::to_owned),
+            message: message.into(),
+        }
     }
 }
 
@@ -93,6 +108,8 @@ pub struct InterfaceConfig {
     pub problems: Vec<Problem>,
     /// Its faulty peers.
     pub broken_peers: BTreeMap<String, Vec<Problem>>,
+    /// Its peers that are switched off.
+    pub disabled_peers: Vec<String>,
     /// What is noticed and has no consequence, also of its peers.
     pub warnings: Vec<Problem>,
 }
@@ -110,8 +127,8 @@ impl Config {
         )
     }
 
-    /// Reads `network` and `ovpnd` in `dir` and the key files they name.
-    pub fn load(dir: &Path) -> Self {
+    /// Reads `network` and `ovpnd` in `dir`, with the changes of `overlay`, and the key files they name.
+    pub fn load(dir: &Path, overlay: &Overlay) -> Self {
         let mut config = Self::default();
         let (network, globals) = (dir.join("network"), dir.join("ovpnd"));
         match fs::read(&globals) {
@@ -122,11 +139,11 @@ impl Config {
             Err(error) => config.file_problem(&globals, &error),
         }
         match fs::read(&network) {
-            Ok(bytes) => config.read_network(
-                &network.display().to_string(),
-                &uci::File::parse(&bytes),
-                &StaticKey::load,
-            ),
+            Ok(bytes) => {
+                let mut file = uci::File::parse(&bytes);
+                overlay.apply(&mut file);
+                config.read_network(&network.display().to_string(), &file, &StaticKey::load);
+            }
             Err(error) => config.file_problem(&network, &error),
         }
         config
@@ -150,7 +167,7 @@ impl Config {
                 .map(|error| syntax_problem(path, file, error)),
         );
         for (index, section) in file.sections.iter().enumerate() {
-            let mut reader = Reader::new(path, section, index);
+            let mut reader = Reader::new(path, file, index, section);
             if section.kind != "ovpnd" {
                 reader.fault(None, format!("is of unknown type '{}'", section.kind));
             }
@@ -183,7 +200,7 @@ impl Config {
         }
         let sections = || file.sections.iter().enumerate();
         for (index, section) in sections().filter(|(_, section)| is_interface(section)) {
-            let mut reader = Reader::new(path, section, index);
+            let mut reader = Reader::new(path, file, index, section);
             reader
                 .problems
                 .extend(syntax.remove(&index).unwrap_or_default());
@@ -199,7 +216,7 @@ impl Config {
             else {
                 continue;
             };
-            let mut reader = Reader::new(path, section, index);
+            let mut reader = Reader::new(path, file, index, section);
             reader
                 .problems
                 .extend(syntax.remove(&index).unwrap_or_default());
@@ -269,7 +286,7 @@ fn is_interface(section: &uci::Section) -> bool {
 fn syntax_problem(path: &str, file: &uci::File, error: &uci::SyntaxError) -> Problem {
     let section = error
         .section
-        .and_then(|index| Some(reader::label(file.sections.get(index)?, index)));
+        .and_then(|index| Some(reader::label(file, index, file.sections.get(index)?)));
     Problem {
         file: path.to_owned(),
         line: error.line,

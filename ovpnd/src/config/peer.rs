@@ -65,8 +65,8 @@ pub struct Peer {
     pub description: Option<String>,
     /// Its number.
     pub id: PeerId,
-    /// Where it is.
-    pub endpoint: Endpoint,
+    /// Where it is; none when it comes to us, which TCP can tell.
+    pub endpoint: Option<Endpoint>,
     /// Its addresses inside the tunnel.
     pub vpn_ips: Vec<IpAddr>,
     /// What is behind it.
@@ -111,6 +111,7 @@ pub(super) fn read(
     load_key: &dyn Fn(&Path) -> Result<StaticKey, String>,
 ) {
     if reader.boolean("disabled") == Some(true) {
+        entry.disabled_peers.push(reader.label);
         return;
     }
     let peer = options(&mut reader, entry.interface.as_ref(), load_key);
@@ -134,7 +135,12 @@ fn options(
 ) -> Option<Peer> {
     // Each is read before the first missing one ends it, so that all faults are named.
     let id = reader.required("peer_id");
-    let host = reader.required::<Host>("endpoint_host");
+    // A TCP peer without one is waited for.
+    let listens = interface.is_some_and(|interface| interface.socket.transport.is_tcp());
+    let host = match listens {
+        true => Some(reader.parsed::<Host>("endpoint_host")),
+        false => reader.required::<Host>("endpoint_host").map(Some),
+    };
     let port = reader
         .number("endpoint_port", 1..=65_535)
         .unwrap_or(DEFAULT_PORT);
@@ -158,24 +164,27 @@ fn options(
     }
     let description = reader.text("description").map(str::to_owned);
     let route_allowed_ips = reader.boolean("route_allowed_ips").unwrap_or(false);
-    let endpoint = Endpoint {
-        host: host?.0,
-        port: u16::try_from(port).ok()?,
-    };
-    if let (Some(interface), Some(address)) = (interface, endpoint.literal()) {
+    let port = u16::try_from(port).ok()?;
+    let endpoint = host?.map(|host| Endpoint { host: host.0, port });
+    let literal = endpoint.as_ref().and_then(Endpoint::literal);
+    if let (Some(interface), Some(address)) = (interface, literal) {
         let transport = interface.socket.transport;
-        if address.is_ipv6() != (transport == Transport::Udp6) {
-            let wanted = if address.is_ipv6() {
-                Transport::Udp6
-            } else {
-                Transport::Udp
-            };
+        if address.is_ipv6() != transport.is_v6() {
+            let wanted = Transport::new(transport.is_tcp(), address.is_ipv6());
             reader.fault(
                 Some("endpoint_host"),
                 format!(
                     "{} does not go with transport {transport}: use {wanted}",
                     address.ip()
                 ),
+            );
+        }
+    }
+    if let (Some(interface), None) = (interface, &endpoint) {
+        if interface.socket.port == 0 {
+            reader.fault(
+                Some("endpoint_host"),
+                "is missing, so the peer is waited for, but the interface has no local_port to wait on",
             );
         }
     }
@@ -235,9 +244,7 @@ fn clashes(reader: &mut Reader<'_>, peer: &Peer, interface: &Interface) {
             format!("{} is taken by peer '{}'", peer.id, other.name),
         );
     }
-    let same_key = |other: &&Peer| {
-        other.direction == peer.direction && other.key.fingerprint() == peer.key.fingerprint()
-    };
+    let same_key = |other: &&Peer| other.direction == peer.direction && other.key.same(&peer.key);
     if let Some(other) = others.iter().find(same_key) {
         reader.fault(
             Some("key_file"),

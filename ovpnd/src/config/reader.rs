@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::Problem;
-use crate::uci::{Opt, Section, Value};
+use crate::uci::{File, Opt, Section, Value};
 
 pub(super) struct Reader<'a> {
     pub(super) file: &'a str,
@@ -18,20 +18,26 @@ pub(super) struct Reader<'a> {
     known: BTreeSet<&'static str>,
 }
 
-/// A section's name, or its index in `uci`'s notation.
-pub(super) fn label(section: &Section, index: usize) -> String {
+/// A section's name, or its place among those of its type in `uci`'s notation.
+pub(super) fn label(file: &File, index: usize, section: &Section) -> String {
+    let place = || {
+        let before = file.sections.iter().take(index);
+        before.filter(|other| other.kind == section.kind).count()
+    };
     section
         .name
         .clone()
-        .unwrap_or_else(|| format!("@{}[{index}]", section.kind))
+        .unwrap_or_else(|| format!("@{}[{}]", section.kind, place()))
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: &'a str, section: &'a Section, index: usize) -> Self {
+    /// A reader of section number `index` of `uci`, which is the file called `path`.
+    pub(super) fn new(path: &'a str, uci: &File, index: usize, section: &'a Section) -> Self {
         Self {
-            file,
+            // What came by ubus stands on no line.
+            file: if section.line == 0 { "ubus" } else { path },
             section,
-            label: label(section, index),
+            label: label(uci, index, section),
             problems: Vec::new(),
             known: BTreeSet::new(),
         }

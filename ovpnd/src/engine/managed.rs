@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ovpn_netlink::{DelReason, IpPrefix, Mode, PeerId, PeerParams};
+use ovpn_netlink::{DelReason, IpPrefix, KeyInfo, Mode, PeerId, PeerInfo, PeerParams};
 
 use super::news;
-use crate::config::{Interface, Peer};
-use crate::kernel::Gone;
+use crate::config::{Endpoint, Interface, Peer, Problem};
+use crate::kernel::{Failure, Gone};
+use crate::keys::KeyMark;
 use crate::keys::{KeySource, StaticSource};
 use crate::resolver::Lookup;
 use crate::retry::Retry;
 use crate::state::{Op, PeerState, Route, State};
+use crate::tunnel::{self, Control, InterfaceView, News, Notice, PeerView, Tunnel};
 
 /// Longest wait before an interface or a lookup is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -30,11 +32,13 @@ pub struct Managed {
     /// What went wrong last.
     pub error: Option<String>,
     /// Faults of its section.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
     /// Faults of its peers' sections.
-    pub broken_peers: BTreeMap<String, Vec<String>>,
+    pub broken_peers: BTreeMap<String, Vec<Problem>>,
     /// What has no consequence.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
+    /// Its peers that are switched off.
+    pub disabled: Vec<String>,
     /// Its peers by section.
     pub peers: BTreeMap<String, PeerRun>,
     pub(super) retry: Retry,
@@ -59,7 +63,12 @@ pub struct PeerRun {
     pub losses: u32,
     /// Why it is not routed to, or only in part.
     pub route_error: Option<String>,
-    added: Option<Instant>,
+    /// When it came into the kernel.
+    pub added: Option<Instant>,
+    /// When which keys came into the kernel.
+    pub keyed: Option<(Instant, KeyMark)>,
+    /// How the kernel describes the key, once asked: it stays as it is.
+    pub(super) key_info: Option<KeyInfo>,
     pub(super) retry: Retry,
     pub(super) lookup: Retry,
 }
@@ -73,6 +82,7 @@ impl Default for Managed {
             problems: Vec::new(),
             broken_peers: BTreeMap::new(),
             warnings: Vec::new(),
+            disabled: Vec::new(),
             peers: BTreeMap::new(),
             retry: Retry::new(LONGEST_WAIT),
         }
@@ -91,13 +101,20 @@ impl PeerRun {
                 peer.direction,
                 interface.cipher,
             )),
-            remote: peer.endpoint.literal(),
+            // A TCP peer is somewhere when it is connected.
+            remote: peer
+                .endpoint
+                .as_ref()
+                .filter(|_| !interface.socket.transport.is_tcp())
+                .and_then(Endpoint::literal),
             stale: false,
             resolving: false,
             error: None,
             losses: 0,
             route_error: None,
             added: None,
+            keyed: None,
+            key_info: None,
             retry: Retry::new(longest),
             lookup: Retry::new(LONGEST_WAIT),
         }
@@ -123,6 +140,7 @@ impl Managed {
                 run.resolving = known.resolving;
                 run.losses = known.losses;
                 run.added = known.added;
+                run.keyed = known.keyed;
             }
             self.peers.insert(peer.name.clone(), run);
         }
@@ -147,17 +165,33 @@ impl Managed {
                 continue;
             };
             let unknown = run.remote.is_none() || run.stale;
+            let Some(endpoint) = &peer.endpoint else {
+                continue;
+            };
             if unknown && !run.resolving && run.lookup.is_due(now) && run.retry.is_due(now) {
                 run.resolving = true;
                 lookups.push(Lookup {
                     interface: name.to_owned(),
                     peer: peer.name.clone(),
-                    endpoint: peer.endpoint.clone(),
-                    transport: wanted.socket.transport,
+                    endpoint: endpoint.clone(),
+                    socket: wanted.socket,
                 });
             }
         }
         lookups
+    }
+
+    /// Has the names of the endpoints looked up anew. A TCP connection tells by itself when it is broken.
+    pub(super) fn look_up_again(&mut self) {
+        let wanted = self.wanted.iter();
+        let wanted = wanted.filter(|wanted| !wanted.socket.transport.is_tcp());
+        for peer in wanted.flat_map(|wanted| &wanted.peers) {
+            let named = peer.endpoint.as_ref().filter(|e| e.literal().is_none());
+            if let (Some(_), Some(run)) = (named, self.peers.get_mut(&peer.name)) {
+                run.stale = true;
+                run.lookup.succeeded();
+            }
+        }
     }
 
     /// What the interface should be now: peers that wait, or whose address is unknown, are left out.
@@ -187,7 +221,8 @@ impl Managed {
                         .find(|ip| ip.is_ipv4() == v4 && wanted.mode == Mode::Mp)
                 };
                 let params = PeerParams {
-                    remote: Some(remote),
+                    // Over TCP the socket knows.
+                    remote: Some(remote).filter(|_| !wanted.socket.transport.is_tcp()),
                     vpn_ipv4: vpn_ip(true).and_then(|ip| {
                         if let IpAddr::V4(ip) = ip {
                             Some(*ip)
@@ -218,11 +253,11 @@ impl Managed {
     }
 
     /// A step succeeded.
-    pub(super) fn done(&mut self, name: &str, op: &Op, now: Instant) {
+    pub(super) fn done(&mut self, name: &str, op: &Op, now: Instant, notices: &mut Vec<Notice>) {
         match op {
-            Op::NewPeer(id, params) => {
+            Op::NewPeer(id, _) => {
                 if let Some((peer, run)) = self.by_id(*id) {
-                    let remote = params
+                    let remote = run
                         .remote
                         .map(|remote| remote.to_string())
                         .unwrap_or_default();
@@ -230,17 +265,34 @@ impl Managed {
                     run.added = Some(now);
                     run.error = None;
                     run.retry.end_wait();
+                    let up = News::Up(run.remote);
+                    notices.push(self.notice(name, *id, up));
                 }
             }
-            Op::InstallKeys(id, _) => {
+            Op::InstallKeys(id, mark) => {
                 if let Some((_, run)) = self.by_id(*id) {
                     run.error = None;
+                    run.keyed = Some((now, mark.clone()));
+                    run.key_info = None;
                     run.retry.end_wait();
                 }
             }
+            Op::DelPeer(id) => notices.push(self.notice(name, *id, News::Down("removed".into()))),
             Op::CreateLink(mode) => log::info!("{name}: interface made, mode {mode}"),
             Op::DeleteLink => log::info!("{name}: interface removed"),
             _ => {}
+        }
+    }
+
+    /// What is to be told of a peer.
+    pub(super) fn notice(&self, name: &str, id: PeerId, what: News) -> Notice {
+        let peer = self.peers.iter().find(|(_, run)| run.id == id);
+        Notice {
+            interface: name.to_owned(),
+            peer: peer.map_or_else(|| id.to_string(), |(peer, _)| peer.clone()),
+            id,
+            control: self.control(),
+            what,
         }
     }
 
@@ -250,16 +302,24 @@ impl Managed {
         name: &str,
         id: PeerId,
         op: &Op,
-        message: String,
-        gone: Option<Gone>,
+        Failure { message, gone }: Failure,
         now: Instant,
+        notices: &mut Vec<Notice>,
     ) {
         if gone == Some(Gone::Peer) && !matches!(op, Op::NewPeer(..)) {
             // Its notification is on its way; what it says is what happened.
-            self.lost_peer(name, id, None, now);
+            self.lost_peer(name, id, None, now, notices);
             return;
         }
+        let tcp = self
+            .wanted
+            .as_ref()
+            .is_some_and(|wanted| wanted.socket.transport.is_tcp());
         if let Some((peer, run)) = self.by_id(id) {
+            if tcp && matches!(op, Op::NewPeer(..)) {
+                // The connection is of no use: another one is needed.
+                run.remote = None;
+            }
             let level = news(run.error.as_ref(), &message);
             log::log!(level, "{name}: peer {peer}: {message}");
             run.error = Some(message);
@@ -274,10 +334,13 @@ impl Managed {
         id: PeerId,
         reason: Option<DelReason>,
         now: Instant,
+        notices: &mut Vec<Notice>,
     ) {
         if let Some(state) = &mut self.state {
             state.peers.remove(&id);
         }
+        let down = reason.map_or("lost".into(), |reason| reason.to_string());
+        notices.push(self.notice(name, id, News::Down(down)));
         let wanted = self
             .wanted
             .as_ref()
@@ -285,7 +348,14 @@ impl Managed {
         let Some(timeout) = wanted.map(|peer| peer.keepalive.timeout) else {
             return;
         };
-        let named = wanted.is_some_and(|peer| peer.endpoint.literal().is_none());
+        let named = wanted.is_some_and(|peer| {
+            let literal = peer.endpoint.as_ref().and_then(Endpoint::literal);
+            peer.endpoint.is_some() && literal.is_none()
+        });
+        let tcp = self
+            .wanted
+            .as_ref()
+            .is_some_and(|wanted| wanted.socket.transport.is_tcp());
         let Some((peer, run)) = self.by_id(id) else {
             return;
         };
@@ -300,6 +370,12 @@ impl Managed {
         log::warn!("{name}: peer {peer}: {error}; trying again");
         run.error = Some(error);
         run.losses = run.losses.saturating_add(1);
+        run.keyed = None;
+        run.key_info = None;
+        if tcp {
+            // The connection is gone with it.
+            run.remote = None;
+        }
         let stable = STABLE.max(Duration::from_secs(u64::from(timeout) * 4));
         if run
             .added
@@ -336,6 +412,142 @@ impl Managed {
             }
         }
         any
+    }
+}
+
+impl Tunnel for Managed {
+    fn control(&self) -> Control {
+        Control::Static
+    }
+
+    fn interface(&self) -> InterfaceView {
+        let up = self.state.as_ref().is_some_and(|state| state.up);
+        let fault = self.error.clone();
+        let fault = fault.or_else(|| self.problems.first().map(ToString::to_string));
+        let error = fault.map(|fault| match up {
+            true => format!("{fault}; goes on as it was"),
+            false => fault,
+        });
+        let view = InterfaceView {
+            up,
+            error,
+            problems: self.problems.clone(),
+            warnings: self.warnings.clone(),
+            ..InterfaceView::default()
+        };
+        let Some(wanted) = &self.wanted else {
+            return view;
+        };
+        InterfaceView {
+            mode: Some(wanted.mode),
+            transport: Some(wanted.socket.transport),
+            local_port: wanted.socket.port,
+            fwmark: wanted.socket.mark,
+            mtu: Some(wanted.mtu),
+            mssfix: Some(wanted.mssfix.to_string()),
+            hwcrypto: Some(wanted.hwcrypto.to_string()),
+            cipher: Some(wanted.cipher.to_string()),
+            addresses: wanted.addresses.clone(),
+            ..view
+        }
+    }
+
+    fn count(&self) -> (usize, usize) {
+        let up = self.state.as_ref().map_or(0, |state| state.peers.len());
+        let broken = self.broken_peers.keys();
+        let broken = broken
+            .filter(|name| !self.peers.contains_key(*name))
+            .count();
+        (self.peers.len() + broken + self.disabled.len(), up)
+    }
+
+    fn peers(&self, _: &[PeerInfo]) -> Vec<PeerView> {
+        let wanted = self.wanted.iter().flat_map(|wanted| &wanted.peers);
+        let configured = wanted.filter_map(|peer| self.peer_view(peer));
+        let broken = self.broken_peers.iter();
+        let broken = broken
+            .filter(|(name, _)| !self.peers.contains_key(*name))
+            .map(|(name, problems)| PeerView {
+                state: tunnel::PeerState::Error,
+                error: problems.first().map(ToString::to_string),
+                problems: problems.clone(),
+                ..nothing_known(name)
+            });
+        let disabled = self.disabled.iter().map(|name| PeerView {
+            state: tunnel::PeerState::Disabled,
+            ..nothing_known(name)
+        });
+        configured.chain(broken).chain(disabled).collect()
+    }
+}
+
+impl Managed {
+    fn peer_view(&self, peer: &Peer) -> Option<PeerView> {
+        let run = self.peers.get(&peer.name)?;
+        let tcp = self
+            .wanted
+            .as_ref()
+            .is_some_and(|wanted| wanted.socket.transport.is_tcp());
+        let problems = self.broken_peers.get(&peer.name);
+        let fault = run.error.clone().or_else(|| run.route_error.clone());
+        let fault = fault.or_else(|| problems?.first().map(ToString::to_string));
+        let there = self
+            .state
+            .as_ref()
+            .is_some_and(|state| state.peers.contains_key(&peer.id));
+        let state = match (there, &run.error, &peer.endpoint) {
+            (true, ..) => tunnel::PeerState::Up,
+            (false, Some(_), _) => tunnel::PeerState::Error,
+            (false, None, None) => tunnel::PeerState::Waiting,
+            (false, None, Some(_)) if tcp => tunnel::PeerState::Connecting,
+            (false, None, Some(_)) => tunnel::PeerState::Resolving,
+        };
+        let keys = run.keys.status();
+        Some(PeerView {
+            name: peer.name.clone(),
+            description: peer.description.clone(),
+            id: Some(peer.id),
+            state,
+            error: fault,
+            problems: problems.cloned().unwrap_or_default(),
+            endpoint: peer.endpoint.as_ref().map(ToString::to_string),
+            remote: run.remote,
+            vpn_ips: peer.vpn_ips.clone(),
+            allowed_ips: peer.allowed_ips.clone(),
+            keepalive: Some(peer.keepalive),
+            connected: run.added.filter(|_| there).map(|since| since.elapsed()),
+            losses: Some(run.losses),
+            key_source: Some(keys.source),
+            key_fingerprint: keys.fingerprint,
+            key_age: run
+                .keyed
+                .as_ref()
+                .filter(|_| there)
+                .map(|(since, _)| since.elapsed()),
+            cipher: keys.cipher.map(|cipher| cipher.to_string()),
+        })
+    }
+}
+
+fn nothing_known(name: &str) -> PeerView {
+    PeerView {
+        name: name.to_owned(),
+        description: None,
+        id: None,
+        state: tunnel::PeerState::Error,
+        error: None,
+        problems: Vec::new(),
+        endpoint: None,
+        remote: None,
+        vpn_ips: Vec::new(),
+        allowed_ips: Vec::new(),
+        keepalive: None,
+        connected: None,
+        losses: None,
+        key_source: None,
+        key_fingerprint: None,
+        key_age: None,
+        cipher: None,
     }
 }
 

@@ -7,18 +7,24 @@
 //! a trait, so that all of it is tested without either.
 
 mod managed;
+mod observed;
+mod sample;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use ovpn_netlink::{DelReason, KeyId, PeerId};
+use ovpn_netlink::{DelReason, KeyId, KeyInfo, PeerId};
 
-use crate::config::{Config, Interface, InterfaceConfig, Peer};
+use crate::config::{Config, Endpoint, Interface, InterfaceConfig, Peer, Problem};
 use crate::kernel::{Failure, Gone, Kernel};
 use crate::resolver::{Answer, Lookup};
 use crate::state::{Op, State, diff};
+use crate::tunnel::{Control, News, Notice, Tunnel};
 pub use managed::{Managed, PeerRun};
+pub use observed::Observed;
+pub use sample::{Rate, Samples};
 
 /// The daemon's interfaces and what is known of them.
 #[derive(Debug)]
@@ -27,8 +33,14 @@ pub struct Engine<K> {
     pub kernel: K,
     /// By name.
     pub interfaces: BTreeMap<String, Managed>,
+    /// Interfaces of the driver that are none of ours, by name; see [`Self::survey`].
+    pub observed: BTreeMap<String, Observed>,
     /// Faults of the configuration that belong to no interface.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
+    /// What is to be told, in order.
+    pub notices: Vec<Notice>,
+    /// The last looks at the peers' counters.
+    pub samples: Samples,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -37,14 +49,17 @@ impl<K: Kernel> Engine<K> {
         Self {
             kernel,
             interfaces: BTreeMap::new(),
+            observed: BTreeMap::new(),
             problems: Vec::new(),
+            notices: Vec::new(),
+            samples: Samples::default(),
         }
     }
 
     /// Takes over a configuration and does what follows from it. What has a fault in it goes on as it was
     /// configured before, if it was.
     pub fn configure(&mut self, config: Config, now: Instant) {
-        self.problems = config.problems.iter().map(ToString::to_string).collect();
+        self.problems = config.problems;
         let gone: Vec<String> = self
             .interfaces
             .keys()
@@ -57,17 +72,10 @@ impl<K: Kernel> Engine<K> {
         }
         for (name, entry) in config.interfaces {
             let managed = self.interfaces.entry(name).or_default();
-            managed.problems = entry.problems.iter().map(ToString::to_string).collect();
-            managed.warnings = entry.warnings.iter().map(ToString::to_string).collect();
-            let broken = entry.broken_peers.iter();
-            managed.broken_peers = broken
-                .map(|(name, faults)| {
-                    (
-                        name.clone(),
-                        faults.iter().map(ToString::to_string).collect(),
-                    )
-                })
-                .collect();
+            managed.problems = entry.problems.clone();
+            managed.warnings = entry.warnings.clone();
+            managed.broken_peers = entry.broken_peers.clone();
+            managed.disabled = entry.disabled_peers.clone();
             if let Some(wanted) = merge(managed.wanted.take(), entry) {
                 managed.want(wanted);
             }
@@ -81,9 +89,12 @@ impl<K: Kernel> Engine<K> {
     fn remove(&mut self, name: &str, now: Instant) {
         if let Some(managed) = self.interfaces.get_mut(name) {
             managed.wanted = None;
-            managed.peers.clear();
         }
         self.reconcile(name, now);
+        // Their names were wanted for the last time.
+        if let Some(managed) = self.interfaces.get_mut(name) {
+            managed.peers.clear();
+        }
         // A link that could not be deleted stays on the list, to be tried again.
         if self
             .interfaces
@@ -91,6 +102,7 @@ impl<K: Kernel> Engine<K> {
             .is_some_and(|managed| managed.state.is_none())
         {
             self.interfaces.remove(name);
+            self.samples.forget(name);
         }
     }
 
@@ -110,13 +122,20 @@ impl<K: Kernel> Engine<K> {
             .collect()
     }
 
+    /// Has the names of all endpoints looked up anew. Peers stay where they are until an answer says otherwise.
+    pub fn look_up_again(&mut self) {
+        for managed in self.interfaces.values_mut() {
+            managed.look_up_again();
+        }
+    }
+
     /// Takes an answer of the resolver.
     pub fn resolved(&mut self, answer: Answer, now: Instant) {
         let Lookup {
             interface,
             peer,
             endpoint,
-            transport,
+            socket,
         } = answer.lookup;
         let Some(managed) = self.interfaces.get_mut(&interface) else {
             return;
@@ -126,10 +145,10 @@ impl<K: Kernel> Engine<K> {
             wanted
                 .peers
                 .iter()
-                .find(|p| p.name == peer && p.endpoint == endpoint)
+                .find(|p| p.name == peer && p.endpoint.as_ref() == Some(&endpoint))
         });
-        let same_family = wanted.is_some_and(|wanted| wanted.socket.transport == transport);
-        let asked = asked.is_some() && same_family;
+        let same_socket = wanted.is_some_and(|wanted| wanted.socket == socket);
+        let asked = asked.is_some() && (same_socket || !socket.transport.is_tcp());
         // An answer to a question of an older configuration is no answer.
         let Some(run) = managed
             .peers
@@ -140,8 +159,11 @@ impl<K: Kernel> Engine<K> {
         };
         run.resolving = false;
         match answer.result {
-            Ok(remote) => {
-                run.remote = Some(remote);
+            Ok(found) => {
+                if let Some(stream) = found.stream {
+                    self.kernel.connected(&interface, run.id, stream);
+                }
+                run.remote = Some(found.remote);
                 run.stale = false;
                 run.error = None;
                 run.lookup.succeeded();
@@ -164,6 +186,13 @@ impl<K: Kernel> Engine<K> {
         reason: Option<DelReason>,
         now: Instant,
     ) {
+        if let Some(observed) = self.observed.get_mut(name) {
+            if observed.peers.remove(&id).is_some() {
+                let down = reason.map_or("lost".into(), |reason| reason.to_string());
+                self.tell(name, id, News::Down(down));
+            }
+            return;
+        }
         let Some(managed) = self.interfaces.get_mut(name) else {
             return;
         };
@@ -178,12 +207,56 @@ impl<K: Kernel> Engine<K> {
         if self.kernel.has_peer(name, id) {
             return;
         }
-        managed.lost_peer(name, id, reason, now);
+        managed.lost_peer(name, id, reason, now, &mut self.notices);
+        self.reconcile(name, now);
+    }
+
+    /// Deletes a peer in the kernel, once: it comes back after its wait.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    pub fn disconnect(&mut self, name: &str, id: PeerId, now: Instant) -> Result<(), Failure> {
+        let Some(managed) = self.interfaces.get_mut(name) else {
+            return self.kernel.disconnect(name, id);
+        };
+        self.kernel.run(name, &Op::DelPeer(id), None)?;
+        let there = managed.state.as_ref();
+        if there.is_some_and(|state| state.peers.contains_key(&id)) {
+            let reason = Some(DelReason::Userspace);
+            managed.lost_peer(name, id, reason, now, &mut self.notices);
+        }
+        Ok(())
+    }
+
+    /// A peer of a TCP interface came to us. It is taken when it is the one that is waited for.
+    pub fn came(&mut self, name: &str, stream: OwnedFd, remote: SocketAddr, now: Instant) {
+        let Some(managed) = self.interfaces.get_mut(name) else {
+            return;
+        };
+        let waiting = managed.wanted.iter().flat_map(|wanted| &wanted.peers);
+        let waiting = waiting
+            .filter(|peer| peer.endpoint.is_none())
+            .map(|peer| peer.id);
+        let there = |id: &PeerId| {
+            let state = managed.state.as_ref();
+            state.is_some_and(|state| state.peers.contains_key(id))
+        };
+        // Whoever is there already stays until its keepalive says that it is gone: anyone can connect.
+        let Some(id) = waiting.into_iter().find(|id| !there(id)) else {
+            log::debug!("{name}: {remote} is not waited for");
+            return;
+        };
+        if let Some((_, run)) = managed.by_id(id) {
+            run.remote = Some(remote);
+            run.retry.end_wait();
+            self.kernel.connected(name, id, stream);
+        }
         self.reconcile(name, now);
     }
 
     /// A key of a peer has no packet ids left.
     pub fn key_exhausted(&mut self, name: &str, id: PeerId, key: KeyId) {
+        self.tell(name, id, News::KeySwap(key.get()));
         let Some((peer, run)) = self
             .interfaces
             .get_mut(name)
@@ -207,6 +280,7 @@ impl<K: Kernel> Engine<K> {
 
     /// A peer is at a new address.
     pub fn floated(&mut self, name: &str, id: PeerId, remote: SocketAddr) {
+        self.tell(name, id, News::Float(remote));
         if let Some((peer, _)) = self
             .interfaces
             .get_mut(name)
@@ -216,13 +290,101 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
+    /// Notes what is to be told of a peer of any tunnel.
+    fn tell(&mut self, name: &str, id: PeerId, what: News) {
+        let notice = match self.interfaces.get(name) {
+            Some(managed) => managed.notice(name, id, what),
+            None => Notice {
+                interface: name.to_owned(),
+                peer: id.to_string(),
+                id,
+                control: Control::Observed,
+                what,
+            },
+        };
+        self.notices.push(notice);
+    }
+
+    /// The key a peer of any tunnel encrypts with, without its secrets.
+    pub fn key(&mut self, name: &str, id: PeerId) -> Option<KeyInfo> {
+        let managed = self.interfaces.get_mut(name);
+        let run = managed.and_then(|managed| managed.by_id(id));
+        let Some((_, run)) = run else {
+            return self.kernel.key(name, id);
+        };
+        if run.key_info.is_none() {
+            run.key_info = self.kernel.key(name, id);
+        }
+        run.key_info.clone()
+    }
+
+    /// Looks which interfaces of the driver others have made, and at their peers.
+    pub fn survey(&mut self, now: Instant) {
+        let ours = self.interfaces.keys().cloned().collect();
+        let mut before = std::mem::take(&mut self.observed);
+        for (link, addresses) in self.kernel.strangers(&ours) {
+            let name = link.name.clone();
+            let there = self.kernel.peers(&name).unwrap_or_default();
+            let old = before
+                .remove(&name)
+                .filter(|old| old.link.index == link.index);
+            let mut peers = BTreeMap::new();
+            for peer in &there {
+                let since = match &old {
+                    Some(old) => old.peers.get(&peer.id).copied().unwrap_or(Some(now)),
+                    None => None,
+                };
+                if old
+                    .as_ref()
+                    .is_none_or(|old| !old.peers.contains_key(&peer.id))
+                {
+                    self.tell(&name, peer.id, News::Up(peer.remote));
+                }
+                peers.insert(peer.id, since);
+            }
+            let gone = old.iter().flat_map(|old| old.peers.keys());
+            for id in gone.filter(|id| !peers.contains_key(id)) {
+                self.tell(&name, *id, News::Down("lost".into()));
+            }
+            let socket = there.iter().find_map(observed::transport);
+            self.observed.insert(
+                name,
+                Observed {
+                    link,
+                    addresses,
+                    peers,
+                    socket,
+                    at: now,
+                },
+            );
+        }
+        for (name, old) in before {
+            for id in old.peers.keys() {
+                self.tell(&name, *id, News::Down("lost".into()));
+            }
+            self.samples.forget(&name);
+        }
+    }
+
+    /// All tunnels by name, ours first.
+    pub fn tunnels(&self) -> impl Iterator<Item = (&String, &dyn Tunnel)> {
+        let ours = self.interfaces.iter();
+        let ours = ours.map(|(name, managed)| (name, managed as &dyn Tunnel));
+        let others = self.observed.iter();
+        ours.chain(others.map(|(name, observed)| (name, observed as &dyn Tunnel)))
+    }
+
     /// Somebody deleted an interface.
     pub fn link_deleted(&mut self, name: &str, now: Instant) {
         self.kernel.forget(name);
         let Some(managed) = self.interfaces.get_mut(name) else {
             return;
         };
-        if managed.state.take().is_some() {
+        if let Some(state) = managed.state.take() {
+            for id in state.peers.keys() {
+                let down = News::Down(DelReason::Teardown.to_string());
+                self.notices.push(managed.notice(name, *id, down));
+            }
             let error = "the interface was deleted by someone else";
             log::warn!("{name}: {error}");
             managed.error = Some(error.into());
@@ -309,8 +471,13 @@ impl<K: Kernel> Engine<K> {
             log::debug!("{name}: {op:?}");
             match self.kernel.run(name, &op, keys) {
                 Ok(()) => {
+                    let left = managed.state.as_ref().filter(|_| op == Op::DeleteLink);
+                    for id in left.iter().flat_map(|state| state.peers.keys()) {
+                        let down = News::Down("removed".into());
+                        self.notices.push(managed.notice(name, *id, down));
+                    }
                     State::apply(&mut managed.state, &op);
-                    managed.done(name, &op, now);
+                    managed.done(name, &op, now, &mut self.notices);
                 }
                 Err(Failure {
                     gone: Some(Gone::Link),
@@ -324,7 +491,8 @@ impl<K: Kernel> Engine<K> {
                 Err(Failure { message, gone }) => match peer {
                     Some(peer) => {
                         failed_peers.insert(peer);
-                        managed.peer_failed(name, peer, &op, message, gone, now);
+                        let failure = Failure { message, gone };
+                        managed.peer_failed(name, peer, &op, failure, now, &mut self.notices);
                     }
                     None => {
                         fault.get_or_insert(message);
@@ -390,10 +558,9 @@ fn clashes(wanted: &Interface, old: &Peer) -> bool {
     let single = wanted.mode == ovpn_netlink::Mode::P2p && !wanted.peers.is_empty();
     let same =
         |peer: &Peer| peer.id == old.id || peer.vpn_ips.iter().any(|ip| old.vpn_ips.contains(ip));
-    let family = |address: SocketAddr| {
-        address.is_ipv6() == (wanted.socket.transport == crate::config::Transport::Udp6)
-    };
-    single || wanted.peers.iter().any(same) || !old.endpoint.literal().is_none_or(family)
+    let family = |address: SocketAddr| address.is_ipv6() == wanted.socket.transport.is_v6();
+    let literal = old.endpoint.as_ref().and_then(Endpoint::literal);
+    single || wanted.peers.iter().any(same) || !literal.is_none_or(family)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 use super::*;
 use crate::keyfile::StaticKey;
 use crate::keys::{KeyEvent, KeySource};
+use crate::resolver::Found;
 use crate::uci;
 use ovpn_netlink::{Counters, Keepalive, Mode, PeerInfo};
 use std::path::Path;
@@ -14,6 +15,8 @@ struct Fake {
     peers: BTreeMap<String, BTreeSet<PeerId>>,
     /// Steps whose debug text starts with this fail, with this loss.
     fail: Option<(&'static str, Option<Gone>)>,
+    connected: Vec<(String, PeerId)>,
+    strangers: Vec<ovpn_netlink::Link>,
 }
 
 impl Kernel for Fake {
@@ -79,6 +82,33 @@ impl Kernel for Fake {
             last_seen: None,
         };
         Ok(peers.map(info).collect())
+    }
+
+    fn key(&mut self, _: &str, _: PeerId) -> Option<ovpn_netlink::KeyInfo> {
+        None
+    }
+
+    fn connected(&mut self, interface: &str, peer: PeerId, _: std::os::fd::OwnedFd) {
+        self.connected.push((interface.into(), peer));
+    }
+
+    fn strangers(
+        &mut self,
+        ours: &BTreeSet<String>,
+    ) -> Vec<(ovpn_netlink::Link, Vec<ovpn_netlink::IpPrefix>)> {
+        let strangers = self
+            .strangers
+            .iter()
+            .filter(|link| !ours.contains(&link.name));
+        strangers.map(|link| (link.clone(), Vec::new())).collect()
+    }
+
+    fn disconnect(&mut self, interface: &str, peer: PeerId) -> Result<(), Failure> {
+        self.peers
+            .entry(interface.into())
+            .or_default()
+            .remove(&peer);
+        Ok(())
     }
 }
 
@@ -172,10 +202,15 @@ impl Test {
             .lookups(self.now)
             .pop()
             .expect("no lookup was asked for");
-        let result = result
-            .map(|text| text.parse().unwrap())
-            .map_err(str::to_owned);
+        let result = result.map(found).map_err(str::to_owned);
         self.engine.resolved(Answer { lookup, result }, self.now);
+    }
+}
+
+fn found(text: &str) -> Found {
+    Found {
+        remote: text.parse().unwrap(),
+        stream: None,
     }
 }
 
@@ -375,7 +410,7 @@ fn an_answer_to_an_old_question_is_ignored() {
     test.engine.resolved(
         Answer {
             lookup,
-            result: Ok("192.0.2.1:1194".parse().unwrap()),
+            result: Ok(found("192.0.2.1:1194")),
         },
         test.now,
     );

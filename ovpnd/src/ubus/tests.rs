@@ -94,6 +94,13 @@ impl Test {
     }
 }
 
+fn reply(status: Status, data: Value) -> Reply {
+    Reply {
+        status,
+        data: Some(data),
+    }
+}
+
 fn attr(id: UbusAttr, value: u32) -> EnvBuilder {
     let mut envelope = EnvBuilder::new();
     envelope.push_u32(id, value);
@@ -103,15 +110,13 @@ fn attr(id: UbusAttr, value: u32) -> EnvBuilder {
 #[test]
 fn a_call_is_answered_with_data_and_success() {
     let mut test = Test::serving();
-    let [call] = test.call("status", OBJECT_ID)[..] else {
+    let [call] = &test.call("status", OBJECT_ID)[..] else {
         panic!("no call")
     };
     assert_eq!(call.method, Method::Status);
-    test.bus.reply(
-        call,
-        &json!({"n": 1u64 << 40, "list": [{"a": null}]}),
-        test.now,
-    );
+    assert_eq!(call.args, Some(json!({"ubus_rpc_session": "0"})));
+    let answer = reply(Status::Ok, json!({"n": 1u64 << 40, "list": [{"a": null}]}));
+    test.bus.reply(call.from, &answer, test.now);
     let data = test.receive();
     let data = find(&data.payload, UbusAttr::Data)
         .unwrap()
@@ -166,7 +171,7 @@ fn a_broker_that_ends_refuses_talks_nonsense_or_hangs_is_left_and_tried_again() 
         }),
         ("length", |test| {
             test.broker
-                .write_all(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0f, 0xff, 0xff])
+                .write_all(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0])
                 .unwrap()
         }),
         ("refuse", |test| {
@@ -210,12 +215,12 @@ fn without_a_broker_attempts_go_on() {
 #[test]
 fn a_caller_that_does_not_read_is_given_up() {
     let mut test = Test::serving();
-    let answer = json!({ "text": "x".repeat(100_000) });
-    let [call] = test.call("status", OBJECT_ID)[..] else {
+    let answer = reply(Status::Ok, json!({ "text": "x".repeat(100_000) }));
+    let [call] = &test.call("status", OBJECT_ID)[..] else {
         panic!("no call")
     };
-    for _ in 0..40 {
-        test.bus.reply(call, &answer, test.now);
+    for _ in 0..80 {
+        test.bus.reply(call.from, &answer, test.now);
     }
     assert!(test.bus.connection.is_none());
 }

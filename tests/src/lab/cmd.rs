@@ -179,6 +179,14 @@ impl Proc {
         self.child.id()
     }
 
+    /// A line of /proc/PID/status.
+    pub fn status_line(&self, key: &str) -> Outcome<String> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = text.lines().find(|line| line.starts_with(key));
+        line.map(str::to_owned)
+            .ok_or_else(|| Failure::new(format!("no {key} in {text}")))
+    }
+
     /// Whether it is still running.
     pub fn running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -40,8 +40,8 @@ const FAULTS: &[Fault] = &[
     ),
     fault(
         "transport",
-        "tcp",
-        "section 'vpn1', option 'transport': \"tcp\" is not supported yet",
+        "sctp",
+        "section 'vpn1', option 'transport': \"sctp\" is no transport (udp, udp6, tcp, tcp6)",
     ),
     fault(
         "addresses",
@@ -314,7 +314,10 @@ fn secrets(_: &Ctx) -> Outcome {
             .contains("tunnel 0 B in")
             .then_some(()))
     })?;
-    let status = router.call("status")?.to_string();
+    let mut status = String::new();
+    for method in ["status", "interfaces", "peers", "diag", "reload"] {
+        status += &router.call(method)?.to_string();
+    }
     let shown = router.ns.cmd("ovpnctl show --json").ok()?;
     let (_, said) = router.end(libc::SIGTERM)?;
     check!(status.contains("sha256:"), "no fingerprint in {status}");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! ovpnd and ovpnctl on the driver: tunnels, reloads, losses, faults, the bus.
 
+mod bus;
 mod ctl;
 mod faults;
 mod router;
@@ -335,5 +336,6 @@ pub fn cases() -> Vec<Case> {
     ];
     cases.extend(faults::cases());
     cases.extend(ctl::cases());
+    cases.extend(bus::cases());
     cases
 }

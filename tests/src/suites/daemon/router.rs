@@ -5,9 +5,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::{Cmd, Ns, Proc, wait_for};
 use crate::tap::{During, Failure, Outcome};
@@ -124,6 +124,15 @@ impl Uci {
         }
     }
 
+    /// With an option of the interface moved to the peer.
+    pub(super) fn of_peer(mut self, key: &'static str) -> Self {
+        let at = self.interface.iter().position(|(k, _)| *k == key);
+        if let Some(at) = at {
+            self.peer.push(self.interface.remove(at));
+        }
+        self
+    }
+
     pub(super) fn text(&self) -> String {
         let options = |options: &[(&str, String)]| -> String {
             options
@@ -187,12 +196,36 @@ impl Router {
 
     /// The answer to `ubus call ovpnd METHOD`.
     pub(super) fn call(&self, method: &str) -> Outcome<Value> {
-        let line = format!(
-            "ubus-client -s {}/ubus call ovpnd {method}",
-            self.dir.path().display()
-        );
-        let out = self.ns.cmd(&line).ok()?;
+        self.call_with(method, &json!({}))
+    }
+
+    /// The answer to `ubus call ovpnd METHOD ARGS`.
+    pub(super) fn call_with(&self, method: &str, args: &Value) -> Outcome<Value> {
+        let out = self.calls(method, args).ok()?;
         serde_json::from_str(&out).map_err(Failure::new).during(out)
+    }
+
+    fn calls(&self, method: &str, args: &Value) -> Cmd {
+        self.bus(&format!("call ovpnd {method}"))
+            .arg(args.to_string())
+    }
+
+    /// `ubus COMMAND` on this router's broker.
+    pub(super) fn bus(&self, command: &str) -> Cmd {
+        let socket = format!("{}/ubus", self.dir.path().display());
+        self.ns.cmd(&format!("ubus-client -s {socket} {command}"))
+    }
+
+    /// Seconds that one of many calls on one connection takes, the caller's own work included.
+    pub(super) fn time(&self, method: &str, args: &Value, turns: usize) -> Outcome<f64> {
+        let line = json!({"command": "call", "object": "ovpnd", "method": method, "args": args});
+        let started = Instant::now();
+        let done = self
+            .bus("batch")
+            .input(format!("{line}\n").repeat(turns))
+            .run(LATER)?;
+        crate::check!(done.status.success(), "{method}: {}{}", done.out, done.err);
+        Ok(started.elapsed().as_secs_f64() / turns as f64)
     }
 
     /// Writes another configuration and has it read by ubus; returns what it is told.
@@ -201,12 +234,12 @@ impl Router {
         self.call("reload")
     }
 
-    /// The status of an interface.
+    /// The state of an interface, with that of its peers.
     pub(super) fn interface(&self, name: &str) -> Outcome<Value> {
-        let status = self.call("status")?;
-        let list = status["interfaces"].as_array().cloned().unwrap_or_default();
-        let found = list.into_iter().find(|interface| interface["name"] == name);
-        found.ok_or_else(|| Failure::new(format!("no interface {name} in {status:#}")))
+        let of = json!({ "interface": name });
+        let mut found = self.call_with("interfaces", &of)?["interfaces"][0].take();
+        found["peers"] = self.call_with("peers", &of)?["peers"].take();
+        Ok(found)
     }
 
     /// The status of the first peer of an interface.

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Key files: made and taken, never given out.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Args, Refusal};
+use crate::keyfile::StaticKey;
+
+/// Longest name of a key file in bytes.
+const MAX_NAME: usize = 64;
+
+/// Makes a key file in `dir`.
+///
+/// # Errors
+/// Arguments are wrong, or the file cannot be written.
+pub fn generate(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
+    let key = StaticKey::generate();
+    let key =
+        key.map_err(|error| Refusal::argument("file", format!("no random bytes: {error}")))?;
+    write(dir, args, &key)
+}
+
+/// Writes a key file in `dir` from its text.
+///
+/// # Errors
+/// Arguments are wrong, or the file cannot be written.
+pub fn import(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
+    // Said without repeating any of it.
+    let key = StaticKey::parse(args.needed("text")?.as_bytes());
+    let key =
+        key.map_err(|why| Refusal::argument("text", format!("is no OpenVPN static key: {why}")))?;
+    write(dir, args, &key)
+}
+
+fn write(dir: &Path, args: Args<'_>, key: &StaticKey) -> Result<Value, Refusal> {
+    let name = args.needed("file")?;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if name.len() > MAX_NAME || name.starts_with('.') || !name.bytes().all(fits) {
+        return Err(Refusal::argument(
+            "file",
+            format!(
+                "must be a plain name of up to {MAX_NAME} letters, digits, '.', '_' and '-': it is made in {}",
+                dir.display()
+            ),
+        ));
+    }
+    let path = dir.join(name);
+    let overwrite = args.switch("overwrite")?;
+    save(&path, key.to_text().as_bytes(), overwrite).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AlreadyExists => "is there already; say overwrite to lose it".into(),
+            _ => format!("cannot be written: {error}"),
+        };
+        Refusal::argument("file", format!("{} {why}", path.display()))
+    })?;
+    Ok(json!({
+        "ok": true,
+        "file": path.display().to_string(),
+        "key_fingerprint": format!("sha256:{}", key.fingerprint()),
+    }))
+}
+
+/// Writes a file for its owner alone, whole or not at all.
+fn save(path: &Path, text: &[u8], overwrite: bool) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+    }
+    let new = path.with_extension(format!("new.{}", std::process::id()));
+    // One left by a crash would keep all later ones from being made.
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    let written = file
+        .write_all(text)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| match overwrite {
+            true => fs::rename(&new, path),
+            // Unlike a rename this fails when the name is taken, without a moment between look and deed.
+            false => fs::hard_link(&new, path),
+        });
+    let _ = fs::remove_file(&new);
+    written?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    fn call(
+        method: fn(&Path, Args<'_>) -> Result<Value, Refusal>,
+        dir: &Path,
+        args: Value,
+    ) -> Result<Value, String> {
+        method(dir, Args(args.as_object().unwrap()))
+            .map_err(|refusal| refusal.problems[0].to_string())
+    }
+
+    #[test]
+    fn files_are_made_for_root_alone_once_and_nowhere_else() {
+        let dir = std::env::temp_dir().join(format!("ovpnd-keys-{}", std::process::id()));
+        let said = call(generate, &dir, json!({"file": "a.key"})).unwrap();
+        let path = dir.join("a.key");
+        let key = StaticKey::load(&path).unwrap();
+        assert_eq!(
+            said["key_fingerprint"],
+            format!("sha256:{}", key.fingerprint())
+        );
+        assert!(
+            !said
+                .to_string()
+                .contains(&key.to_text().lines().nth(5).unwrap()[..8])
+        );
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        let error = call(generate, &dir, json!({"file": "a.key"})).unwrap_err();
+        assert!(error.contains("is there already"), "{error}");
+        assert!(StaticKey::load(&path).unwrap().same(&key));
+        let other = StaticKey::generate().unwrap();
+        let args = json!({"file": "a.key", "text": *other.to_text(), "overwrite": true});
+        call(import, &dir, args).unwrap();
+        assert!(StaticKey::load(&path).unwrap().same(&other));
+        for name in ["../a", "a/b", ".hidden", "", "a b", &"x".repeat(65)] {
+            assert!(
+                call(generate, &dir, json!({ "file": name })).is_err(),
+                "{name}"
+            );
+        }
+        let error = call(import, &dir, json!({"file": "b", "text": "secret"})).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        fs::remove_dir_all(dir).unwrap();
+    }
+}

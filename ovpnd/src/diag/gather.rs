@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Gathers what a diagnosis is made of.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::file::{ConfigFile, Directive};
+use super::{DeviceKind, Instance, Ours};
+use crate::api::VERSION_FILE;
+use crate::engine::Engine;
+use crate::kernel::{Failure, Kernel};
+use crate::tunnel::Tunnel;
+use crate::uci::{File, Section, Value};
+
+/// Longest configuration file that is read, in bytes: with certificates inside some 20 KiB.
+const MAX_FILE: u64 = 256 * 1024;
+
+/// All that [`super::diagnose`] judges.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The driver.
+    pub driver: Driver,
+    /// Seconds since 1970.
+    pub clock: u64,
+    /// Our interfaces.
+    pub ours: Vec<Ours>,
+    /// Interfaces of the driver that are none of ours.
+    pub observed: Vec<String>,
+    /// OpenVPN's instances.
+    pub instances: Vec<Instance>,
+    /// Networks and devices that are in a firewall zone; none when there is no firewall.
+    pub zones: Option<BTreeSet<String>>,
+}
+
+/// The driver.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Driver {
+    /// Why it is not there.
+    pub error: Option<String>,
+    /// Its version, which only kmod-ovpn has.
+    pub version: Option<String>,
+}
+
+impl Driver {
+    /// `kmod-ovpn`, `mainline` or `none`.
+    pub fn name(&self) -> &'static str {
+        match (&self.error, &self.version) {
+            (Some(_), _) => "none",
+            (None, Some(_)) => "kmod-ovpn",
+            (None, None) => "mainline",
+        }
+    }
+}
+
+/// Gathers the facts: configuration from `dir`, the rest from the engine and the kernel.
+pub fn gather<K: Kernel>(engine: &mut Engine<K>, driver: Result<(), Failure>, dir: &Path) -> Facts {
+    let version = fs::read_to_string(VERSION_FILE).ok();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let uci = |name| {
+        fs::read(dir.join(name))
+            .ok()
+            .map(|bytes| File::parse(&bytes))
+    };
+    let (openvpn, network, firewall) = (uci("openvpn"), uci("network"), uci("firewall"));
+    let mut instances = Vec::new();
+    for file in [&openvpn, &network].into_iter().flatten() {
+        instances.extend(file.sections.iter().filter_map(instance));
+    }
+    Facts {
+        driver: Driver {
+            error: driver.err().map(|failure| failure.message),
+            version: version.map(|text| text.trim().to_owned()),
+        },
+        clock: now.map_or(0, |time| time.as_secs()),
+        ours: ours(engine),
+        observed: engine.observed.keys().cloned().collect(),
+        instances,
+        zones: firewall.map(|file| zones(&file)),
+    }
+}
+
+fn ours<K: Kernel>(engine: &mut Engine<K>) -> Vec<Ours> {
+    let mut list = Vec::new();
+    for (name, managed) in &engine.interfaces {
+        let view = managed.interface();
+        let mut engines = Vec::new();
+        for (peer, run) in &managed.peers {
+            let key = engine.kernel.key(name, run.id).filter(|key| key.is_async);
+            engines.extend(key.and_then(|key| Some((peer.clone(), key.driver?))));
+        }
+        let broken = managed.broken_peers.values().flatten();
+        list.push(Ours {
+            name: name.clone(),
+            up: view.up,
+            error: view.error,
+            problems: view.problems.iter().chain(broken).cloned().collect(),
+            mtu: view.mtu,
+            transport: view.transport,
+            mssfix: view.mssfix,
+            hwcrypto: view.hwcrypto,
+            engines,
+        });
+    }
+    list
+}
+
+fn text<'a>(section: &'a Section, name: &str) -> Option<&'a str> {
+    match &section.option(name)?.value {
+        Value::One(text) => Some(text),
+        Value::List(list) => list.first().map(String::as_str),
+    }
+}
+
+/// Options of both kinds of sections that are no directives.
+const NO_DIRECTIVES: [&str; 8] = [
+    "enabled",
+    "config",
+    "proto",
+    "ovpnproto",
+    "auto",
+    "disabled",
+    "metric",
+    "defaultroute",
+];
+
+/// `config openvpn` in /etc/config/openvpn, or `config interface` of proto `openvpn` in /etc/config/network.
+/// Their options are OpenVPN's directives with _ for -.
+fn instance(section: &Section) -> Option<Instance> {
+    let wanted = match section.kind.as_str() {
+        "openvpn" => !matches!(text(section, "enabled"), Some("0")),
+        "interface" => text(section, "proto") == Some("openvpn"),
+        _ => false,
+    };
+    if !wanted || text(section, "disabled") == Some("1") {
+        return None;
+    }
+    let path = text(section, "config").filter(|path| !path.is_empty());
+    let (mut file, unreadable) = match path.map(|path| read(Path::new(path))) {
+        None => (ConfigFile::default(), None),
+        Some(Ok(text)) => (ConfigFile::parse(&text), None),
+        Some(Err(why)) => (ConfigFile::default(), Some(why)),
+    };
+    let options = section.options.iter();
+    for option in options.filter(|option| !NO_DIRECTIVES.contains(&option.name.as_str())) {
+        let values: Vec<&str> = match &option.value {
+            Value::One(value) => vec![value],
+            Value::List(list) => list.iter().map(String::as_str).collect(),
+        };
+        for value in values {
+            file.directives.extend(directive(&option.name, value));
+        }
+    }
+    let device = device(&file);
+    let device_kind = device.as_deref().and_then(device_kind);
+    Some(Instance {
+        name: section.name.clone().unwrap_or_else(|| section.kind.clone()),
+        file,
+        unreadable,
+        device,
+        device_kind,
+    })
+}
+
+/// Directives that take no words: their option is a switch.
+const SWITCHES: [&str; 8] = [
+    "client",
+    "disable-dco",
+    "management-query-proxy",
+    "tls-client",
+    "tls-server",
+    "tls_server",
+    "server-bridge",
+    "compress",
+];
+
+fn directive(option: &str, value: &str) -> Option<Directive> {
+    let name = option.replace('_', "-");
+    let switch = SWITCHES.contains(&name.as_str());
+    let args = match value {
+        "0" if switch => return None,
+        "1" if switch => Vec::new(),
+        value => value.split_whitespace().map(str::to_owned).collect(),
+    };
+    Some(Directive {
+        line: 0,
+        name,
+        args,
+    })
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let said = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
+    let file = fs::File::open(path).map_err(said)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(said)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The device, when the name is a certain one: `tun` alone leaves the number to OpenVPN.
+fn device(file: &ConfigFile) -> Option<String> {
+    let name = file.word("dev")?;
+    let certain = !matches!(name, "tun" | "tap" | "null") && !name.contains('/');
+    certain.then(|| name.to_owned())
+}
+
+fn device_kind(name: &str) -> Option<DeviceKind> {
+    let dir = Path::new("/sys/class/net").join(name);
+    let uevent = fs::read_to_string(dir.join("uevent")).ok()?;
+    Some(if uevent.lines().any(|line| line == "DEVTYPE=ovpn") {
+        DeviceKind::Ovpn
+    } else if dir.join("tun_flags").exists() {
+        DeviceKind::Tun
+    } else {
+        DeviceKind::Other
+    })
+}
+
+/// Networks and devices of all zones.
+fn zones(file: &File) -> BTreeSet<String> {
+    let zones = file
+        .sections
+        .iter()
+        .filter(|section| section.kind == "zone");
+    let mut members = BTreeSet::new();
+    for option in zones.flat_map(|zone| &zone.options) {
+        if matches!(option.name.as_str(), "network" | "device") {
+            match &option.value {
+                Value::One(text) => members.extend(text.split_whitespace().map(str::to_owned)),
+                Value::List(list) => members.extend(list.iter().cloned()),
+            }
+        }
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instances(text: &str) -> Vec<Instance> {
+        let file = File::parse(text.as_bytes());
+        file.sections.iter().filter_map(instance).collect()
+    }
+
+    #[test]
+    fn options_of_uci_are_directives() {
+        let [found] = &instances(
+            "config openvpn office\noption enabled 1\noption client 1\noption dev ovpn3\noption data_ciphers AES-256-GCM\n\
+             list remote 'a 1194'\nlist remote 'b 1195 tcp'\noption disable_dco 0\noption comp_lzo no\n",
+        )[..] else {
+            panic!("not one")
+        };
+        assert_eq!(
+            (found.name.as_str(), found.device.as_deref()),
+            ("office", Some("ovpn3"))
+        );
+        let names: Vec<&str> = found
+            .file
+            .directives
+            .iter()
+            .map(|d| d.name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "client",
+                "dev",
+                "data-ciphers",
+                "remote",
+                "remote",
+                "comp-lzo"
+            ]
+        );
+        assert!(found.file.last("client").unwrap().args.is_empty());
+        assert_eq!(
+            found.file.last("remote").unwrap().args,
+            ["b", "1195", "tcp"]
+        );
+    }
+
+    #[test]
+    fn what_is_switched_off_or_none_of_openvpns_is_left_out() {
+        for text in [
+            "config openvpn a\noption enabled 0\noption dev tun",
+            "config interface a\noption proto static",
+            "config interface a\noption proto openvpn\noption disabled 1",
+        ] {
+            assert_eq!(instances(text), [], "{text}");
+        }
+        let found =
+            instances("config interface a\noption proto openvpn\noption config /nonexistent");
+        assert!(
+            found[0]
+                .unreadable
+                .as_ref()
+                .unwrap()
+                .contains("/nonexistent cannot be read")
+        );
+    }
+
+    #[test]
+    fn members_of_zones_are_found_in_both_notations() {
+        let file = File::parse(b"config zone\noption network 'lan vpn0'\nconfig zone\nlist network wan\nlist device tun+\nconfig rule\noption network x");
+        let expected = ["lan", "tun+", "vpn0", "wan"].map(str::to_owned);
+        assert_eq!(zones(&file), BTreeSet::from(expected));
+    }
+}

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What keeps OpenVPN from the kernel's data path, or makes it slow there.
+//!
+//! The conditions are those of OpenVPN 2.7 (`src/openvpn/dco.c`, dco_check_option and
+//! dco_check_startup_option; `options.c`); the ciphers those of the driver.
+
+use super::file::{ConfigFile, Directive};
+use super::{Finding, Severity};
+
+/// Ciphers the driver has, as OpenVPN calls them.
+const CIPHERS: [&str; 4] = [
+    "AES-128-GCM",
+    "AES-192-GCM",
+    "AES-256-GCM",
+    "CHACHA20-POLY1305",
+];
+/// OpenVPN's own `data-ciphers`, all of which the driver has.
+const DEFAULT_CIPHERS: &str = "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305";
+/// Largest packet of a tunnel that fits a path of 1500 bytes over IPv4: 1500 - 20 (IP) - 8 (UDP) - 24 (OpenVPN).
+const FITS: u32 = 1448;
+
+/// What is found in one configuration. `kernel` is false when a finding of severity warning or worse keeps the
+/// tunnel from the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The findings, in the order of the rules.
+    pub findings: Vec<Finding>,
+    /// Whether one of them keeps the tunnel from the kernel.
+    pub excluded: bool,
+}
+
+impl Verdict {
+    fn keeps_out(
+        &mut self,
+        code: &'static str,
+        directive: Option<&Directive>,
+        text: impl Into<String>,
+        remedy: &str,
+    ) {
+        self.excluded = true;
+        self.say(Severity::Warning, code, directive, text, remedy);
+    }
+
+    fn say(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        directive: Option<&Directive>,
+        text: impl Into<String>,
+        remedy: &str,
+    ) {
+        self.findings.push(Finding {
+            severity,
+            code,
+            line: directive.map(|d| d.line).filter(|line| *line > 0),
+            text: text.into(),
+            remedy: remedy.to_owned(),
+        });
+    }
+}
+
+/// Directives that keep a tunnel from the kernel by being there, with what is said of them.
+const EXCLUDING: &[(&str, &str, &str, &str)] = &[
+    (
+        "disable-dco",
+        "disable-dco",
+        "switches the kernel's data path off",
+        "Take the line out.",
+    ),
+    (
+        "fragment",
+        "fragment",
+        "has OpenVPN cut packets itself, which the kernel cannot",
+        "Take it out on both sides and set tun-mtu 1420 instead.",
+    ),
+    (
+        "http-proxy",
+        "proxy",
+        "goes through a proxy, which the kernel cannot",
+        "Connect without the proxy, or accept the slow path.",
+    ),
+    (
+        "socks-proxy",
+        "proxy",
+        "goes through a proxy, which the kernel cannot",
+        "Connect without the proxy, or accept the slow path.",
+    ),
+    (
+        "management-query-proxy",
+        "management-query-proxy",
+        "may lead through a proxy, which the kernel cannot",
+        "Take the line out.",
+    ),
+    (
+        "secret",
+        "secret-mode",
+        "uses one static key for all, without TLS",
+        "Use certificates or peer-fingerprint.",
+    ),
+];
+
+/// Judges a configuration.
+pub fn judge(file: &ConfigFile) -> Verdict {
+    let mut verdict = Verdict::default();
+    for (line, why) in &file.errors {
+        let at = Directive {
+            line: *line,
+            name: String::new(),
+            args: Vec::new(),
+        };
+        verdict.say(
+            Severity::Error,
+            "config-file",
+            Some(&at),
+            format!("line {line} {why}"),
+            "Correct the line: OpenVPN will not start with it.",
+        );
+    }
+    for (name, code, text, remedy) in EXCLUDING {
+        if let Some(found) = file.last(name) {
+            verdict.keeps_out(code, Some(found), format!("{name} {text}."), remedy);
+        }
+    }
+    device(file, &mut verdict);
+    compression(file, &mut verdict);
+    ciphers(file, &mut verdict);
+    topology(file, &mut verdict);
+    locals(file, &mut verdict);
+    sizes(file, &mut verdict);
+    verdict
+}
+
+fn device(file: &ConfigFile, verdict: &mut Verdict) {
+    let kind = file.last("dev-type").or_else(|| file.last("dev"));
+    let Some(kind) = kind else {
+        return;
+    };
+    if kind.args.first().is_some_and(|arg| arg.starts_with("tap")) || file.has("server-bridge") {
+        verdict.keeps_out(
+            "tap",
+            Some(kind),
+            "dev tap carries Ethernet frames, and the kernel carries IP packets alone.",
+            "Use dev tun and routes on both sides.",
+        );
+    }
+}
+
+fn compression(file: &ConfigFile, verdict: &mut Verdict) {
+    for name in ["comp-lzo", "compress"] {
+        let Some(found) = file.last(name) else {
+            continue;
+        };
+        let arg = found.args.first().map_or("", String::as_str);
+        // Stubs without framing are the one form the kernel can do.
+        if name == "compress" && arg == "migrate" {
+            continue;
+        }
+        verdict.keeps_out(
+            "comp",
+            Some(found),
+            format!("{} asks for compression or its framing, which the kernel does not know.", say(found)),
+            "Take it out on both sides; on a server, compress migrate lets old clients in without it.",
+        );
+    }
+    if let Some(found) = file.last("allow-compression") {
+        if found.args.first().is_some_and(|arg| arg != "no") {
+            verdict.keeps_out(
+                "comp",
+                Some(found),
+                "allow-compression lets the other side switch compression on.",
+                "Set allow-compression no.",
+            );
+        }
+    }
+}
+
+fn ciphers(file: &ConfigFile, verdict: &mut Verdict) {
+    let list = file
+        .last("data-ciphers")
+        .or_else(|| file.last("ncp-ciphers"));
+    let names = list.and_then(|d| d.args.first());
+    let names = names.map_or(DEFAULT_CIPHERS, String::as_str);
+    let mut all = Vec::new();
+    for name in names.split(':') {
+        match name.trim_start_matches('?') {
+            "DEFAULT" => all.extend(DEFAULT_CIPHERS.split(':')),
+            name => all.push(name),
+        }
+    }
+    let unknown: Vec<&str> = all.iter().filter(|name| !is_known(name)).copied().collect();
+    if !unknown.is_empty() {
+        verdict.keeps_out(
+            "cipher",
+            list,
+            format!(
+                "data-ciphers offers {}, which the kernel does not have.",
+                unknown.join(", ")
+            ),
+            "Offer AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305 alone.",
+        );
+    }
+    for name in ["data-ciphers-fallback", "cipher"] {
+        let Some(found) = file.last(name) else {
+            continue;
+        };
+        let cipher = found.args.first().map_or("", String::as_str);
+        if is_known(cipher) {
+            continue;
+        }
+        if name == "data-ciphers-fallback" {
+            verdict.keeps_out(
+                "cipher",
+                Some(found),
+                format!(
+                    "{} is for peers that negotiate no cipher, and the kernel does not have it.",
+                    say(found)
+                ),
+                "Take it out: all peers since OpenVPN 2.4 negotiate.",
+            );
+        } else {
+            verdict.say(
+                Severity::Info,
+                "cipher",
+                Some(found),
+                format!(
+                    "{} is not used any more since data-ciphers is negotiated.",
+                    say(found)
+                ),
+                "Take the line out.",
+            );
+        }
+    }
+}
+
+fn is_known(cipher: &str) -> bool {
+    CIPHERS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(cipher))
+}
+
+fn topology(file: &ConfigFile, verdict: &mut Verdict) {
+    let serves = file.has("server") || file.word("mode") == Some("server");
+    let found = file.last("topology");
+    let named = found.and_then(|d| d.args.first()).map(String::as_str);
+    if serves && matches!(named, Some("net30" | "p2p")) {
+        verdict.keeps_out(
+            "topology",
+            found,
+            format!(
+                "A server with topology {} has no address per client that the kernel could go by.",
+                named.unwrap_or("")
+            ),
+            "Set topology subnet.",
+        );
+    }
+}
+
+fn locals(file: &ConfigFile, verdict: &mut Verdict) {
+    let locals: Vec<&Directive> = file.all("local").collect();
+    if locals.len() > 1 {
+        verdict.say(
+            Severity::Info,
+            "multi-local",
+            locals.last().copied(),
+            format!(
+                "local is there {} times, which only OpenVPN since 2.7 takes.",
+                locals.len()
+            ),
+            "With an older one keep one, or run an instance for each.",
+        );
+    }
+    if let Some(found) = file.last("shaper") {
+        verdict.say(
+            Severity::Warning,
+            "shaper",
+            Some(found),
+            "shaper limits the rate inside OpenVPN, where packets in the kernel do not come by: it has no effect.",
+            "Take it out and limit the rate with tc or SQM on the interface.",
+        );
+    }
+    if let Some(found) = file
+        .last("dev-node")
+        .filter(|d| d.args.first().is_some_and(|a| a.starts_with("unix:")))
+    {
+        verdict.keeps_out(
+            "dev-node",
+            Some(found),
+            "dev-node unix: hands packets to a program of yours, which the kernel cannot.",
+            "Take the line out.",
+        );
+    }
+}
+
+fn sizes(file: &ConfigFile, verdict: &mut Verdict) {
+    if let Some(found) = file.last("mssfix") {
+        if found.args.first().is_some_and(|arg| arg != "0") {
+            verdict.say(
+                Severity::Info,
+                "mssfix",
+                Some(found),
+                "mssfix is done inside OpenVPN, where packets in the kernel do not come by; the driver fits segments to the path itself.",
+                "Take the line out, or set tun-mtu if large transfers stall.",
+            );
+        }
+    }
+    let Some(found) = file.last("tun-mtu") else {
+        return;
+    };
+    let mtu = found.args.first().and_then(|arg| arg.parse::<u32>().ok());
+    match mtu {
+        Some(mtu) if mtu > FITS => verdict.say(
+            Severity::Info,
+            "mtu",
+            Some(found),
+            format!("tun-mtu {mtu} does not fit a path of 1500 bytes: the largest that does is {FITS} over IPv4, 1428 over IPv6."),
+            "Set tun-mtu 1420 on both sides.",
+        ),
+        Some(1280..) => {}
+        _ => verdict.say(
+            Severity::Warning,
+            "mtu",
+            Some(found),
+            format!("{} is too small for IPv6, which needs 1280.", say(found)),
+            "Set tun-mtu 1420 on both sides.",
+        ),
+    }
+}
+
+fn say(directive: &Directive) -> String {
+    let mut text = directive.name.clone();
+    for arg in &directive.args {
+        text.push(' ');
+        // Configuration is the owner's text, but one message stays one line.
+        text.extend(arg.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(text: &str) -> (Vec<&'static str>, bool) {
+        let verdict = judge(&ConfigFile::parse(text));
+        let codes = verdict
+            .findings
+            .iter()
+            .map(|finding| finding.code)
+            .collect();
+        (codes, verdict.excluded)
+    }
+
+    #[test]
+    fn an_ordinary_client_and_server_are_clean() {
+        for text in [
+            "client\ndev tun\nproto udp\nremote vpn.example 1194\n<ca>\n</ca>\ncipher AES-256-GCM\n",
+            "server 10.8.0.0 255.255.255.0\ndev tun0\ntopology subnet\ndata-ciphers AES-256-GCM:CHACHA20-POLY1305\nallow-compression no\n",
+            "client\ndev tun\ncompress migrate\ndata-ciphers DEFAULT:?aes-128-gcm\nmssfix 0\ntun-mtu 1420",
+        ] {
+            assert_eq!(codes(text), (vec![], false), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_obstacle_is_named_by_its_code_with_a_remedy() {
+        for (line, code) in [
+            ("disable-dco", "disable-dco"),
+            ("fragment 1300", "fragment"),
+            ("http-proxy p 8080", "proxy"),
+            ("socks-proxy p", "proxy"),
+            ("management-query-proxy", "management-query-proxy"),
+            ("dev-node unix:/bin/x", "dev-node"),
+            ("secret k", "secret-mode"),
+            ("dev tap0", "tap"),
+            ("dev-type tap", "tap"),
+            ("comp-lzo", "comp"),
+            ("comp-lzo no", "comp"),
+            ("compress lz4-v2", "comp"),
+            ("compress", "comp"),
+            ("allow-compression asym", "comp"),
+            ("data-ciphers AES-256-CBC", "cipher"),
+            ("data-ciphers AES-256-GCM:BF-CBC", "cipher"),
+            ("ncp-ciphers AES-256-CBC", "cipher"),
+            ("data-ciphers-fallback BF-CBC", "cipher"),
+            ("server 10.8.0.0 255.255.255.0\ntopology net30", "topology"),
+        ] {
+            let verdict = judge(&ConfigFile::parse(&format!("verb 3\n{line}\n")));
+            let [finding] = &verdict.findings[..] else {
+                panic!("{line}: {:?}", verdict.findings)
+            };
+            assert!(verdict.excluded, "{line}");
+            assert_eq!(
+                (finding.code, finding.severity),
+                (code, Severity::Warning),
+                "{line}"
+            );
+            let lines = line.lines().count();
+            assert_eq!(finding.line, Some(1 + lines), "{line}");
+            for text in [&finding.text, &finding.remedy] {
+                assert!(text.ends_with('.') && !text.contains('\n'), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_slows_or_misleads_excludes_nothing() {
+        for (line, code, severity) in [
+            ("local a\nlocal b", "multi-local", Severity::Info),
+            ("shaper 1000", "shaper", Severity::Warning),
+            ("mssfix 1400", "mssfix", Severity::Info),
+            ("tun-mtu 1500", "mtu", Severity::Info),
+            ("tun-mtu 1000", "mtu", Severity::Warning),
+            ("cipher BF-CBC", "cipher", Severity::Info),
+            ("remote 'open", "config-file", Severity::Error),
+        ] {
+            let verdict = judge(&ConfigFile::parse(line));
+            let found: Vec<_> = verdict
+                .findings
+                .iter()
+                .map(|f| (f.code, f.severity))
+                .collect();
+            assert_eq!(
+                (&found[..], verdict.excluded),
+                (&[(code, severity)][..], false),
+                "{line}"
+            );
+        }
+        // A client's topology is the server's business.
+        assert_eq!(codes("client\ntopology net30"), (vec![], false));
+    }
+}

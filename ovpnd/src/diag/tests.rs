@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-only
+use super::gather::Driver;
+use super::*;
+
+fn facts() -> Facts {
+    Facts {
+        driver: Driver {
+            error: None,
+            version: Some(env!("CARGO_PKG_VERSION").into()),
+        },
+        clock: WRITTEN + 1,
+        ours: vec![Ours {
+            name: "vpn0".into(),
+            up: true,
+            error: None,
+            problems: Vec::new(),
+            mtu: Some(1416),
+            transport: Some(Transport::Udp),
+            mssfix: Some("auto".into()),
+            hwcrypto: Some("auto".into()),
+            engines: Vec::new(),
+        }],
+        observed: vec!["tun7".into()],
+        instances: vec![Instance {
+            name: "office".into(),
+            file: ConfigFile::parse("client\ndev ovpn3\n"),
+            unreadable: None,
+            device: Some("ovpn3".into()),
+            device_kind: Some(DeviceKind::Ovpn),
+        }],
+        zones: Some(["vpn0", "office", "tun7"].map(str::to_owned).into()),
+    }
+}
+
+/// (subject, code, severity) of all findings.
+fn found(facts: &Facts) -> Vec<(String, &'static str, Severity)> {
+    let subjects = diagnose(facts);
+    for finding in subjects.iter().flat_map(|subject| &subject.findings) {
+        for text in [&finding.text, &finding.remedy] {
+            assert!(text.ends_with('.') && !text.contains('\n'), "{text:?}");
+        }
+    }
+    let of = |subject: Subject| {
+        let name = subject.name;
+        let findings = subject.findings.into_iter();
+        findings
+            .map(move |f| (name.clone(), f.code, f.severity))
+            .collect::<Vec<_>>()
+    };
+    subjects.into_iter().flat_map(of).collect()
+}
+
+fn with(change: impl FnOnce(&mut Facts)) -> Facts {
+    let mut facts = facts();
+    change(&mut facts);
+    facts
+}
+
+#[test]
+fn what_is_well_has_no_findings() {
+    assert_eq!(found(&facts()), []);
+    let paths: Vec<_> = diagnose(&facts())
+        .into_iter()
+        .map(|subject| (subject.name, subject.kernel_path))
+        .collect();
+    let expected = [
+        ("system", None),
+        ("vpn0", Some(true)),
+        ("office", Some(true)),
+        ("tun7", Some(true)),
+    ];
+    assert_eq!(paths, expected.map(|(name, path)| (name.to_owned(), path)));
+}
+
+#[test]
+fn each_fact_has_its_finding() {
+    use Severity::{Error, Info, Warning};
+    type Change = fn(&mut Facts);
+    let cases: &[(Change, &str, &'static str, Severity)] = &[
+        (
+            |f| f.driver.error = Some("no family".into()),
+            "system",
+            "module-missing",
+            Error,
+        ),
+        (
+            |f| f.driver.version = None,
+            "system",
+            "module-mainline",
+            Info,
+        ),
+        (
+            |f| f.driver.version = Some("0.0.1".into()),
+            "system",
+            "module-old",
+            Info,
+        ),
+        (|f| f.clock = 100, "system", "clock", Warning),
+        (|f| f.ours[0].mtu = Some(1449), "vpn0", "mtu", Warning),
+        (|f| f.ours[0].mtu = Some(1000), "vpn0", "mtu", Warning),
+        (
+            |f| {
+                f.ours[0].mtu = Some(1430);
+                f.ours[0].transport = Some(Transport::Udp6);
+            },
+            "vpn0",
+            "mtu",
+            Warning,
+        ),
+        (
+            |f| f.ours[0].mssfix = Some("1300".into()),
+            "vpn0",
+            "mssfix",
+            Info,
+        ),
+        (
+            |f| f.ours[0].engines = vec![("alice".into(), "eip93".into())],
+            "vpn0",
+            "engine-async",
+            Info,
+        ),
+        (
+            |f| f.ours[0].error = Some("gone".into()),
+            "vpn0",
+            "interface",
+            Error,
+        ),
+        (
+            |f| f.ours[0].problems = vec![Problem::of_call(None, "bad")],
+            "vpn0",
+            "config",
+            Error,
+        ),
+        (
+            |f| {
+                f.zones = Some(["office", "tun7"].map(str::to_owned).into());
+            },
+            "vpn0",
+            "firewall-zone",
+            Warning,
+        ),
+        (
+            |f| f.instances[0].device_kind = Some(DeviceKind::Tun),
+            "office",
+            "running-userspace",
+            Warning,
+        ),
+        (
+            |f| f.instances[0].unreadable = Some("x cannot be read".into()),
+            "office",
+            "config-file",
+            Error,
+        ),
+        (
+            |f| f.instances[0].file = ConfigFile::parse("client\ncomp-lzo"),
+            "office",
+            "comp",
+            Warning,
+        ),
+    ];
+    for (change, subject, code, severity) in cases {
+        assert_eq!(
+            found(&with(change)),
+            [((*subject).to_owned(), *code, *severity)],
+            "{code}"
+        );
+    }
+    let both = found(&with(|f| {
+        f.driver.version = None;
+        f.ours[0].hwcrypto = Some("on".into());
+    }));
+    assert!(
+        both.contains(&("vpn0".into(), "hwcrypto", Info)),
+        "{both:?}"
+    );
+}
+
+#[test]
+fn the_kernel_path_is_told_only_when_it_is_known() {
+    let path = |change: fn(&mut Facts)| diagnose(&with(change))[2].kernel_path;
+    assert_eq!(
+        path(|f| f.instances[0].device_kind = Some(DeviceKind::Tun)),
+        Some(false)
+    );
+    assert_eq!(path(|f| f.instances[0].device_kind = None), None);
+    let excluded: fn(&mut Facts) = |f| {
+        f.instances[0].device_kind = None;
+        f.instances[0].file = ConfigFile::parse("dev tap0");
+    };
+    assert_eq!(path(excluded), Some(false));
+}
+
+#[test]
+fn a_file_to_import_is_looked_through() {
+    let said = lint(
+        "client\nremote vpn.example 1195\nremote b 443 tcp\nproto udp\nfragment 1200\n<ca>\nx\n</ca>\n",
+    );
+    assert_eq!(said["kernel_path"], false);
+    assert_eq!(
+        said["remotes"],
+        json!(["vpn.example:1195 udp", "b:443 tcp"])
+    );
+    assert_eq!(said["inline"], json!(["ca"]));
+    assert_eq!(
+        (&said["findings"][0]["code"], &said["findings"][0]["line"]),
+        (&json!("fragment"), &json!(5))
+    );
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A tunnel, whoever speaks its control channel.
+//!
+//! Two kinds are here: [`Control::Static`], configured by UCI with keys from files, is
+//! [`crate::engine::Managed`]; [`Control::Observed`], made by stock OpenVPN on the same driver, is
+//! [`crate::engine::Observed`]. The third, a TLS control channel of ovpnd's own, will be a `Managed` tunnel too:
+//! its peers come from UCI as well, and its keys from another [`crate::keys::KeySource`], whose
+//! [`crate::keys::KeyStatus`] says which kind it is.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ovpn_netlink::{IpPrefix, Keepalive, Mode, PeerId, PeerInfo};
+
+use crate::config::{Problem, Transport};
+
+/// Who speaks a tunnel's control channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Another program, which owns the tunnel: it is shown and not changed.
+    Observed,
+    /// Nobody: keys come from files.
+    Static,
+}
+
+impl fmt::Display for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Observed => "observed",
+            Self::Static => "static",
+        })
+    }
+}
+
+/// What can be told of any tunnel.
+pub trait Tunnel {
+    /// Who speaks its control channel.
+    fn control(&self) -> Control;
+
+    /// The interface.
+    fn interface(&self) -> InterfaceView;
+
+    /// How many peers it should have, and how many the kernel has.
+    fn count(&self) -> (usize, usize);
+
+    /// Its peers, also those that are not in the kernel, whose peers `there` describes. In a stable order.
+    fn peers(&self, there: &[PeerInfo]) -> Vec<PeerView>;
+}
+
+/// An interface for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the fields are described in API.md")]
+pub struct InterfaceView {
+    pub up: bool,
+    pub error: Option<String>,
+    pub mode: Option<Mode>,
+    pub transport: Option<Transport>,
+    pub local_port: u16,
+    pub fwmark: u32,
+    pub mtu: Option<u32>,
+    pub mssfix: Option<String>,
+    pub hwcrypto: Option<String>,
+    pub cipher: Option<String>,
+    pub addresses: Vec<IpPrefix>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// A peer for people, without what the kernel tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are described in API.md")]
+pub struct PeerView {
+    pub name: String,
+    pub description: Option<String>,
+    /// None for one whose section is too faulty to tell.
+    pub id: Option<PeerId>,
+    /// Why it is not in the kernel; `up` when it is there.
+    pub state: PeerState,
+    pub error: Option<String>,
+    pub problems: Vec<Problem>,
+    pub endpoint: Option<String>,
+    pub remote: Option<SocketAddr>,
+    pub vpn_ips: Vec<IpAddr>,
+    pub allowed_ips: Vec<IpPrefix>,
+    pub keepalive: Option<Keepalive>,
+    /// Since when it is in the kernel.
+    pub connected: Option<Duration>,
+    pub losses: Option<u32>,
+    pub key_source: Option<&'static str>,
+    pub key_fingerprint: Option<String>,
+    pub key_age: Option<Duration>,
+    pub cipher: Option<String>,
+}
+
+/// What a peer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the meaning")]
+pub enum PeerState {
+    Up,
+    Resolving,
+    Connecting,
+    Waiting,
+    Disabled,
+    Error,
+}
+
+impl fmt::Display for PeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Resolving => "resolving",
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+            Self::Disabled => "disabled",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// Something that subscribers and listeners are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The interface.
+    pub interface: String,
+    /// The peer's section, or its number.
+    pub peer: String,
+    /// Its number.
+    pub id: PeerId,
+    /// Who speaks the control channel.
+    pub control: Control,
+    /// What happened.
+    pub what: News,
+}
+
+/// What happened to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// It is in the kernel, and there.
+    Up(Option<SocketAddr>),
+    /// It is not in the kernel any more, for this reason.
+    Down(String),
+    /// It is elsewhere.
+    Float(SocketAddr),
+    /// The key with this number is used up.
+    KeySwap(u8),
+}
