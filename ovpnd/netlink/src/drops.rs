@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::wire::Attrs;
 
 /// kmod-ovpn/uapi/ovpn-ext.yaml, attribute set "drops"; the first has number 1.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "rx_short",
     "rx_data_v1",
     "rx_unknown_peer",
@@ -30,6 +30,7 @@ const NAMES: [&str; 22] = [
     "tx_crypto",
     "tx_no_transport",
     "tx_queue_full",
+    "rx_queue_full",
 ];
 
 /// Packets lost for one reason.

@@ -38,6 +38,8 @@ pub(crate) static KEY_SCHEMA: Schema = Schema {
         (CIPHER_ALG, "cipher-alg", None),
         (ENCRYPT_DIR, "encrypt-dir", Some(&DIR_SCHEMA)),
         (DECRYPT_DIR, "decrypt-dir", Some(&DIR_SCHEMA)),
+        (DRIVER, "driver", None),
+        (ASYNC, "async", None),
     ],
 };
 
@@ -108,9 +110,9 @@ pub struct KeyInfo {
     pub key_id: KeyId,
     /// The cipher.
     pub cipher: CipherAlg,
-    /// The crypto driver that does the work, as /proc/crypto calls it; none when the driver does not tell.
+    /// What carries the key: `library`, `none`, or a driver's name in /proc/crypto; none when the kernel does not tell.
     pub driver: Option<String>,
-    /// Whether that one works on its own time, as engines do.
+    /// That driver is asynchronous, as engines are.
     pub is_async: bool,
 }
 
@@ -222,6 +224,22 @@ mod tests {
         assert_eq!(
             (info.peer.get(), info.slot, info.key_id.get()),
             (9, Slot::Secondary, 3)
+        );
+    }
+
+    #[test]
+    fn what_carries_a_key_is_told_or_not() {
+        let mut w = Writer::new();
+        new_key().write(&mut w);
+        let info =
+            |w: &Writer| KeyAttrs::parse(Attrs::new(w.as_bytes())).and_then(KeyAttrs::into_info);
+        let plain = info(&w).unwrap();
+        assert_eq!((plain.driver, plain.is_async), (None, false));
+        w.put(DRIVER, b"cryptd(x)\0").put(ASYNC, &[]);
+        let told = info(&w).unwrap();
+        assert_eq!(
+            (told.driver.as_deref(), told.is_async),
+            (Some("cryptd(x)"), true)
         );
     }
 

@@ -81,7 +81,10 @@ fn peer_json(peer: &PeerInfo, keys: &[KeyInfo]) -> Value {
     let text = |value: Option<String>| value.map_or(Value::Null, Value::String);
     let keys: Vec<Value> = keys
         .iter()
-        .map(|key| json!({ "slot": key.slot.to_string(), "key_id": key.key_id.get(), "cipher": key.cipher.to_string() }))
+        .map(|key| json!({
+                "slot": key.slot.to_string(), "key_id": key.key_id.get(), "cipher": key.cipher.to_string(),
+                "driver": text(key.driver.clone()), "async": key.is_async,
+            }))
         .collect();
     json!({
         "peer_id": peer.id.get(),
@@ -127,6 +130,14 @@ fn interface_text(interface: &Interface) -> String {
     out
 }
 
+fn key_text(key: &KeyInfo) -> String {
+    let by = key.driver.as_ref().map_or(String::new(), |name| {
+        let how = if key.is_async { ", asynchronous" } else { "" };
+        format!(" by {name}{how}")
+    });
+    format!("id {}, {}{by}", key.key_id.get(), key.cipher)
+}
+
 fn peer_text(peer: &PeerInfo, keys: &[KeyInfo]) -> String {
     let mut out = format!("\npeer: {}\n", peer.id);
     let mut line = |name: &str, value: String| {
@@ -165,10 +176,7 @@ fn peer_text(peer: &PeerInfo, keys: &[KeyInfo]) -> String {
         );
     }
     for key in keys {
-        line(
-            &format!("{} key", key.slot),
-            format!("id {}, {}", key.key_id.get(), key.cipher),
-        );
+        line(&format!("{} key", key.slot), key_text(key));
     }
     for (name, counters) in [("tunnel", peer.vpn), ("transport", peer.link)] {
         let received = format!(
