@@ -181,11 +181,12 @@ fn life(_: &Ctx) -> Outcome {
     let wanted = serde_json::json!(["p2p", 1300, 7, 9, "127.0.0.2:1196", 60]);
     check_eq!(serde_json::json!(fields), wanted, "{shown}");
     let text = ns.cmd("ovpnctl show").ok()?;
+    let by = if Module::ours() { " by library" } else { "" };
     for line in [
-        "interface: o",
-        "peer: 7",
-        "  remote: 127.0.0.2:1196",
-        "  primary key: id 3, chacha20-poly1305",
+        "interface: o".to_owned(),
+        "peer: 7".to_owned(),
+        "  remote: 127.0.0.2:1196".to_owned(),
+        format!("  primary key: id 3, chacha20-poly1305{by}"),
     ] {
         check!(text.lines().any(|l| l == line), "{text:?} lacks {line:?}");
     }
