@@ -108,10 +108,15 @@ ovpn-bindgen-cflags = $(filter -nostdinc -I% -isystem -include %.h -D% -U% -std=
 	-fno-builtin -w -D__BINDGEN__ -DMODULE --target=$(ovpn-clang-target) \
 	-Wp$(comma)-MMD$(comma)$(depfile)
 
+# MIPS has a union and a typedef of the name mips_instruction (uapi/asm/inst.h,
+# asm/inst.h): C keeps them apart, Rust does not. Both are one word, so the
+# union may stand for the other.
+#
 # _printk is called from Rust with the specifier %pA only, which this kernel
 # does not know: print.c has a stand-in.
 ovpn-bindgen-fixup = \
 	-e 's/pub const RUST_CONST_HELPER_/pub const /' \
+	-e '/^ *pub type mips_instruction = /d' \
 	-e 's/^( *)pub fn _printk\(/\1\#[link_name = "ovpn_rust_printk"]\n&/'
 
 quiet_cmd_ovpn_kbindgen = BINDGEN $@
