@@ -128,9 +128,9 @@ pub(crate) fn end(report: &mut Report, pair: &Pair) -> Result<()> {
     })
 }
 
-/// OpenVPN makes a key; both routers get it, for root's eyes only.
+/// One key for both routers, for root's eyes only.
 pub(crate) fn share_key(pair: &Pair) -> Result<()> {
-    let key = pair.a.run("openvpn --genkey secret /dev/stdout")?;
+    let key = pair.a.run("ovpnctl genkey")?;
     for vm in [&pair.a, &pair.b] {
         vm.write(KEY, 0o600, &key)?;
     }
@@ -139,7 +139,7 @@ pub(crate) fn share_key(pair: &Pair) -> Result<()> {
 
 /// Gives one router a key of its own, which fits no other.
 pub(crate) fn wrong_key(vm: &Vm) -> Result<()> {
-    let key = vm.run("openvpn --genkey secret /dev/stdout")?;
+    let key = vm.run("ovpnctl genkey")?;
     vm.write(KEY, 0o600, &key)
 }
 

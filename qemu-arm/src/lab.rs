@@ -43,7 +43,8 @@ pub(crate) struct Pair {
 
 impl<'a> Bench<'a> {
     /// Fetches and builds what is missing of the image.
-    pub(crate) fn new(inputs: &'a Inputs, machine: &'static Machine) -> Result<Self> {
+    pub(crate) fn new(inputs: &'a Inputs) -> Result<Self> {
+        let machine = inputs.machine;
         let logs = inputs.cache.join("logs").join(machine.lane);
         fs::create_dir_all(&logs)?;
         let lock = File::create(logs.join("lock"))?;

@@ -24,9 +24,10 @@ use anyhow::Result;
 
 use image::Put;
 use lab::Bench;
-use machine::{ARM, ARM_COUNTED};
+use machine::Machine;
 pub use report::Tally;
 use report::{Report, Style};
+use underlay::MODULE;
 
 /// Longest the suites inside a guest may take.
 const SUITES: Duration = Duration::from_secs(20 * 60);
@@ -34,9 +35,11 @@ const SUITES: Duration = Duration::from_secs(20 * 60);
 /// What was built elsewhere and is run here; all programs are for the guest.
 #[derive(Clone, Debug)]
 pub struct Inputs {
+    /// The board.
+    pub machine: &'static Machine,
     /// Directory for everything that outlives a run, outside the source tree.
     pub cache: PathBuf,
-    /// Unpacked Debian packages of the guest's architecture.
+    /// Unpacked packages of the guest's architecture.
     pub root: PathBuf,
     /// Kernel image as QEMU boots it.
     pub kernel: PathBuf,
@@ -62,10 +65,10 @@ pub struct Inputs {
 /// # Errors
 /// Something of it failed; the story ends there.
 pub fn demo(inputs: &Inputs) -> Result<()> {
-    let mut report = Report::new(Style::Story, ARM.lane);
+    let mut report = Report::new(Style::Story, inputs.machine.lane);
     println!(
         "Two emulated routers ({}) and a tunnel between them.",
-        ARM.description
+        inputs.machine.description
     );
     let started = Instant::now();
     run(inputs, &mut report, false)?;
@@ -85,7 +88,7 @@ pub fn demo(inputs: &Inputs) -> Result<()> {
 /// The routers could not be had at all. A failed case is no error: it is
 /// counted.
 pub fn system_test(inputs: &Inputs) -> Result<Tally> {
-    let mut report = Report::new(Style::Tap, ARM.lane);
+    let mut report = Report::new(Style::Tap, inputs.machine.lane);
     run(inputs, &mut report, true)?;
     suites(inputs, &mut report)?;
     Ok(report.finish())
@@ -107,8 +110,8 @@ pub struct Selftests {
 /// # Errors
 /// The machine could not be had, or died.
 pub fn selftests(inputs: &Inputs, what: &Selftests) -> Result<Tally> {
-    let mut report = Report::new(Style::Tap, ARM_COUNTED.lane);
-    let mut bench = Bench::new(inputs, &ARM_COUNTED)?;
+    let mut report = Report::new(Style::Tap, inputs.machine.lane);
+    let mut bench = Bench::new(inputs)?;
     bench.tree = Some(what.tree.clone());
     let vm = bench.boot(
         "selftests",
@@ -136,17 +139,18 @@ pub fn selftests(inputs: &Inputs, what: &Selftests) -> Result<Tally> {
     Ok(report.finish())
 }
 
-/// Prints what a packet through the tunnel costs, in instructions: deterministic, whatever the host does beside it.
+/// Prints what a packet through the tunnel costs, in instructions: deterministic, whatever the host does beside it, on
+/// [`machine::ARM_COUNTED`].
 ///
 /// # Errors
 /// The machine could not be had, a packet was lost, or the kernel complained.
 pub fn cost(inputs: &Inputs) -> Result<()> {
-    let bench = Bench::new(inputs, &ARM_COUNTED)?;
+    let bench = Bench::new(inputs)?;
     let vm = bench.boot("cost", 4, None, Vec::new())?;
     let command = format!("ovpn-tests cost --instruction {}", machine::COUNTED_NS);
     let table = vm.exec(&command, SUITES)?.success(&command)?;
-    println!("{}\n{table}", ARM_COUNTED.description);
-    let mut report = Report::new(Style::Tap, ARM_COUNTED.lane);
+    println!("{}\n{table}", inputs.machine.description);
+    let mut report = Report::new(Style::Tap, inputs.machine.lane);
     report.step("cost: the kernel has nothing to complain about", |notes| {
         probe::clean_log(notes, &vm)
     })?;
@@ -155,7 +159,7 @@ pub fn cost(inputs: &Inputs) -> Result<()> {
 
 /// The one body of both.
 fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
-    let bench = Bench::new(inputs, &ARM)?;
+    let bench = Bench::new(inputs)?;
     let a = pki::identity("router-a", bench.scratch())?;
     let b = pki::identity("router-b", bench.scratch())?;
     let (mut files_a, mut files_b) = daemon::files();
@@ -164,12 +168,28 @@ fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
     let pair = bench.pair(files_a, files_b)?;
 
     underlay::steps(report, &bench, &pair)?;
+    let traps = probe::unaligned(&pair)?;
     daemon::steps(report, &pair)?;
     daemon::end(report, &pair)?;
+    if let Some(before) = traps {
+        report.step("no access to unaligned data was trapped", |notes| {
+            let after = probe::unaligned(&pair)?;
+            notes.say(&format!(
+                "counted by the kernels: {before:?}, then {after:?}"
+            ));
+            anyhow::ensure!(
+                after == Some(before),
+                "the traps of both: {before:?}, then {after:?}"
+            );
+            Ok(())
+        })?;
+    }
     if bad_cases {
         bad::steps(report, &pair)?;
     }
-    openvpn::steps(report, &pair, &a, &b)?;
+    if inputs.machine.openvpn {
+        openvpn::steps(report, &pair, &a, &b)?;
+    }
     report.step("the module unloads", |notes| {
         for vm in [&pair.a, &pair.b] {
             probe::show(notes, vm, "rmmod ovpn")?;
@@ -188,9 +208,10 @@ fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
 
 /// The suites of the guest's test program, on a machine of their own.
 fn suites(inputs: &Inputs, report: &mut Report) -> Result<()> {
-    let bench = Bench::new(inputs, &ARM)?;
+    let bench = Bench::new(inputs)?;
     let vm = bench.boot("suites", 3, None, Vec::new())?;
-    let output = vm.exec("ovpn-tests --patience 8 uapi,p2p", SUITES)?;
+    let command = format!("ovpn-tests --module {MODULE} --patience 8 uapi,p2p");
+    let output = vm.exec(&command, SUITES)?;
     report.relay(&output.stdout);
     report.step("the suites ran to their end", |notes| {
         notes.say(&output.stderr);

@@ -4,11 +4,15 @@
 //! Everything else in this crate is the same for every board: a new one is a
 //! new row here and a kernel lane that builds for it.
 
+use anyhow::{Context, Result};
+
 /// How the board reaches its virtio devices; QEMU names them differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bus {
     /// Memory mapped, found through the device tree (`virtio-net-device`).
     Mmio,
+    /// PCI (`virtio-net-pci`).
+    Pci,
 }
 
 impl Bus {
@@ -16,6 +20,9 @@ impl Bus {
     pub(crate) fn device(self, kind: &str) -> String {
         match self {
             Self::Mmio => format!("virtio-{kind}-device"),
+            // A network card there would have a ROM to boot from.
+            Self::Pci if kind == "net" => "virtio-net-pci,romfile=".to_owned(),
+            Self::Pci => format!("virtio-{kind}-pci"),
         }
     }
 }
@@ -41,6 +48,14 @@ pub struct Machine {
     pub virtio: Bus,
     /// Debian's multiarch library directory.
     pub multiarch: &'static str,
+    /// The command that ends the machine. QEMU ends at a reset too, and that is
+    /// all the Malta board can do.
+    pub off: &'static str,
+    /// File with the number of accesses to unaligned data that the kernel had
+    /// to do for the CPU (arch/mips/kernel/unaligned.c).
+    pub traps: Option<&'static str>,
+    /// Whether the root file system has stock OpenVPN.
+    pub openvpn: bool,
     /// One line for people.
     pub description: &'static str,
 }
@@ -67,6 +82,9 @@ const CORTEX_A7: Machine = Machine {
     console: "ttyAMA0",
     virtio: Bus::Mmio,
     multiarch: "arm-linux-gnueabihf",
+    off: "poweroff -f",
+    traps: None,
+    openvpn: true,
     description: "QEMU virt, 2 x Cortex-A7, 256 MiB, emulated (TCG)",
 };
 
@@ -76,6 +94,57 @@ pub static ARM: Machine = CORTEX_A7;
 
 /// Nanoseconds that an instruction takes on [`ARM_COUNTED`]: two to the power of the shift in its clock.
 pub(crate) const COUNTED_NS: u32 = 4;
+
+/// QEMU's `virt` board with two Cortex-A53, the CPU of filogic and ipq807x
+/// routers, with AES instructions.
+static ARM64: Machine = Machine {
+    lane: "arm64-6.12",
+    qemu: "qemu-system-aarch64",
+    board: &["-M", "virt", "-cpu", "cortex-a53"],
+    multiarch: "aarch64-linux-gnu",
+    description: "QEMU virt, 2 x Cortex-A53, 256 MiB, emulated (TCG)",
+    ..CORTEX_A7
+};
+
+/// QEMU's Malta board with a MIPS 24Kc, the CPU of ath79 routers: big-endian,
+/// no FPU, one CPU. Debian has no packages for it.
+const MIPS_24KC: Machine = Machine {
+    lane: "mips-6.12",
+    qemu: "qemu-system-mips",
+    board: &["-M", "malta", "-cpu", "24Kc"],
+    cpus: 1,
+    clock: FAST,
+    memory_mib: 128,
+    console: "ttyS0",
+    virtio: Bus::Pci,
+    multiarch: "",
+    off: "reboot -f",
+    traps: Some("/sys/kernel/debug/mips/unaligned_instructions"),
+    openvpn: false,
+    description: "QEMU Malta, MIPS 24Kc big-endian, 128 MiB, emulated (TCG)",
+};
+
+/// As the table has it.
+static MIPS: Machine = MIPS_24KC;
+
+/// The same in little-endian, as mt76x8's.
+static MIPSEL: Machine = Machine {
+    lane: "mipsel-6.12",
+    qemu: "qemu-system-mipsel",
+    description: "QEMU Malta, MIPS 24Kc little-endian, 128 MiB, emulated (TCG)",
+    ..MIPS_24KC
+};
+
+/// The board whose kernel a lane builds.
+///
+/// # Errors
+/// No board is emulated for that lane.
+pub fn of_lane(lane: &str) -> Result<&'static Machine> {
+    [&ARM, &ARM64, &MIPS, &MIPSEL]
+        .into_iter()
+        .find(|machine| machine.lane == lane)
+        .with_context(|| format!("no board is emulated for {lane}"))
+}
 
 /// The same with room for Python, and with a clock that fixed waits can be measured by. On that clock a CPU that spins
 /// for another holds it up for a tenth of a second (QEMU 7.2), so there is only one.

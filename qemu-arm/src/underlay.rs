@@ -8,6 +8,9 @@ use crate::probe::{ping, show};
 use crate::report::Report;
 use crate::vm::Vm;
 
+/// Where `image::modules` puts our module.
+pub(crate) const MODULE: &str = "/lib/modules/$(uname -r)/extra/ovpn.ko";
+
 /// Brings up the link and the module on both routers.
 pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Result<()> {
     report.must("two routers boot", |notes| {
@@ -61,7 +64,7 @@ pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Resu
         }
         notes.say(&format!(
             "ovpn.ko has {} bytes; in memory:",
-            pair.a.run("stat -c %s $(modinfo -n ovpn)")?.trim()
+            pair.a.run(&format!("stat -c %s {MODULE}"))?.trim()
         ));
         show(notes, &pair.a, "lsmod | grep -E '^(Module|ovpn)'")?;
         show(notes, &pair.a, "cat /sys/module/ovpn/version")?;

@@ -3,6 +3,7 @@
 //!
 //! `ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]`
 
+mod iperf;
 mod lab;
 mod nl;
 mod selftests;
@@ -11,7 +12,7 @@ mod tap;
 mod wire;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -173,7 +174,12 @@ fn run(args: Args, chosen: &[Suite]) -> Outcome<Totals> {
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1).peekable();
+    let mut args = std::env::args();
+    let program = args.next().unwrap_or_default();
+    if Path::new(&program).ends_with("iperf3") {
+        return iperf::main(args).into();
+    }
+    let mut args = args.peekable();
     let outcome = if args.next_if(|a| a == "bench").is_some() {
         suites::bench::run(args)
     } else if args.next_if(|a| a == "cost").is_some() {

@@ -4,21 +4,25 @@
 use crate::ctx::Ctx;
 use crate::root;
 use crate::selftests;
+use crate::small;
 use anyhow::Result;
-use qemu_arm::{Inputs, Selftests};
+use qemu_arm::{Inputs, Selftests, machine};
 use std::path::PathBuf;
 
+/// The lane that the kernel's own selftests run on.
 const LANE: &str = "arm-6.12";
-
-/// The routers' userland, before our programs are added.
-const ROOT: &str = "trixie-armhf";
 
 /// The userland that the kernel's own selftests want.
 const SELFTESTS_ROOT: &str = "trixie-armhf-selftests";
 
-/// Builds the routers' root file system.
-pub fn root(ctx: &Ctx) -> Result<()> {
-    root::build(ctx, ROOT)
+/// Builds the routers' root file system: of Debian's packages, or of the little that is built here.
+pub fn root(ctx: &Ctx, lane: &str) -> Result<()> {
+    let lane = ctx.lock.lane(lane)?;
+    let name = lane.root()?;
+    if ctx.lock.root(name).is_ok() {
+        return root::build(ctx, name);
+    }
+    small::build(ctx, lane)
 }
 
 /// Builds the root file system for the kernel's own selftests, and their client.
@@ -38,7 +42,8 @@ fn selftests_cli(ctx: &Ctx) -> Result<PathBuf> {
 
 /// Runs the kernel's own selftests; the results go to standard output as TAP.
 pub fn selftests(ctx: &Ctx, scripts: &[&str]) -> Result<()> {
-    let mut inputs = inputs(ctx)?;
+    let mut inputs = inputs(ctx, LANE)?;
+    inputs.machine = &machine::ARM_COUNTED;
     inputs.root = ctx.root(SELFTESTS_ROOT);
     let what = Selftests {
         tree: selftests::stage(ctx)?,
@@ -50,29 +55,33 @@ pub fn selftests(ctx: &Ctx, scripts: &[&str]) -> Result<()> {
 }
 
 /// Shows two routers at work.
-pub fn demo(ctx: &Ctx) -> Result<()> {
-    qemu_arm::demo(&inputs(ctx)?)
+pub fn demo(ctx: &Ctx, lane: &str) -> Result<()> {
+    qemu_arm::demo(&inputs(ctx, lane)?)
 }
 
 /// Tests them; the results go to standard output as TAP. Says whether all cases held.
-pub fn system_test(ctx: &Ctx) -> Result<bool> {
-    let tally = qemu_arm::system_test(&inputs(ctx)?)?;
+pub fn system_test(ctx: &Ctx, lane: &str) -> Result<bool> {
+    let tally = qemu_arm::system_test(&inputs(ctx, lane)?)?;
     Ok(tally.failed == 0)
 }
 
 /// Prints the instructions a packet costs.
 pub fn cost(ctx: &Ctx) -> Result<()> {
-    qemu_arm::cost(&inputs(ctx)?)
+    let mut inputs = inputs(ctx, LANE)?;
+    inputs.machine = &machine::ARM_COUNTED;
+    qemu_arm::cost(&inputs)
 }
 
-fn inputs(ctx: &Ctx) -> Result<Inputs> {
-    let dir = ctx.lane(LANE);
+fn inputs(ctx: &Ctx, lane: &str) -> Result<Inputs> {
+    let dir = ctx.lane(lane);
     let kernel_build = dir.join("kernel");
     let bin = |name: &str| dir.join("bin").join(name);
+    let lane = ctx.lock.lane(lane)?;
     Ok(Inputs {
+        machine: machine::of_lane(&lane.name)?,
         cache: ctx.cache.clone(),
-        root: ctx.root(ROOT),
-        kernel: kernel_build.join(&ctx.lock.lane(LANE)?.image),
+        root: ctx.root(lane.root()?),
+        kernel: kernel_build.join(&lane.image),
         kernel_build,
         module: dir.join("module/ovpn.ko"),
         ovpnd: bin("ovpnd"),

@@ -53,6 +53,15 @@ pub fn unpack(ctx: &Ctx, name: &str) -> Result<PathBuf> {
 }
 
 fn extract(ctx: &Ctx, deb: &Deb, file: &Path, to: &Path) -> Result<()> {
+    if deb.path.contains(".orig.tar.") {
+        fs::create_dir_all(to)?;
+        return Cmd::new(ctx, "tar")
+            .args(["--extract", "--strip-components=1", "--file"])
+            .arg(file)
+            .arg("--directory")
+            .arg(to)
+            .run();
+    }
     let Some(tarball) = &deb.tarball else {
         return Cmd::new(ctx, "dpkg-deb")
             .arg("--extract")

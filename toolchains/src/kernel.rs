@@ -17,7 +17,7 @@ use std::thread::available_parallelism;
 pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     let lane = ctx.lock.lane(name)?;
     let source = fetch::unpack(ctx, &lane.source)?;
-    let config = fragment(ctx, lane);
+    let config = fragment(ctx, lane)?;
     let gcc = Cmd::new(ctx, format!("{}gcc", lane.cross_compile))
         .arg("--version")
         .output()?;
@@ -120,15 +120,31 @@ fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
         ));
     let cmd = settings(lane, cmd);
     // A kernel without Rust need not wait for the tools.
-    let config = fs::read_to_string(fragment(ctx, lane))?;
+    let config = fs::read_to_string(fragment(ctx, lane)?)?;
     match config.lines().any(|l| l == "CONFIG_RUST=y") {
         true => rust_tools(ctx, cmd),
         false => Ok(cmd),
     }
 }
 
-fn fragment(ctx: &Ctx, lane: &Lane) -> PathBuf {
-    ctx.project.join("toolchains/configs").join(&lane.config)
+/// The file with the lane's options; made in the lane's directory where several have to become one.
+fn fragment(ctx: &Ctx, lane: &Lane) -> Result<PathBuf> {
+    let configs = ctx.project.join("toolchains/configs");
+    let own = configs.join(&lane.config);
+    if lane.base.is_empty() {
+        return Ok(own);
+    }
+    let mut text = String::new();
+    for file in lane.base.iter().map(|b| configs.join(b)).chain([own]) {
+        let part = fs::read_to_string(&file);
+        text += &part.with_context(|| format!("cannot read {}", file.display()))?;
+    }
+    let merged = ctx.lane(&lane.name).join("merged.config");
+    if !fs::read_to_string(&merged).is_ok_and(|old| old == text) {
+        fs::create_dir_all(ctx.lane(&lane.name))?;
+        fs::write(&merged, text)?;
+    }
+    Ok(merged)
 }
 
 fn settings(lane: &Lane, mut cmd: Cmd) -> Cmd {

@@ -145,6 +145,13 @@ pub struct Lane {
     pub cross_compile: String,
     /// File below `toolchains/configs`, merged on top of allnoconfig.
     pub config: String,
+    /// Files merged before that one: what several lanes have in common.
+    #[serde(default)]
+    pub base: Vec<String>,
+    /// Rust's name of the guests' processor, where their programs are built here.
+    pub triple: Option<String>,
+    /// Root file system of its guests.
+    pub root: Option<String>,
     /// Whether a user-mode kernel runs on more than one CPU.
     #[serde(default)]
     pub smp: bool,
@@ -154,6 +161,20 @@ pub struct Lane {
     pub targets: Vec<String>,
     /// What boots, relative to the build directory.
     pub image: String,
+}
+
+impl Lane {
+    /// Rust's name of the guests' processor; user-mode guests have the build machine's.
+    pub fn triple(&self) -> Result<&str> {
+        let triple = self.triple.as_deref();
+        triple.with_context(|| format!("{} has no programs of its own", self.name))
+    }
+
+    /// Root file system of its guests.
+    pub fn root(&self) -> Result<&str> {
+        let root = self.root.as_deref();
+        root.with_context(|| format!("{} has no root of its own", self.name))
+    }
 }
 
 impl Lock {

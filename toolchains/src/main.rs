@@ -12,10 +12,12 @@ mod fetch;
 mod guest;
 mod kernel;
 mod lock;
+mod mips;
 mod musl;
 mod plan;
 mod root;
 mod selftests;
+mod small;
 mod stamp;
 mod steps;
 mod tally;
@@ -45,7 +47,9 @@ lane VERB [ARGUMENT]...
   kernel LANE        a lane's kernel and modules
   module LANE        ovpn.ko for it
   root NAME          a guest's root file system
-  programs LANE      the programs its guests run";
+  programs LANE      the programs its guests run
+  system LANE        the emulated routers' tests on that lane
+  disassembly LANE   what the machine code of a MIPS lane's module must be like";
 
 fn main() -> ExitCode {
     let mut args = std::env::args();
@@ -75,7 +79,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("test-fast", []) => steps::test_fast(&ctx).map(total),
         ("bench", _) => done(steps::bench(&ctx, args.get(1..).unwrap_or_default())),
         ("demo", []) => done(steps::demo(&ctx)),
-        ("system-arm", []) => arm::system_test(&ctx).map(|held| {
+        ("system", [lane]) => arm::system_test(&ctx, lane).map(|held| {
             if held {
                 ExitCode::SUCCESS
             } else {
@@ -90,6 +94,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("host-deps", []) => done(fetch::host_deps(&ctx)),
         ("kernel", [lane]) => done(kernel::build(&ctx, lane)),
         ("module", [lane]) => done(kernel::module(&ctx, lane).map(drop)),
+        ("disassembly", [lane]) => mips::check(&ctx, lane).map(total),
         ("root", [name]) => done(root::build(&ctx, name)),
         ("programs", [lane]) => done(steps::programs(&ctx, lane)),
         _ => bail!("{USAGE}"),

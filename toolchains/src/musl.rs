@@ -6,14 +6,52 @@ use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
 use crate::ui;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
 
-/// The emulated routers' triple.
-pub const ARM: &str = "armv7-unknown-linux-musleabihf";
-/// The same for zig.
-const ZIG_ARM: &str = "arm-linux-musleabihf";
+/// A processor that programs for routers are built for.
+#[derive(Debug)]
+pub struct Target {
+    /// Rust's name of it.
+    pub triple: &'static str,
+    /// zig's name of it.
+    zig: &'static str,
+    /// zig's name of the processor. Only zig's own libc looks at it; rustc has the triple.
+    cpu: &'static str,
+}
+
+const TARGETS: [Target; 4] = [
+    Target {
+        triple: "armv7-unknown-linux-musleabihf",
+        zig: "arm-linux-musleabihf",
+        cpu: "cortex_a7",
+    },
+    Target {
+        triple: "aarch64-unknown-linux-musl",
+        zig: "aarch64-linux-musl",
+        cpu: "cortex_a53",
+    },
+    // Neither has an FPU, nor a kernel that emulates one.
+    Target {
+        triple: "mips-unknown-linux-musl",
+        zig: "mips-linux-musleabi",
+        cpu: "mips32r2+soft_float",
+    },
+    Target {
+        triple: "mipsel-unknown-linux-musl",
+        zig: "mipsel-linux-musleabi",
+        cpu: "mips32r2+soft_float",
+    },
+];
+
+/// A target by the triple a lane names.
+pub fn target(triple: &str) -> Result<&'static Target> {
+    TARGETS
+        .iter()
+        .find(|t| t.triple == triple)
+        .with_context(|| format!("no C library is known for {triple}"))
+}
 
 /// Profile of this workspace's programs: small, and std is built for one profile only.
 const PROFILE: &str = "router";
@@ -22,56 +60,63 @@ const OWN: [&str; 3] = ["ovpnd", "ovpnctl", "ovpn-tests"];
 
 /// Builds this workspace's programs and the ubus tools for a lane's guests.
 pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
+    let to = target(ctx.lock.lane(lane)?.triple()?)?;
     let bin = ctx.lane(lane).join("bin");
     let target = ctx.cache.join("target/musl");
-    cross(ctx, Cmd::new(ctx, "cargo").arg("build"))?
+    cross(ctx, to, Cmd::new(ctx, "cargo").arg("build"))?
         .args(["--locked", "--profile", PROFILE])
         .args(["--package", "ovpnd", "--package", "ovpn-tests", "--bins"])
         .cwd(&ctx.project)
         .env("CARGO_TARGET_DIR", &target)
         .run()?;
     for program in OWN {
-        let built = target.join(ARM).join(PROFILE).join(program);
+        let built = target.join(to.triple).join(PROFILE).join(program);
         fetch::place(&built, &bin)?;
         let size = fs::metadata(&built)?.len();
         ui::say(format!("{program}: {} KiB stripped", size.div_ceil(1024)));
     }
-    fetch::guest_programs(ctx, lane, ARM, |cmd| {
+    fetch::guest_programs(ctx, lane, to.triple, |cmd| {
         let target = ctx.cache.join("target/musl-tools");
-        Ok(cross(ctx, cmd)?.env("CARGO_TARGET_DIR", target))
+        Ok(cross(ctx, to, cmd)?.env("CARGO_TARGET_DIR", target))
     })
 }
 
-/// Makes a cargo command one for [`ARM`].
-fn cross(ctx: &Ctx, cmd: Cmd) -> Result<Cmd> {
-    let linker = linker(ctx)?;
-    Ok(cmd
-        .args(["--target", ARM, "-Zbuild-std=std,panic_abort"])
+/// Makes a cargo command one for a target.
+pub fn cross(ctx: &Ctx, to: &Target, cmd: Cmd) -> Result<Cmd> {
+    let linker = compiler(ctx, to)?;
+    let name = to.triple.replace('-', "_");
+    let cargo = format!("CARGO_TARGET_{}", name.to_uppercase());
+    let cmd = cmd
+        .args(["--target", to.triple, "-Zbuild-std=std,panic_abort"])
         // Leaves the user's toolchain as it is: cargo looks nowhere else without this.
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", fetch::rust_library(ctx)?)
         // -Zbuild-std is the one unstable option; the pinned compiler is a stable one.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env(
-            "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_LINKER",
-            &linker,
-        )
+        .env(&format!("{cargo}_LINKER"), &linker)
         // zig brings crt1.o, libc and the unwinder; a std built here has none of its own.
         .env(
-            "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_MUSLEABIHF_RUSTFLAGS",
+            &format!("{cargo}_RUSTFLAGS"),
             "-Clink-self-contained=no -Ctarget-feature=+crt-static",
         )
-        .env("CC_armv7_unknown_linux_musleabihf", &linker)
-        .env("ZIG_GLOBAL_CACHE_DIR", ctx.cache.join("target/zig"))
-        .env("ZIG_LOCAL_CACHE_DIR", ctx.cache.join("target/zig")))
+        .env(&format!("CC_{name}"), &linker);
+    Ok(zig_cache(ctx, cmd))
 }
 
-/// rustc wants one program for the linker: a script that calls `zig cc` for the target.
-fn linker(ctx: &Ctx) -> Result<PathBuf> {
+/// Where a command that calls zig lets it keep its C library.
+pub fn zig_cache(ctx: &Ctx, cmd: Cmd) -> Cmd {
+    cmd.env("ZIG_GLOBAL_CACHE_DIR", ctx.cache.join("target/zig"))
+        .env("ZIG_LOCAL_CACHE_DIR", ctx.cache.join("target/zig"))
+}
+
+/// C compiler and linker for a target: a script that calls `zig cc`, since rustc and make want one program.
+pub fn compiler(ctx: &Ctx, to: &Target) -> Result<PathBuf> {
     let zig = fetch::zig(ctx)?;
-    let script = ctx.tools().join("bin").join(format!("{ZIG_ARM}-cc"));
+    let script = ctx.tools().join("bin").join(format!("{}-cc", to.zig));
     let text = format!(
-        "#!/bin/sh\nexec '{}' cc -target {ZIG_ARM} -mcpu=cortex_a7 \"$@\"\n",
-        zig.display()
+        "#!/bin/sh\nexec '{}' cc -target {} -mcpu={} \"$@\"\n",
+        zig.display(),
+        to.zig,
+        to.cpu
     );
     if fs::read_to_string(&script).is_ok_and(|old| old == text) {
         return Ok(script);

@@ -231,7 +231,7 @@ pub fn demo(ctx: &Ctx) -> Result<()> {
     arm_lane(ctx, &mut plan);
     let ready = plan.run()?;
     ensure!(ready.is_clean(), "the routers are not ready");
-    crate::arm::demo(ctx)
+    crate::arm::demo(ctx, ARM)
 }
 
 /// Packages and tools of the build machine.
@@ -276,7 +276,9 @@ fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("arm source", &["host packages"], 1, || {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
     });
-    plan.prepare("arm root", &["host packages"], 1, || crate::arm::root(ctx));
+    plan.prepare("arm root", &["host packages"], 1, || {
+        crate::arm::root(ctx, ARM)
+    });
     plan.prepare("arm kernel", &["arm source"], 2, || kernel::build(ctx, ARM));
     plan.step("arm module", &["arm kernel", "rust tools"], 2, || {
         kernel::module(ctx, ARM).map(|_| Tally::pass())
@@ -291,11 +293,10 @@ pub fn programs(ctx: &Ctx, lane: &str) -> Result<()> {
             kernel::ovpn_cli(ctx, UM)?;
             host_programs(ctx)
         }
-        ARM => {
-            crate::arm::root(ctx)?;
-            musl::build(ctx, ARM)
+        _ => {
+            crate::arm::root(ctx, lane)?;
+            musl::build(ctx, lane)
         }
-        _ => bail!("{lane} has no programs"),
     }
 }
 
@@ -390,7 +391,7 @@ fn suite(ctx: &Ctx, lane: &str, suites: &str, args: &[&str]) -> Result<Tally> {
 fn system_arm(ctx: &Ctx) -> Result<Tally> {
     let mut tap = Tap::default();
     let status = Cmd::new(ctx, std::env::current_exe()?)
-        .arg("system-arm")
+        .args(["system", ARM])
         .timeout(ARM_TIMEOUT)
         .status_with(|line| {
             tap.line(line);

@@ -95,9 +95,10 @@ impl Ping {
 
     /// The longest round trip of a finished ping, milliseconds.
     pub fn slowest(done: &Done) -> Outcome<f64> {
-        let line = done.out.lines().find(|l| l.starts_with("rtt "));
+        // BusyBox says "round-trip".
+        let line = done.out.lines().find(|l| l.starts_with("r"));
         let numbers = line.and_then(|l| l.split(" = ").nth(1));
-        let most = numbers.and_then(|n| n.split('/').nth(2)?.parse().ok());
+        let most = numbers.and_then(|n| n.split(['/', ' ']).nth(2)?.parse().ok());
         most.ok_or_else(|| Failure::new(format!("ping printed no times: {}{}", done.out, done.err)))
     }
 
