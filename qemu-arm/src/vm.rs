@@ -88,6 +88,7 @@ type Pending = Arc<Mutex<HashMap<String, Sender<Output>>>>;
 #[derive(Debug)]
 pub struct Vm {
     name: String,
+    machine: &'static Machine,
     qemu: Mutex<Child>,
     control: Mutex<UnixStream>,
     pending: Pending,
@@ -129,6 +130,7 @@ impl Vm {
         let qemu = guard.0.take().context("QEMU is gone")?;
         let mut vm = Self {
             name,
+            machine: spec.machine,
             qemu: Mutex::new(qemu),
             control: Mutex::new(control),
             pending,
@@ -149,6 +151,12 @@ impl Vm {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The board it runs on.
+    #[must_use]
+    pub fn machine(&self) -> &'static Machine {
+        self.machine
     }
 
     /// Time from starting QEMU to the first answer of the guest.
@@ -247,7 +255,7 @@ impl Vm {
     /// QEMU is still there after a minute, or ended with another status than 0.
     pub fn shutdown(self) -> Result<()> {
         // The guest may be gone before the answer is.
-        drop(self.start("poweroff -f")?);
+        drop(self.start(self.machine.off)?);
         let end = Instant::now() + COMMAND;
         while Instant::now() < end {
             if let Some(status) = lock(&self.qemu).try_wait()? {
