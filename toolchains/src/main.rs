@@ -46,6 +46,7 @@ lane VERB [ARGUMENT]...
   host-deps          missing packages of this machine
   kernel LANE        a lane's kernel and modules
   module LANE        ovpn.ko for it
+  disassembly LANE   what the machine code of a MIPS lane's module must be like
   root NAME          a guest's root file system
   programs LANE      the programs its guests run
   system LANE        the emulated routers' tests on that lane
