@@ -41,6 +41,7 @@ struct ovpn_dev {
 	struct net_device *net;
 	/* From ovpn_rs_dev_new(); lives until the net_device is freed. */
 	void *rs;
+	u8 mode;
 	struct gro_cells cells;
 	struct delayed_work tick;
 	/* Sends notifications that wait, and when it last ran, in jiffies. */
@@ -75,6 +76,10 @@ struct ovpn_sock {
 	u32 users;
 	/* All users together hold one. */
 	refcount_t refs;
+	/* enum ovpn_end. Set before the peers that use the socket are deleted,
+	 * for those that are still on their way into the table.
+	 */
+	u8 end;
 	/* NULL for UDP. */
 	struct ovpn_tcp *tcp;
 	struct rcu_work free_work;

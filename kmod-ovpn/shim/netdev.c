@@ -258,17 +258,41 @@ static void ovpn_tell(struct work_struct *work)
 
 /* --- life of an interface -------------------------------------------------- */
 
+/* Whatever of the interface's own parts is there. */
+static void ovpn_priv_free(struct net_device *net)
+{
+	struct ovpn_dev *dev = ovpn_of(net);
+
+	if (dev->rs)
+		ovpn_rs_dev_free(dev->rs);
+	dev->rs = NULL;
+	free_percpu(dev->drops);
+	dev->drops = NULL;
+}
+
+/* Here and not in newlink(): when the core refuses the interface before this
+ * (its name, say), it does not call the destructor.
+ */
 static int ovpn_ndo_init(struct net_device *net)
 {
 	struct ovpn_dev *dev = ovpn_of(net);
-	int ret = gro_cells_init(&dev->cells, net);
+	int ret = -ENOMEM;
 
+	dev->drops = alloc_percpu(struct ovpn_drops);
+	if (dev->drops)
+		dev->rs = ovpn_rs_dev_new(dev, dev->mode);
+	if (dev->rs)
+		ret = gro_cells_init(&dev->cells, net);
+	if (ret) {
+		ovpn_priv_free(net);
+		return ret;
+	}
 	/* A server does without, at the price of a look at the routes for each
 	 * packet from behind a client.
 	 */
-	if (!ret && ovpn_rs_dev_mode(dev->rs) == OVPN_MODE_MP)
+	if (dev->mode == OVPN_MODE_MP)
 		dev->hops = ovpn_hops_new();
-	return ret;
+	return 0;
 }
 
 static void ovpn_ndo_uninit(struct net_device *net)
@@ -314,16 +338,6 @@ bool ovpn_netdev_is_ours(const struct net_device *net)
 	return net->netdev_ops == &ovpn_netdev_ops;
 }
 
-/* Also runs when registration failed, so every part may be missing. */
-static void ovpn_priv_free(struct net_device *net)
-{
-	struct ovpn_dev *dev = ovpn_of(net);
-
-	if (dev->rs)
-		ovpn_rs_dev_free(dev->rs);
-	free_percpu(dev->drops);
-}
-
 static void ovpn_setup(struct net_device *net)
 {
 	/* HW_CSUM, because without it the core takes SG and GSO away again and
@@ -336,6 +350,7 @@ static void ovpn_setup(struct net_device *net)
 	net->netdev_ops = &ovpn_netdev_ops;
 	net->ethtool_ops = &ovpn_ethtool_ops;
 	net->needs_free_netdev = true;
+	net->priv_destructor = ovpn_priv_free;
 	net->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
 
 	net->type = ARPHRD_NONE;
@@ -368,20 +383,12 @@ OVPN_NEWLINK(ovpn_newlink)
 		mode = nla_get_u8(attrs[OVPN_IFLA_MODE]);
 
 	dev->net = net;
+	dev->mode = mode;
 	dev->mss_clamp = mss_clamp;
 	ovpn_hold_init(dev);
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
 	INIT_DELAYED_WORK(&dev->tell, ovpn_tell);
 	dev->told = jiffies - msecs_to_jiffies(OVPN_TELL_MS);
-	dev->drops = alloc_percpu(struct ovpn_drops);
-	dev->rs = dev->drops ? ovpn_rs_dev_new(dev, mode) : NULL;
-	if (!dev->rs) {
-		NL_SET_ERR_MSG_MOD(extack, "no memory for the interface");
-		ovpn_priv_free(net);
-		dev->drops = NULL;
-		return -ENOMEM;
-	}
-	net->priv_destructor = ovpn_priv_free;
 
 	/* A server is always reachable, a client when it has its peer. */
 	ovpn_netdev_carrier(dev, mode == OVPN_MODE_MP);

@@ -340,6 +340,19 @@ struct ovpn_sock *ovpn_sock_attach(struct ovpn_dev *dev, struct socket *sock,
  */
 void ovpn_sock_release(struct ovpn_sock *sock);
 u32 ovpn_sock_proto(const struct ovpn_sock *sock);
+/* What has become of a socket. */
+enum ovpn_end {
+	OVPN_END_NONE,
+	/* Userspace closed it. */
+	OVPN_END_CLOSED,
+	/* Its stream cannot be followed any longer. */
+	OVPN_END_BROKEN,
+};
+
+/* [any] Once it is not NONE, the peers in the table that use the socket are
+ * deleted, or have been.
+ */
+enum ovpn_end ovpn_sock_end(const struct ovpn_sock *sock);
 /* Local port, network byte order. */
 u16 ovpn_sock_port(const struct ovpn_sock *sock);
 

@@ -34,6 +34,11 @@ u16 ovpn_sock_port(const struct ovpn_sock *os)
 	return (__force u16)inet_sk(os->sk)->inet_sport;
 }
 
+enum ovpn_end ovpn_sock_end(const struct ovpn_sock *os)
+{
+	return READ_ONCE(os->end);
+}
+
 u32 ovpn_sock_proto(const struct ovpn_sock *os)
 {
 	return os->tcp ? OVPN_PROTO_TCP : OVPN_PROTO_UDP;

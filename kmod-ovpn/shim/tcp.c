@@ -111,6 +111,22 @@ void ovpn_frame_to_batch(struct sk_buff *frame, struct ovpn_batch *batch)
 	ovpn_batch_add(batch, frame);
 }
 
+static void frame_uncharge(struct sk_buff *skb)
+{
+	atomic_sub(skb->truesize, &skb->sk->sk_rmem_alloc);
+}
+
+/* A frame fills the socket's receive buffer, but does not touch its budget of
+ * memory as skb_set_owner_r() would: that belongs to the holder of the socket
+ * lock, and frames are freed without it.
+ */
+static void frame_charge(struct sk_buff *skb, struct sock *sk)
+{
+	skb->sk = sk;
+	skb->destructor = frame_uncharge;
+	atomic_add(skb->truesize, &sk->sk_rmem_alloc);
+}
+
 bool ovpn_frame_to_user(struct ovpn_sock *os, struct sk_buff *frame)
 {
 	struct sock *sk = os->sk;
@@ -122,7 +138,7 @@ bool ovpn_frame_to_user(struct ovpn_sock *os, struct sk_buff *frame)
 	}
 	put_unaligned_be16(len, __skb_push(frame, OVPN_LEN_LEN));
 	memset(frame->cb, 0, sizeof(frame->cb));
-	skb_set_owner_r(frame, sk);
+	frame_charge(frame, sk);
 	skb_queue_tail(&os->tcp->to_user, frame);
 	os->tcp->data_ready(sk);
 	return true;
@@ -141,6 +157,7 @@ static void broken_work(struct work_struct *work)
 	struct ovpn_tcp *tcp = container_of(work, struct ovpn_tcp, broken_work);
 	struct ovpn_sock *os = tcp->os;
 
+	WRITE_ONCE(os->end, OVPN_END_BROKEN);
 	ovpn_rs_tcp_broken(os->dev->rs, os);
 	ovpn_sock_put(os);
 }
@@ -160,6 +177,7 @@ static int stream_actor(read_descriptor_t *desc, struct sk_buff *skb,
 		if (!ovpn_rs_tcp_bytes(os->dev->rs, os, tcp->stream, data, n)) {
 			skb_abort_seq_read(&state);
 			desc->error = -EPROTO;
+			desc->count = 0;
 			break;
 		}
 		done += n;
@@ -294,6 +312,11 @@ static bool stream_write(struct ovpn_tcp *tcp)
 	}
 }
 
+static bool control_full(const struct ovpn_tcp *tcp)
+{
+	return skb_queue_len_lockless(&tcp->control) >= OVPN_CONTROL_MAX;
+}
+
 static void tx_work(struct work_struct *work)
 {
 	struct ovpn_tcp *tcp = container_of(work, struct ovpn_tcp, tx_work);
@@ -301,7 +324,7 @@ static void tx_work(struct work_struct *work)
 	bool full;
 
 	lock_sock(sk);
-	full = skb_queue_len(&tcp->control) >= OVPN_CONTROL_MAX;
+	full = control_full(tcp);
 	if (tcp->stream && !stream_write(tcp))
 		stream_broken(tcp);
 	release_sock(sk);
@@ -448,7 +471,7 @@ static int stream_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)
 	if (get_unaligned_be16(skb->data) != size - OVPN_LEN_LEN)
 		goto free;
 	ret = -EAGAIN;
-	if (skb_queue_len(&os->tcp->control) >= OVPN_CONTROL_MAX)
+	if (control_full(os->tcp))
 		goto free;
 	skb_queue_tail(&os->tcp->control, skb);
 	queue_work(ovpn_wq, &os->tcp->tx_work);
@@ -472,6 +495,7 @@ static void stream_close(struct sock *sk, long timeout)
 
 	if (os) {
 		/* The last peer gives the socket its own functions back. */
+		WRITE_ONCE(os->end, OVPN_END_CLOSED);
 		ovpn_rs_sock_gone(os->dev->rs, os);
 		ovpn_sock_put(os);
 	}
@@ -497,7 +521,7 @@ static __poll_t stream_poll(struct file *file, struct socket *sock,
 		mask |= EPOLLHUP;
 	if (!skb_queue_empty_lockless(&os->tcp->to_user))
 		mask |= EPOLLIN | EPOLLRDNORM;
-	if (skb_queue_len_lockless(&os->tcp->control) < OVPN_CONTROL_MAX)
+	if (!control_full(os->tcp))
 		mask |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
 	ovpn_sock_put(os);
 	return mask;
@@ -532,6 +556,9 @@ int ovpn_tcp_attach(struct ovpn_sock *os, struct socket *sock, u32 peer_id)
 
 	if (sk->sk_state != TCP_ESTABLISHED)
 		return -ENOTCONN;
+	/* TLS, say: it has put its own functions where ours would go. */
+	if (inet_csk_has_ulp(sk))
+		return -EBUSY;
 	kind = stream_kind(sk, sock);
 
 	tcp = kzalloc(sizeof(*tcp), GFP_KERNEL);

@@ -44,6 +44,7 @@ static void ovpn_udp_destroy(struct sock *sk)
 
 	if (!os)
 		return;
+	WRITE_ONCE(os->end, OVPN_END_CLOSED);
 	ovpn_rs_sock_gone(os->dev->rs, os);
 	ovpn_sock_put(os);
 }

@@ -61,11 +61,15 @@ pub(crate) fn peer_new(device: &Device, request: &PeerRequest) -> Answer {
         .map_err(|e| Denied::Failed(e, NO_MEMORY))?;
     let mut config = device.config.lock();
     device.add(&mut config, peer)?;
-    rcu::read(|rcu| {
-        if let Some(peer) = device.peers.by_id(rcu, valid.id) {
-            tick::arrange(device, peer);
-        }
+    let end = rcu::read(|rcu| {
+        let peer = device.peers.by_id(rcu, valid.id)?;
+        tick::arrange(device, peer);
+        peer.socket.get(rcu)?.end()
     });
+    // The socket ended before the table had its peer, so nobody deleted that one.
+    if let Some(reason) = end {
+        device.delete_id(&mut config, valid.id, reason);
+    }
     Ok(())
 }
 

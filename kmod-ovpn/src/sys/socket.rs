@@ -13,6 +13,7 @@ use super::netdev::NetDev;
 use super::path::Path;
 use super::rcu::Rcu;
 use super::skb::{Batch, Skb};
+use crate::peer::DelReason;
 use crate::proto::attrs::Transport;
 use crate::proto::wire::PeerId;
 
@@ -101,6 +102,16 @@ impl SocketRef<'_> {
     pub(crate) fn transport(self) -> Option<Transport> {
         // SAFETY: Live by the invariant.
         transport_of(unsafe { ffi::ovpn_sock_proto(self.0.as_ptr()) })
+    }
+
+    /// Why its peers are being deleted, or were, if that is so.
+    pub(crate) fn end(self) -> Option<DelReason> {
+        // SAFETY: Live by the invariant.
+        match unsafe { ffi::ovpn_sock_end(self.0.as_ptr()) } {
+            ffi::ovpn_end_OVPN_END_CLOSED => Some(DelReason::TransportDisconnect),
+            ffi::ovpn_end_OVPN_END_BROKEN => Some(DelReason::TransportError),
+            _ => None,
+        }
     }
 
     /// Sends each packet of the batch, by UDP along `path`, or in the TCP stream. Says how many
