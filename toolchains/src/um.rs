@@ -6,6 +6,7 @@ use crate::ctx::Ctx;
 use crate::guest::{INIT, JOB_ARG, JOB_FILE, STATUS_FILE};
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::personality::{self, Persona};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ impl Guest {
             .stdout(out_writer)
             .stderr(File::create(&dmesg_path)?);
         let started = Instant::now();
-        let running = Running::spawn(&mut command)?;
+        let running = spawn_in_place(&mut command)?;
         // The command holds the writing end: only without it does the reader see the end of the output.
         drop(command);
         let watch = running.kill_after(self.timeout);
@@ -180,6 +181,17 @@ impl Guest {
         fs::write(job.join(JOB_FILE), text + "]\n")?;
         Ok(job)
     }
+}
+
+/// Starts it without randomised addresses. The kernel lays its memory behind the program's heap, and where the host
+/// has moved that by up to 1 GiB, [`MAX_MEM`] does not hold. Linux 7.2's switches this off itself, 6.12's does not. Where
+/// the host refuses, the guest is as good as its luck.
+fn spawn_in_place(command: &mut Command) -> Result<Running> {
+    let before = personality::get()?;
+    let _ = personality::set(before | Persona::ADDR_NO_RANDOMIZE);
+    let running = Running::spawn(command);
+    let _ = personality::set(before);
+    running
 }
 
 impl Outcome {
