@@ -4,6 +4,7 @@
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
+use crate::packages;
 use crate::tally::{Tally, cargo_result};
 use crate::ui;
 use anyhow::{Result, bail};
@@ -18,8 +19,8 @@ const FUZZ_SECONDS: u32 = 60;
 /// Longest source file, lines.
 const MAX_LINES: usize = 800;
 /// Kinds of files that carry an SPDX header.
-const SOURCES: [&str; 11] = [
-    "rs", "c", "h", "sh", "toml", "config", "lock", "lds", "py", "S", "yml",
+const SOURCES: [&str; 12] = [
+    "rs", "c", "h", "sh", "toml", "config", "lock", "lds", "py", "S", "yml", "mk",
 ];
 
 /// One of the checks by name.
@@ -29,6 +30,7 @@ pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
         "unit" => unit(ctx),
         "loom" => loom(ctx),
         "fuzz" => fuzz(ctx),
+        "recipes" => packages::recipes(ctx),
         _ => bail!("{name} is no check"),
     }?;
     for case in tally.failed.iter().chain(&tally.skipped) {

@@ -14,6 +14,7 @@ mod kernel;
 mod lock;
 mod mips;
 mod musl;
+mod packages;
 mod plan;
 mod root;
 mod selftests;
@@ -41,7 +42,7 @@ lane VERB [ARGUMENT]...
   run [..] LANE -- COMMAND [ARGUMENT]..
                      a command in a guest (`lane run` alone lists its options)
   selftests          the kernel's own selftests on every lane, as one table
-  check NAME         one of workspace, unit, loom, fuzz
+  check NAME         one of workspace, unit, loom, fuzz, recipes
   fetch              every source of sources.lock
   host-deps          missing packages of this machine
   kernel LANE        a lane's kernel and modules

@@ -7,6 +7,7 @@ use crate::ctx::Ctx;
 use crate::fetch;
 use crate::kernel;
 use crate::musl;
+use crate::packages;
 use crate::plan::Plan;
 use crate::root;
 use crate::selftests::{self, Column, Reader, Table};
@@ -100,6 +101,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("workspace", &["host packages"], 1, || {
         checks::workspace(ctx)
     });
+    plan.step("recipes", &["host packages"], 1, || packages::recipes(ctx));
     plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
     plan.step("loom", &["host packages"], 1, || checks::loom(ctx));
     plan.step("um module lints", &["um kernel"], 1, || {
