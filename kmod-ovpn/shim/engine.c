@@ -4,7 +4,7 @@
  * direction as a job, its packets go to the engine, which may answer in any
  * order and on any CPU, and the job comes out when all of them are back and all
  * jobs before it are out. All jobs of a lane come out on one CPU: transmit
- * queues, virtual links and GRO cells keep the order of one CPU only.
+ * queues, virtual links and cells keep the order of one CPU only.
  *
  * A job holds its interface, its peer and its key. A lane is the peer's: it
  * lives as long as there is a job, and a grace period more, which is what the
@@ -26,7 +26,9 @@
  * not must not fill the memory.
  */
 #define LANE_PACKETS	2048
-/* Jobs taken out in one go; then others get the CPU. */
+/* Jobs taken out in one go; then others get the CPU, the stack behind the
+ * interface among them.
+ */
 #define DRAIN_BUDGET	64
 
 struct lane {
@@ -123,7 +125,8 @@ static void lane_drain(struct lane *lane)
 	lane->draining = true;
 	while ((job = list_first_entry_or_null(&lane->jobs, struct ovpn_job, link)) &&
 	       !atomic_read_acquire(&job->pending)) {
-		if (!budget--) {
+		if (!budget-- || (job->inbound &&
+				  !ovpn_cells_have_room(job->owner.dev))) {
 			queue_work_on(lane->cpu, ovpn_wq, &lane->work);
 			break;
 		}

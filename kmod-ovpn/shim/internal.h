@@ -8,7 +8,6 @@
 #include <linux/skbuff.h>
 #include <linux/unaligned.h>
 #include <linux/workqueue.h>
-#include <net/gro_cells.h>
 
 #include "rust.h"
 #include "shim.h"
@@ -36,13 +35,16 @@ struct ovpn_hold {
 	bool closed;
 };
 
+struct ovpn_cell;
+
 /* The driver's part of a net_device. */
 struct ovpn_dev {
 	struct net_device *net;
 	/* From ovpn_rs_dev_new(); lives until the net_device is freed. */
 	void *rs;
 	u8 mode;
-	struct gro_cells cells;
+	/* Lives as long, too; see cells.c. */
+	struct ovpn_cell __percpu *cells;
 	struct delayed_work tick;
 	/* Sends notifications that wait, and when it last ran, in jiffies. */
 	struct delayed_work tell;
@@ -189,6 +191,16 @@ void ovpn_hold_init(struct ovpn_dev *dev);
 void ovpn_hold_close(struct ovpn_dev *dev);
 int ovpn_holds_start(void);
 void ovpn_holds_stop(void);
+
+/* cells.c. [any, bottom halves off] The queues behind the driver, one per CPU.
+ * Memory is freed with the interface.
+ */
+int ovpn_cells_start(struct ovpn_dev *dev);
+void ovpn_cells_stop(struct ovpn_dev *dev);
+/* Takes the packet; false when it is lost. */
+bool ovpn_cells_receive(struct ovpn_dev *dev, struct sk_buff *skb);
+/* Whether a few batches fit. */
+bool ovpn_cells_have_room(const struct ovpn_dev *dev);
 
 bool ovpn_netdev_is_ours(const struct net_device *net);
 

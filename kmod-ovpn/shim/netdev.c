@@ -77,7 +77,7 @@ void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
 
 	*packets = 0;
 	*bytes = 0;
-	/* GRO cells are per CPU, and TCP may bring us here from a process. */
+	/* Cells are per CPU, and TCP may bring us here from a process. */
 	local_bh_disable();
 	while (pkt) {
 		struct sk_buff *skb = ovpn_pkt_skb(pkt);
@@ -104,7 +104,7 @@ void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
 		skb_reset_transport_header(skb);
 		skb_reset_inner_headers(skb);
 
-		if (likely(gro_cells_receive(&dev->cells, skb) == NET_RX_SUCCESS)) {
+		if (likely(ovpn_cells_receive(dev, skb))) {
 			dev_sw_netstats_rx_add(dev->net, len);
 			++*packets;
 			*bytes += len;
@@ -266,6 +266,8 @@ static void ovpn_priv_free(struct net_device *net)
 	if (dev->rs)
 		ovpn_rs_dev_free(dev->rs);
 	dev->rs = NULL;
+	free_percpu(dev->cells);
+	dev->cells = NULL;
 	free_percpu(dev->drops);
 	dev->drops = NULL;
 }
@@ -282,7 +284,7 @@ static int ovpn_ndo_init(struct net_device *net)
 	if (dev->drops)
 		dev->rs = ovpn_rs_dev_new(dev, dev->mode);
 	if (dev->rs)
-		ret = gro_cells_init(&dev->cells, net);
+		ret = ovpn_cells_start(dev);
 	if (ret) {
 		ovpn_priv_free(net);
 		return ret;
@@ -305,7 +307,7 @@ static void ovpn_ndo_uninit(struct net_device *net)
 	disable_delayed_work_sync(&dev->tick);
 	disable_delayed_work_sync(&dev->tell);
 	ovpn_hops_free(xchg(&dev->hops, NULL));
-	gro_cells_destroy(&dev->cells);
+	ovpn_cells_stop(dev);
 }
 
 static int ovpn_ndo_open(struct net_device *net)

@@ -35,6 +35,10 @@
 /* What one call of the socket takes. */
 #define OVPN_WRITE_PACKETS	32
 #define OVPN_WRITE_BYTES	(64 * 1024)
+/* Bytes that are read before the room behind is looked at again: of the
+ * smallest packets, 46 bytes and their length, 170.
+ */
+#define OVPN_READ_BYTES		(8 * 1024)
 
 struct ovpn_tcp {
 	struct ovpn_sock *os;
@@ -174,6 +178,14 @@ static int stream_actor(read_descriptor_t *desc, struct sk_buff *skb,
 
 	skb_prepare_seq_read(skb, offset, offset + len, &state);
 	while ((n = skb_seq_read(done, &data, &state))) {
+		if (!ovpn_cells_have_room(os->dev)) {
+			/* What stays in the socket slows the sender down. */
+			skb_abort_seq_read(&state);
+			queue_work(ovpn_wq, &tcp->rx_work);
+			desc->count = 0;
+			return done;
+		}
+		n = min_t(u32, n, OVPN_READ_BYTES);
 		if (!ovpn_rs_tcp_bytes(os->dev->rs, os, tcp->stream, data, n)) {
 			skb_abort_seq_read(&state);
 			desc->error = -EPROTO;
