@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ovpn_netlink::{IpPrefix, Keepalive, Mode, PeerId, PeerInfo};
 
@@ -44,9 +44,13 @@ pub trait Tunnel {
     /// How many peers it should have, and how many the kernel has.
     fn count(&self) -> (usize, usize);
 
-    /// Its peers, also those that are not in the kernel, whose peers `there` describes. In a stable order.
-    fn peers(&self, there: &[PeerInfo]) -> Vec<PeerView>;
+    /// Those of its peers that are wanted by name and number, also those that are not in the kernel, whose peers
+    /// `there` describes. All are asked about, in a stable order.
+    fn peers(&self, there: &[PeerInfo], now: Instant, wanted: &mut Wanted<'_>) -> Vec<PeerView>;
 }
+
+/// Whether a peer of this name and number is to be described: of a thousand, few are.
+pub type Wanted<'a> = dyn FnMut(&str, Option<PeerId>) -> bool + 'a;
 
 /// An interface for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -41,26 +41,28 @@ pub fn peers<K: Kernel>(
     if let (Some(only), true) = (only, names.is_empty()) {
         return Err(Refusal::no_interface(only));
     }
-    let (mut total, mut list) = (0, Vec::new());
+    let number: Option<PeerId> = peer.as_ref().and_then(|peer| peer.parse().ok());
+    let (mut total, mut list) = (0usize, Vec::new());
     for name in &names {
         let there = engine.kernel.peers(name).unwrap_or_default();
         engine.samples.look(name, &there, now);
         let Some((_, tunnel)) = engine.tunnels().find(|(known, _)| *known == name) else {
             continue;
         };
-        let (control, mut views) = (tunnel.control(), tunnel.peers(&there));
-        if let Some(peer) = &peer {
-            let is = |view: &PeerView| {
-                view.name == *peer || view.id.is_some_and(|id| id.to_string() == *peer)
-            };
-            views.retain(is);
-        }
+        let mut pick = |name: &str, id: Option<PeerId>| {
+            if peer
+                .as_ref()
+                .is_some_and(|peer| peer != name && (number.is_none() || number != id))
+            {
+                return false;
+            }
+            total += 1;
+            total > offset && total - offset <= limit
+        };
+        let (control, views) = (tunnel.control(), tunnel.peers(&there, now, &mut pick));
         let there: BTreeMap<PeerId, PeerInfo> =
             there.into_iter().map(|info| (info.id, info)).collect();
-        let first = offset.saturating_sub(total);
-        total += views.len();
-        let room = limit.saturating_sub(list.len());
-        for view in views.into_iter().skip(first).take(room) {
+        for view in views {
             let info = view.id.and_then(|id| there.get(&id));
             let key = info.and_then(|info| engine.key(name, info.id));
             let known = Known {

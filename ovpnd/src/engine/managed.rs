@@ -15,7 +15,7 @@ use crate::keys::{KeySource, StaticSource};
 use crate::resolver::Lookup;
 use crate::retry::Retry;
 use crate::state::{Op, PeerState, Route, State};
-use crate::tunnel::{self, Control, InterfaceView, News, Notice, PeerView, Tunnel};
+use crate::tunnel::{self, Control, InterfaceView, News, Notice, PeerView, Tunnel, Wanted};
 
 /// Longest wait before an interface or a lookup is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -461,28 +461,37 @@ impl Tunnel for Managed {
         (self.peers.len() + broken + self.disabled.len(), up)
     }
 
-    fn peers(&self, _: &[PeerInfo]) -> Vec<PeerView> {
-        let wanted = self.wanted.iter().flat_map(|wanted| &wanted.peers);
-        let configured = wanted.filter_map(|peer| self.peer_view(peer));
-        let broken = self.broken_peers.iter();
-        let broken = broken
-            .filter(|(name, _)| !self.peers.contains_key(*name))
-            .map(|(name, problems)| PeerView {
-                state: tunnel::PeerState::Error,
-                error: problems.first().map(ToString::to_string),
-                problems: problems.clone(),
-                ..nothing_known(name)
-            });
-        let disabled = self.disabled.iter().map(|name| PeerView {
-            state: tunnel::PeerState::Disabled,
-            ..nothing_known(name)
-        });
-        configured.chain(broken).chain(disabled).collect()
+    fn peers(&self, _: &[PeerInfo], now: Instant, wanted: &mut Wanted<'_>) -> Vec<PeerView> {
+        let mut views = Vec::new();
+        for peer in self.wanted.iter().flat_map(|wanted| &wanted.peers) {
+            if wanted(&peer.name, Some(peer.id)) {
+                views.extend(self.peer_view(peer, now));
+            }
+        }
+        for (name, problems) in &self.broken_peers {
+            if !self.peers.contains_key(name) && wanted(name, None) {
+                views.push(PeerView {
+                    state: tunnel::PeerState::Error,
+                    error: problems.first().map(ToString::to_string),
+                    problems: problems.clone(),
+                    ..nothing_known(name)
+                });
+            }
+        }
+        for name in &self.disabled {
+            if wanted(name, None) {
+                views.push(PeerView {
+                    state: tunnel::PeerState::Disabled,
+                    ..nothing_known(name)
+                });
+            }
+        }
+        views
     }
 }
 
 impl Managed {
-    fn peer_view(&self, peer: &Peer) -> Option<PeerView> {
+    fn peer_view(&self, peer: &Peer, now: Instant) -> Option<PeerView> {
         let run = self.peers.get(&peer.name)?;
         let tcp = self
             .wanted
@@ -503,6 +512,7 @@ impl Managed {
             (false, None, Some(_)) => tunnel::PeerState::Resolving,
         };
         let keys = run.keys.status();
+        let age = |since| now.saturating_duration_since(since);
         Some(PeerView {
             name: peer.name.clone(),
             description: peer.description.clone(),
@@ -515,7 +525,7 @@ impl Managed {
             vpn_ips: peer.vpn_ips.clone(),
             allowed_ips: peer.allowed_ips.clone(),
             keepalive: Some(peer.keepalive),
-            connected: run.added.filter(|_| there).map(|since| since.elapsed()),
+            connected: run.added.filter(|_| there).map(age),
             losses: Some(run.losses),
             key_source: Some(keys.source),
             key_fingerprint: keys.fingerprint,
@@ -523,7 +533,7 @@ impl Managed {
                 .keyed
                 .as_ref()
                 .filter(|_| there)
-                .map(|(since, _)| since.elapsed()),
+                .map(|(since, _)| age(*since)),
             cipher: keys.cipher.map(|cipher| cipher.to_string()),
         })
     }

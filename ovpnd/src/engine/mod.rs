@@ -354,7 +354,6 @@ impl<K: Kernel> Engine<K> {
                     addresses,
                     peers,
                     socket,
-                    at: now,
                 },
             );
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use ovpn_netlink::{IpPrefix, Link, PeerId, PeerInfo};
 
 use crate::config::Transport;
-use crate::tunnel::{Control, InterfaceView, PeerState, PeerView, Tunnel};
+use crate::tunnel::{Control, InterfaceView, PeerState, PeerView, Tunnel, Wanted};
 
 /// An interface of kind `ovpn` that is none of ours.
 #[derive(Debug)]
@@ -21,8 +21,6 @@ pub struct Observed {
     pub peers: BTreeMap<PeerId, Option<Instant>>,
     /// What one of its peers has in common with the others.
     pub socket: Option<(Transport, u16)>,
-    /// When it was looked at last.
-    pub at: Instant,
 }
 
 /// The transport of a peer: over TCP the kernel knows no address of it.
@@ -55,7 +53,7 @@ impl Tunnel for Observed {
         (self.peers.len(), self.peers.len())
     }
 
-    fn peers(&self, there: &[PeerInfo]) -> Vec<PeerView> {
+    fn peers(&self, there: &[PeerInfo], now: Instant, wanted: &mut Wanted<'_>) -> Vec<PeerView> {
         let view = |info: &PeerInfo| PeerView {
             name: info.id.to_string(),
             description: None,
@@ -75,15 +73,19 @@ impl Tunnel for Observed {
                 .get(&info.id)
                 .copied()
                 .flatten()
-                .map(|since| self.at.saturating_duration_since(since)),
+                .map(|since| now.saturating_duration_since(since)),
             losses: None,
             key_source: None,
             key_fingerprint: None,
             key_age: None,
             cipher: None,
         };
-        let mut views: Vec<PeerView> = there.iter().map(view).collect();
-        views.sort_by_key(|view| view.id);
-        views
+        let mut sorted: Vec<&PeerInfo> = there.iter().collect();
+        sorted.sort_by_key(|info| info.id);
+        let sorted = sorted.into_iter();
+        sorted
+            .filter(|info| wanted(&info.id.to_string(), Some(info.id)))
+            .map(view)
+            .collect()
     }
 }
