@@ -17,7 +17,8 @@ use crate::tunnel::{Control, PeerView};
 
 /// Most peers of one answer: each is up to 2 KiB, and a message holds 1 MiB.
 const MOST: usize = 500;
-const DEFAULT: usize = 200;
+/// What is answered in 10 ms, broker and caller included.
+const DEFAULT: usize = 100;
 
 /// Describes peers.
 ///

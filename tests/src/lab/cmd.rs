@@ -187,6 +187,27 @@ impl Proc {
             .ok_or_else(|| Failure::new(format!("no {key} in {text}")))
     }
 
+    /// Processor time it has used, in user and kernel mode.
+    pub fn cpu_time(&self) -> Outcome<Duration> {
+        let (mut clock, mut time) = (
+            0,
+            libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+        );
+        let pid = libc::pid_t::try_from(self.id()).map_err(Failure::new)?;
+        // SAFETY: both write to the variables they are given, which live longer.
+        let code = unsafe { libc::clock_getcpuclockid(pid, &mut clock) };
+        // SAFETY: as above.
+        if code != 0 || unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+            return Err(Failure::new(format!("no processor time of process {pid}")));
+        }
+        let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Ok(Duration::from_secs(seconds) + Duration::from_nanos(nanos))
+    }
+
     /// Whether it is still running.
     pub fn running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -550,16 +550,39 @@ fn thousand(_: &Ctx) -> Outcome {
     let _client = Router::start(b, &Uci::side(2, false, &key).text(), false)?;
     server.reaches("10.8.0.2")?;
     check_eq!(server.interface("vpn0")?["peers_up"], 1000, "peers");
-    for (method, args, turns) in [
-        ("status", json!({}), 100),
-        ("interfaces", json!({}), 100),
-        ("peers", json!({"peer": "p500"}), 100),
-        ("peers", json!({}), 50),
+    for (method, args) in [
+        ("status", json!({})),
+        ("interfaces", json!({})),
+        ("peers", json!({"peer": "p500"})),
+        ("peers", json!({})),
     ] {
-        let spent = server.time(method, &args, turns)?;
-        note!("1,000 peers: {method} {args} takes {:.1} ms", spent * 1e3);
-        check!(spent < f64::from(patience()), "{method} takes {spent} s");
+        // The best of several rounds: the others show what else the machine does.
+        let (mut whole, mut own) = (f64::MAX, f64::MAX);
+        for _ in 0..5 {
+            let before = server.daemon.cpu_time()?;
+            whole = whole.min(server.time(method, &args, 10)?);
+            own = own.min((server.daemon.cpu_time()? - before).as_secs_f64() / 10.0);
+        }
+        note!(
+            "1,000 peers: {method} {args} takes ovpnd {:.1} ms, with broker and caller {:.1} ms",
+            own * 1e3,
+            whole * 1e3
+        );
+        check!(
+            own < 0.010 * f64::from(patience()),
+            "{method} {args} takes ovpnd {own} s"
+        );
     }
+    let second = server.call_with("peers", &json!({"offset": 990}))?;
+    check_eq!(
+        (
+            &second["total"],
+            &second["next"],
+            second["peers"].as_array().map(Vec::len)
+        ),
+        (&json!(1000), &json!(null), Some(10)),
+        "the last page"
+    );
     let rss = server.daemon.status_line("VmRSS")?;
     note!("1,000 peers: {rss}");
     Ok(())
