@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+'use strict';
+'require baseclass';
+'require dom';
+'require ui';
+'require ovpn.api as api';
+
+/* Key files of peers: made by the router, or in the browser for both ends, or uploaded. A key goes to the router
+   and never comes back: what it answers is a fingerprint. */
+
+const BEGIN = '-----BEGIN OpenVPN Static key V1-----';
+const END = '-----END OpenVPN Static key V1-----';
+const BYTES = 256;
+/* Key files have about 640 bytes. */
+const MAX_FILE = 16384;
+
+/* A new key in the form of OpenVPN's key files. */
+function makeKey() {
+	const hex = Array.from(crypto.getRandomValues(new Uint8Array(BYTES)), byte => '%02x'.format(byte)).join('');
+
+	return [ BEGIN, ...hex.match(/.{32}/g), END, '' ].join('\n');
+}
+
+/* What is wrong with the text of a key file, without repeating any of it; null when nothing is. */
+function fault(text) {
+	const lines = text.split(/\r?\n/).map(line => line.trim());
+	const begin = lines.indexOf(BEGIN);
+	const end = lines.indexOf(END);
+
+	if (begin < 0)
+		return _('This is no OpenVPN static key: its first line is missing.');
+
+	if (end < begin)
+		return _('The key is cut off: its last line is missing.');
+
+	const hex = lines.slice(begin + 1, end).join('');
+
+	if (!/^[0-9a-fA-F]*$/.test(hex))
+		return _('The key has characters that are no hexadecimal digits.');
+
+	if (hex.length != 2 * BYTES)
+		return _('The key has %d bytes, %d are needed.').format(hex.length / 2, BYTES);
+
+	return null;
+}
+
+function download(name, text) {
+	const url = URL.createObjectURL(new Blob([ text ], { type: 'text/plain' }));
+	const link = E('a', { 'href': url, 'download': name });
+
+	document.body.appendChild(link);
+	link.click();
+	link.remove();
+	URL.revokeObjectURL(url);
+}
+
+function option(name, value) {
+	return value == null || value === '' ? [] : [ "\toption %s '%s'".format(name, value) ];
+}
+
+function list(name, values) {
+	return L.toArray(values).map(value => "\tlist %s '%s'".format(name, value));
+}
+
+/* The peer as the other end configures it: what is ours becomes its peer's. `net` and `peer` are UCI sections. */
+function otherEnd(net, peer, key) {
+	const name = peer['.name'];
+	const bare = (address) => address.split('/')[0];
+	const file = '/etc/ovpn/%s.key'.format(name);
+	const prefix = (address, own) => {
+		const with_length = L.toArray(net.addresses).find(ours => ours.includes(':') == address.includes(':'));
+
+		return '%s/%s'.format(own, with_length?.split('/')[1] ?? (address.includes(':') ? '64' : '24'));
+	};
+
+	return [
+		'# ' + _('For /etc/config/network of the other end of %s. Fill in what stands in angle brackets.').format(name),
+		"config interface '%s'".format(net['.name']),
+		...option('proto', 'openvpn_dco'),
+		...option('mode', 'p2p'),
+		...option('transport', net.transport || 'udp'),
+		...option('local_port', peer.endpoint_port || '1194'),
+		...list('addresses', L.toArray(peer.vpn_ip).map(address => prefix(address, bare(address)))),
+		...option('cipher', net.cipher || 'auto'),
+		...option('mtu', net.mtu),
+		'',
+		"config openvpn_dco_%s '%s'".format(net['.name'], 'router'),
+		...option('peer_id', peer.peer_id),
+		...option('endpoint_host', '<%s>'.format(_('address of this router'))),
+		...option('endpoint_port', net.local_port || '1194'),
+		...list('vpn_ip', L.toArray(net.addresses).map(bare)),
+		...option('key_file', file),
+		...option('key_direction', peer.key_direction == '1' ? '0' : '1'),
+		...option('insecure_static_key', peer.insecure_static_key),
+		...option('keepalive_interval', peer.keepalive_interval),
+		...option('keepalive_timeout', peer.keepalive_timeout),
+		'',
+		...(key ? [
+			'# ' + _('The key, for %s with mode 0600. Whoever has it reads the tunnel: delete this file when it is in its place.').format(file),
+			...key.trimEnd().split('\n').map(line => '# ' + line)
+		] : [
+			'# ' + _('The key is not in here: copy %s of this router to %s there, with mode 0600.').format(peer.key_file || '?', file)
+		]),
+		''
+	].join('\n');
+}
+
+return baseclass.extend({
+	fault,
+	otherEnd,
+	download,
+
+	/* The panel of a peer. `name` is the file the key becomes; `taken(path)` is told of a new key file; `sections()`
+	   gives the UCI sections of interface and peer as they are in the form. */
+	panel(name, taken, sections) {
+		let key = null;
+		const said = E('div', { 'class': 'ovpn-said', 'role': 'status' });
+		const text = E('textarea', { 'class': 'ovpn-key-text', 'spellcheck': 'false', 'autocomplete': 'off',
+			'placeholder': _('Paste a key file here, or drop one') });
+		const file = E('input', { 'type': 'file', 'class': 'ovpn-key-file' });
+		const overwrite = E('input', { 'type': 'checkbox', 'class': 'ovpn-key-overwrite' });
+
+		const say = (words, wrong) => dom.content(said, E('span', { 'class': wrong ? 'ovpn-error' : '' }, words));
+		const keep = (call, made) => call.then(answer => {
+			key = made;
+			text.value = '';
+			file.value = '';
+			taken(answer.file);
+			say([ _('Written to %s.').format(answer.file), ' ', E('code', [ answer.key_fingerprint ]) ]);
+		}).catch(error => say([ error.message ], true));
+
+		const upload = (content) => {
+			const wrong = fault(content);
+
+			return wrong ? say([ wrong ], true) : keep(api.keyImport(name, content, overwrite.checked), null);
+		};
+
+		const take = (chosen) => {
+			if (!chosen)
+				return Promise.resolve();
+
+			if (chosen.size > MAX_FILE)
+				return Promise.resolve(say([ _('%s is too big for a key file.').format(chosen.name) ], true));
+
+			return chosen.text().then(content => { text.value = content; });
+		};
+
+		text.addEventListener('drop', (ev) => {
+			if (ev.dataTransfer.files.length) {
+				ev.preventDefault();
+				take(ev.dataTransfer.files[0]);
+			}
+		});
+		file.addEventListener('change', () => take(file.files[0]));
+
+		const button = (kind, title, words, work) => E('button', {
+			'class': 'btn cbi-button cbi-button-action %s'.format(kind),
+			'title': title,
+			'click': ui.createHandlerFn(this, (ev) => { ev.preventDefault(); return work(); })
+		}, [ words ]);
+
+		return E('div', { 'class': 'ovpn-keys' }, [
+			E('div', { 'class': 'ovpn-row' }, [
+				button('ovpn-key-generate', _('The key stays on the router'), _('Generate on the router'),
+					() => keep(api.keyGenerate(name, overwrite.checked), null)),
+				button('ovpn-key-both', _('Made in this browser, sent to the router, and put into the export'),
+					_('Generate for both ends'), () => {
+						const made = makeKey();
+						return keep(api.keyImport(name, made, overwrite.checked), made);
+					}),
+				button('ovpn-key-export', _('A configuration for the other end'), _('Export for the other end'), () => {
+					const { net, peer } = sections();
+					download('%s-%s.conf'.format(net['.name'], peer['.name']), otherEnd(net, peer, key));
+				})
+			]),
+			text,
+			E('div', { 'class': 'ovpn-row' }, [
+				file,
+				button('ovpn-key-upload', _('Send the key to the router'), _('Upload'), () => upload(text.value)),
+				E('label', [ overwrite, ' ', _('Replace a key that is there') ])
+			]),
+			said
+		]);
+	}
+});

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only
+'use strict';
+'require baseclass';
+'require ovpn.format as format';
+
+/* Pieces of pages that more than one page shows. */
+
+return baseclass.extend({
+	/* The pages' style sheet, which lives in the theme's colours. */
+	style() {
+		return E('link', { 'rel': 'stylesheet', 'href': L.resource('ovpn/ovpn.css') });
+	},
+
+	label(text, kind) {
+		return E('span', { 'class': 'label %s'.format(kind || '').trim() }, [ text ]);
+	},
+
+	stateLabel(word, error) {
+		const [ text, kind ] = format.state(word);
+		const node = this.label(text, kind);
+
+		if (error)
+			node.setAttribute('title', error);
+
+		return node;
+	},
+
+	/* What was found, and below it what to do. */
+	banner(subject, finding) {
+		const [ word, kind ] = format.severity(finding.severity);
+		const where = finding.line ? _('line %d').format(finding.line) : subject;
+
+		return E('div', {
+			'class': 'alert-message %s ovpn-finding'.format(kind),
+			'data-code': finding.code
+		}, [
+			E('h4', [ where ? '%s: %s'.format(word, where) : word ]),
+			E('p', [ finding.text ]),
+			finding.remedy ? E('p', { 'class': 'ovpn-remedy' }, [ finding.remedy ]) : ''
+		]);
+	},
+
+	/* Problems of the configuration, as the daemon words them. */
+	problems(list, severity) {
+		return L.toArray(list).map(problem => this.banner(null, {
+			severity: severity || 'error',
+			code: 'config',
+			text: problem.text
+		}));
+	},
+
+	noDaemon() {
+		return this.banner(null, {
+			severity: 'error',
+			code: 'no-daemon',
+			text: _('The daemon ovpnd does not answer.'),
+			remedy: _('Start it with /etc/init.d/ovpnd start and look into the system log.')
+		});
+	},
+
+	/* A table cell that a narrow screen shows with its column's title before it. */
+	cell(title, content, kind) {
+		return E('td', {
+			'class': 'td left %s'.format(kind || '').trim(),
+			'data-title': title
+		}, Array.isArray(content) ? content : [ content ]);
+	},
+
+	head(titles) {
+		return E('tr', { 'class': 'tr table-titles' },
+			titles.map(title => E('th', { 'class': 'th left' }, [ title ])));
+	}
+});

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+'use strict';
+'require baseclass';
+'require validation';
+
+/* Validators of the options that ovpnd reads: true, or what is wrong in one sentence. An empty value is fine here;
+   options that must be there say so by rmempty. The limits are ovpnd's. */
+
+const MAX_PEER_ID = 0xffffff;
+const MAX_KEEPALIVE = 86400;
+
+function isV4(text) {
+	return validation.parseIPv4(text) != null;
+}
+
+function isV6(text) {
+	return validation.parseIPv6(text) != null;
+}
+
+/* A number of plain digits within limits; NaN otherwise. */
+function digits(text, low, high) {
+	const number = /^[0-9]{1,10}$/.test(text) ? +text : NaN;
+
+	return number >= low && number <= high ? number : NaN;
+}
+
+return baseclass.extend({
+	/* An address with or without a prefix length. */
+	prefix(value) {
+		if (!value)
+			return true;
+
+		const [ address, length, more ] = value.split('/');
+		const bits = isV4(address) ? 32 : isV6(address) ? 128 : null;
+
+		if (bits == null || more != null || (length != null && isNaN(digits(length, 0, bits))))
+			return _('This must be an address, with its prefix length after a slash.');
+
+		return true;
+	},
+
+	address(value) {
+		return !value || isV4(value) || isV6(value) ? true : _('This must be an IP address.');
+	},
+
+	/* A host name or an address, which has to go with the interface's transport. */
+	host(value, transport) {
+		if (!value)
+			return true;
+
+		const v6 = /6$/.test(transport || 'udp');
+
+		if (isV4(value))
+			return v6 ? _('The transport %s needs an IPv6 address.').format(transport) : true;
+
+		if (isV6(value.replace(/%.*$/, '')))
+			return v6 ? true : _('The transport %s needs an IPv4 address.').format(transport || 'udp');
+
+		if (value.length > 253 || !/^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?$/.test(value))
+			return _('This must be a host name or an IP address.');
+
+		return true;
+	},
+
+	peerId(value, taken) {
+		if (!value)
+			return true;
+
+		if (isNaN(digits(value, 0, MAX_PEER_ID)))
+			return _('This must be a number from 0 to %d.').format(MAX_PEER_ID);
+
+		const other = taken.find(([ id ]) => +id == +value);
+
+		return other ? _('Peer %s has this number.').format(other[1]) : true;
+	},
+
+	seconds(value) {
+		if (value && isNaN(digits(value, 0, MAX_KEEPALIVE)))
+			return _('This must be a number of seconds from 0 to %d.').format(MAX_KEEPALIVE);
+
+		return true;
+	},
+
+	/* The timeout that goes with an interval; empty ones have ovpnd's defaults. */
+	timeout(interval, timeout) {
+		const valid = this.seconds(timeout);
+
+		if (valid !== true)
+			return valid;
+
+		const given = { interval: +(interval || 10), timeout: +(timeout || 60) };
+
+		if (given.timeout != 0 && given.timeout <= given.interval)
+			return _('A peer must not be given up before its keepalive is due: the timeout has to be longer than the interval.');
+
+		return true;
+	},
+
+	transport(value, mode) {
+		if (mode == 'mp' && /^tcp/.test(value))
+			return _('With static keys TCP takes one peer: choose the mode point to point.');
+
+		return true;
+	},
+
+	mssfix(value) {
+		if (!value || value == 'auto' || value == 'off' || !isNaN(digits(value, 536, 65495)))
+			return true;
+
+		return _('This must be auto, off, or a number of bytes from 536 to 65495.');
+	},
+
+	hwcrypto(value) {
+		if (!value || /^[A-Za-z0-9_(),.-]{1,127}$/.test(value))
+			return true;
+
+		return _('This must be auto, off, on, or the name of a driver in /proc/crypto.');
+	},
+
+	mark(value) {
+		if (!value || !isNaN(digits(value, 0, 0xffffffff)) || /^0x[0-9a-fA-F]{1,8}$/.test(value))
+			return true;
+
+		return _('This must be a number of 32 bits, decimal or as 0x1f.');
+	},
+
+	path(value) {
+		if (!value || /^\/[^\s'"]+$/.test(value))
+			return true;
+
+		return _('This must be the path of a file, from /.');
+	},
+
+	/* The name of a section that becomes a peer's, or of an interface with `limit` 15. */
+	section(value, limit) {
+		if (/^[A-Za-z0-9_]+$/.test(value) && value.length <= (limit || 64))
+			return true;
+
+		return _('A name has up to %d letters, digits and underscores.').format(limit || 64);
+	}
+});

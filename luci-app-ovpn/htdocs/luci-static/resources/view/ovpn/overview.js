@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-only
+'use strict';
+'require view';
+'require poll';
+'require ui';
+'require dom';
+'require ovpn.api as api';
+'require ovpn.format as format';
+'require ovpn.graph as graph';
+'require ovpn.parts as parts';
+
+/* Seconds between two looks. */
+const INTERVAL = 5;
+/* The diagnosis reads configuration files: only every so many looks. */
+const DIAG_EVERY = 6;
+/* Peers of an interface on one page. */
+const PAGE = 50;
+
+function driverLine(status) {
+	const kernel = status.kernel;
+	const driver = kernel.driver == 'none'
+		? _('no driver: %s').format(kernel.error || _('not loaded'))
+		: '%s %s'.format(kernel.driver, kernel.module_version || '').trim();
+
+	return E('p', { 'class': 'ovpn-facts', 'id': 'ovpn-driver' }, [
+		fact(_('Driver'), driver),
+		fact(_('Kernel'), kernel.release),
+		fact('ovpnd', status.version),
+		fact(_('Running for'), format.duration(status.uptime))
+	]);
+}
+
+function fact(title, value) {
+	return E('span', [ E('strong', [ title ]), value == null || value === '' ? '–' : String(value) ]);
+}
+
+function traffic(peer) {
+	const rate = peer.vpn_rate;
+
+	return [
+		E('div', { 'class': 'ovpn-total' }, [
+			'▼ %s ▲ %s'.format(format.bytes(peer.vpn.rx_bytes), format.bytes(peer.vpn.tx_bytes))
+		]),
+		E('div', { 'class': 'ovpn-small' }, [
+			'▼ %s ▲ %s'.format(format.rate(rate?.rx), format.rate(rate?.tx))
+		])
+	];
+}
+
+function engine(peer) {
+	const name = peer.engine ?? _('not told');
+
+	return [
+		E('div', [ peer.cipher || '–' ]),
+		E('div', { 'class': 'ovpn-small ovpn-engine' }, [
+			peer.engine_async ? _('%s, asynchronous').format(name) : name
+		])
+	];
+}
+
+function drops(peer) {
+	const reasons = Object.entries(peer.drops || {});
+	const sum = reasons.reduce((all, [ , packets ]) => all + packets, 0);
+
+	if (peer.drops == null)
+		return '–';
+
+	return E('div', { 'title': reasons.map(([ reason, packets ]) => '%s: %d'.format(format.drop(reason), packets)).join('\n') }, [
+		E('div', { 'class': 'ovpn-dropped' }, [ String(sum) ]),
+		...reasons.sort((a, b) => b[1] - a[1]).slice(0, 2).map(([ reason, packets ]) =>
+			E('div', { 'class': 'ovpn-small' }, [ '%d %s'.format(packets, format.drop(reason)) ]))
+	]);
+}
+
+function details(peer) {
+	const counters = (one) => _('%s in %d packets received, %s in %d packets sent').format(
+		format.bytes(one.rx_bytes), one.rx_packets, format.bytes(one.tx_bytes), one.tx_packets);
+	const rows = [
+		[ _('Interface'), peer.interface ],
+		[ _('Peer'), peer.name ],
+		[ _('Description'), peer.description ],
+		[ _('Number'), peer.tx_id == null ? peer.peer_id : _('%d, %d to the other side').format(peer.peer_id, peer.tx_id) ],
+		[ _('Endpoint'), peer.endpoint ],
+		[ _('Other end'), peer.remote ],
+		[ _('This end'), peer.local ],
+		[ _('Addresses in the tunnel'), L.toArray(peer.vpn_ips).join(', ') ],
+		[ _('Networks behind it'), L.toArray(peer.allowed_ips).join(', ') ],
+		[ _('Keepalive'), _('every %d s, given up after %d s').format(peer.keepalive_interval, peer.keepalive_timeout) ],
+		[ _('Connected for'), format.duration(peer.connected) ],
+		[ _('Last seen'), format.ago(peer.last_seen) ],
+		[ _('Lost connections'), peer.losses ],
+		[ _('Key'), peer.has_key ? peer.key_fingerprint || _('present') : _('none') ],
+		[ _('Age of the key'), format.duration(peer.key_age) ],
+		[ _('Cipher'), peer.cipher ],
+		[ _('Crypto driver'), peer.engine ?? _('not told') ],
+		[ _('In the tunnel'), counters(peer.vpn) ],
+		[ _('Encrypted'), counters(peer.link) ],
+		...Object.entries(peer.drops || {}).map(([ reason, packets ]) =>
+			[ _('Dropped, %s').format(format.drop(reason)), packets ])
+	];
+
+	ui.showModal(_('Peer %s').format(peer.description || peer.name), [
+		E('table', { 'class': 'table ovpn-details' }, rows.map(([ title, value ]) => E('tr', { 'class': 'tr' }, [
+			E('td', { 'class': 'td left', 'width': '40%' }, [ title ]),
+			E('td', { 'class': 'td left' }, [ value == null || value === '' ? '–' : String(value) ])
+		]))),
+		E('div', { 'class': 'right' }, [
+			E('button', { 'class': 'btn cbi-button', 'click': ui.hideModal }, [ _('Dismiss') ])
+		])
+	]);
+}
+
+/* One interface: its nodes are made once and filled at every look. */
+class Tunnel {
+	constructor(page, name) {
+		this.page = page;
+		this.name = name;
+		this.offset = 0;
+		this.graph = graph.create(name);
+		this.title = E('h3');
+		this.facts = E('p', { 'class': 'ovpn-facts' });
+		this.problems = E('div');
+		this.peers = E('div');
+		this.root = E('div', { 'class': 'cbi-section ovpn-tunnel', 'data-interface': name }, [
+			this.title, this.problems, this.facts, this.graph.root, this.peers
+		]);
+	}
+
+	show(view, peers, now) {
+		this.graph.add(view.vpn, now);
+
+		dom.content(this.title, [
+			view.name,
+			parts.stateLabel(view.state, view.error),
+			parts.label(format.control(view.control), 'notice')
+		]);
+
+		dom.content(this.problems, [
+			view.error ? E('p', { 'class': 'ovpn-error' }, [ view.error ]) : '',
+			...parts.problems(view.problems),
+			...parts.problems(view.warnings, 'warning')
+		]);
+
+		dom.content(this.facts, [
+			fact(_('Peers'), _('%d of %d up').format(view.peers_up, view.peers)),
+			fact(_('Addresses'), L.toArray(view.addresses).join(', ')),
+			fact(_('Transport'), view.transport && view.local_port ? '%s %d'.format(view.transport, view.local_port) : view.transport),
+			fact(_('MTU'), view.mtu),
+			fact(_('Received'), format.bytes(view.vpn.rx_bytes)),
+			fact(_('Sent'), format.bytes(view.vpn.tx_bytes))
+		]);
+
+		dom.content(this.peers, peers.total ? [ this.table(peers.peers), this.pager(peers.total) ]
+			: E('p', { 'class': 'ovpn-empty' }, [ E('em', [ _('No peers.') ]) ]));
+	}
+
+	table(peers) {
+		const titles = [ _('Peer'), _('Other end'), _('State'), _('Traffic'), _('Dropped'), _('Crypto driver'), '' ];
+
+		return E('table', { 'class': 'table ovpn-peers' }, [
+			parts.head(titles),
+			...peers.map(peer => this.row(peer, titles))
+		]);
+	}
+
+	row(peer, titles) {
+		const error = [ peer.error, ...L.toArray(peer.problems).map(problem => problem.text) ].filter(Boolean).join('\n');
+
+		return E('tr', { 'class': 'tr', 'data-peer': peer.name }, [
+			parts.cell(titles[0], [
+				E('div', [ E('strong', [ peer.description || peer.name ]) ]),
+				E('div', { 'class': 'ovpn-small' }, [ '%s, #%d'.format(peer.name, peer.peer_id) ]),
+				E('div', { 'class': 'ovpn-small' }, [ L.toArray(peer.vpn_ips).join(', ') ])
+			]),
+			parts.cell(titles[1], peer.remote || peer.endpoint || '–'),
+			parts.cell(titles[2], [
+				parts.stateLabel(peer.state, error),
+				E('div', { 'class': 'ovpn-small ovpn-seen' }, [ format.ago(peer.last_seen) ]),
+				error ? E('div', { 'class': 'ovpn-error' }, [ error ]) : ''
+			]),
+			parts.cell(titles[3], traffic(peer)),
+			parts.cell(titles[4], drops(peer)),
+			parts.cell(titles[5], engine(peer)),
+			E('td', { 'class': 'td cbi-section-actions' }, [
+				E('button', {
+					'class': 'btn cbi-button',
+					'click': () => details(peer)
+				}, [ _('Details') ]), ' ',
+				E('button', {
+					'class': 'btn cbi-button cbi-button-negative ovpn-disconnect',
+					'title': _('A configured peer comes back by itself'),
+					'disabled': peer.state != 'up' || !L.hasViewPermission() || null,
+					'click': ui.createHandlerFn(this.page, 'handleDisconnect', peer)
+				}, [ _('Disconnect') ])
+			])
+		]);
+	}
+
+	pager(total) {
+		if (total <= PAGE)
+			return '';
+
+		const turn = (by) => () => {
+			this.offset = Math.max(0, this.offset + by);
+			return this.page.look();
+		};
+
+		return E('div', { 'class': 'ovpn-pager' }, [
+			E('button', {
+				'class': 'btn cbi-button', 'disabled': this.offset == 0 || null,
+				'click': ui.createHandlerFn(this, turn(-PAGE))
+			}, [ _('Previous') ]),
+			_('%d to %d of %d').format(this.offset + 1, Math.min(this.offset + PAGE, total), total),
+			E('button', {
+				'class': 'btn cbi-button', 'disabled': this.offset + PAGE >= total || null,
+				'click': ui.createHandlerFn(this, turn(PAGE))
+			}, [ _('Next') ])
+		]);
+	}
+}
+
+return view.extend({
+	handleSave: null,
+	handleSaveApply: null,
+	handleReset: null,
+
+	load() {
+		this.looks = 0;
+		this.subjects = [];
+		this.tunnels = new Map();
+		this.banners = E('div', { 'id': 'ovpn-findings' });
+		this.driver = E('div');
+		this.list = E('div', { 'id': 'ovpn-tunnels' });
+
+		return this.fetch();
+	},
+
+	fetch() {
+		const diag = this.looks++ % DIAG_EVERY ? this.subjects : api.diag();
+
+		return Promise.all([ api.status(), api.interfaces(), diag ]).then(([ status, interfaces, subjects ]) => {
+			this.subjects = subjects;
+
+			const peers = interfaces.map(one =>
+				api.peers(one.name, this.tunnels.get(one.name)?.offset ?? 0, PAGE));
+
+			return Promise.all(peers).then(lists => ({ status, interfaces, subjects, lists }));
+		});
+	},
+
+	look() {
+		return this.fetch().then(data => this.show(data));
+	},
+
+	show({ status, interfaces, subjects, lists }) {
+		const now = Date.now();
+
+		if (!status) {
+			dom.content(this.banners, parts.noDaemon());
+			dom.content(this.driver, '');
+			return;
+		}
+
+		dom.content(this.banners, [
+			...parts.problems(status.problems),
+			...subjects.flatMap(subject => L.toArray(subject.findings).map(finding =>
+				parts.banner(subject.kind == 'system' ? null : subject.name, finding)))
+		]);
+		dom.content(this.driver, driverLine(status));
+
+		const known = new Set(interfaces.map(one => one.name));
+
+		for (const name of this.tunnels.keys())
+			if (!known.has(name))
+				this.tunnels.delete(name);
+
+		interfaces.forEach((one, index) => {
+			if (!this.tunnels.has(one.name))
+				this.tunnels.set(one.name, new Tunnel(this, one.name));
+
+			this.tunnels.get(one.name).show(one, lists[index], now);
+		});
+
+		dom.content(this.list, this.tunnels.size
+			? Array.from(this.tunnels.values(), tunnel => tunnel.root)
+			: E('p', { 'class': 'ovpn-empty' }, [ E('em', [ _('There are no tunnels.') ]) ]));
+	},
+
+	handleDisconnect(peer) {
+		return api.disconnect(peer.interface, peer.name)
+			.then(() => this.look())
+			.catch(error => ui.addNotification(null, E('p', [ error.message ]), 'error'));
+	},
+
+	render(data) {
+		this.show(data);
+		poll.add(() => this.look(), INTERVAL);
+
+		return E('div', { 'class': 'ovpn-page' }, [
+			parts.style(),
+			E('h2', [ _('OpenVPN tunnels') ]),
+			this.driver,
+			this.banners,
+			this.list
+		]);
+	}
+});

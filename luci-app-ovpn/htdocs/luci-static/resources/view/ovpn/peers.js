@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-only
+'use strict';
+'require view';
+'require form';
+'require uci';
+'require ui';
+'require ovpn.api as api';
+'require ovpn.keys as keys';
+'require ovpn.parts as parts';
+'require ovpn.validate as validate';
+
+const PROTO = 'openvpn_dco';
+
+function interfaces() {
+	return uci.sections('network', 'interface').filter(section => section.proto == PROTO);
+}
+
+/* The panel that makes, takes and exports keys, as an option of the form. */
+const KeyPanel = form.DummyValue.extend({
+	cfgvalue(section_id) {
+		const section = this.section;
+		const net = this.interface_name;
+		const values = () => {
+			const peer = Object.assign({}, uci.get('network', section_id), { '.name': section_id });
+
+			for (const child of section.children)
+				if (child.option.charAt(0) != '_') {
+					const value = section.formvalue(section_id, child.option);
+
+					if (value != null)
+						peer[child.option] = value;
+				}
+
+			return { net: uci.get('network', net), peer };
+		};
+
+		return keys.panel('%s-%s.key'.format(net, section_id), path => {
+			section.getUIElement(section_id, 'key_file').setValue(path);
+			section.getUIElement(section_id, 'key_file').triggerValidation();
+		}, values);
+	},
+
+	write() {},
+	remove() {}
+});
+
+function others(type, section_id) {
+	return uci.sections('network', type).filter(section => section['.name'] != section_id);
+}
+
+function addOptions(ss, net) {
+	const type = ss.sectiontype;
+	let o;
+
+	o = ss.option(form.Flag, 'disabled', _('Disabled'));
+	o.editable = true;
+	o.width = '8%';
+
+	o = ss.option(form.Value, 'description', _('Description'));
+	o.placeholder = _('for instance, whose it is');
+
+	o = ss.option(form.Value, 'peer_id', _('Number'),
+		_('Both ends use the same one for this connection.'));
+	o.rmempty = false;
+	o.width = '10%';
+	o.validate = (section_id, value) => validate.peerId(value,
+		others(type, section_id).map(peer => [ peer.peer_id, peer['.name'] ]));
+
+	o = ss.option(form.Value, 'endpoint_host', _('Endpoint'),
+		_('Host name or address. With TCP, empty waits for the peer to connect.'));
+	o.validate = (section_id, value) => {
+		if (!value && !/^tcp/.test(net.transport || 'udp'))
+			return _('With UDP the other end must be known: enter its name or address.');
+
+		if (!value && !net.local_port)
+			return _('The peer can only be waited for on a local port, and the interface has none.');
+
+		return validate.host(value, net.transport);
+	};
+
+	o = ss.option(form.Value, 'endpoint_port', _('Port'));
+	o.datatype = 'range(1,65535)';
+	o.placeholder = '1194';
+	o.modalonly = true;
+
+	o = ss.option(form.DynamicList, 'vpn_ip', _('Addresses in the tunnel'));
+	o.validate = function(section_id, value) {
+		const wrong = validate.address(value);
+		const other = others(type, section_id).find(peer => value && L.toArray(peer.vpn_ip).includes(value));
+
+		if (wrong !== true || !other) {
+			if (wrong === true && net.mode == 'mp' && !value && !L.toArray(this.section.formvalue(section_id, 'vpn_ip')).length)
+				return _('With many peers each is found by its address: enter one.');
+
+			return wrong;
+		}
+
+		return _('Peer %s has this address.').format(other['.name']);
+	};
+
+	o = ss.option(form.DynamicList, 'allowed_ips', _('Networks behind it'));
+	o.modalonly = true;
+	o.validate = (section_id, value) => validate.prefix(value);
+
+	o = ss.option(form.Flag, 'route_allowed_ips', _('Route them'),
+		_('Make routes to the networks behind it.'));
+	o.modalonly = true;
+
+	o = ss.option(form.Value, 'key_file', _('Key file'),
+		_('On the router, readable by root alone.'));
+	o.rmempty = false;
+	o.modalonly = true;
+	o.validate = (section_id, value) => validate.path(value);
+
+	o = ss.option(KeyPanel, '_keys', _('Key'));
+	o.interface_name = net['.name'];
+	o.modalonly = true;
+
+	o = ss.option(form.ListValue, 'key_direction', _('Direction of the key'),
+		_('One end takes 0, the other 1.'));
+	o.value('0');
+	o.value('1');
+	o.default = '0';
+	o.rmempty = false;
+	o.modalonly = true;
+
+	o = ss.option(form.Flag, 'insecure_static_key', _('Accept a static key'),
+		_('Its nonces repeat after every restart, so that recorded traffic can be decrypted: for tests only.'));
+	o.rmempty = false;
+	o.modalonly = true;
+	o.validate = (section_id, value) => value == '1' ? true
+		: _('Without accepting the risk the peer does not start.');
+
+	o = ss.option(form.Value, 'keepalive_interval', _('Keepalive'), _('Seconds between two keepalives.'));
+	o.placeholder = '10';
+	o.modalonly = true;
+	o.validate = (section_id, value) => validate.seconds(value);
+
+	o = ss.option(form.Value, 'keepalive_timeout', _('Timeout'),
+		_('Seconds without a packet after which the peer is given up; 0 is never.'));
+	o.placeholder = '60';
+	o.modalonly = true;
+	o.validate = function(section_id, value) {
+		return validate.timeout(this.section.formvalue(section_id, 'keepalive_interval'), value);
+	};
+}
+
+function addSection(map, net) {
+	const name = net['.name'];
+	const ss = map.section(form.GridSection, '%s_%s'.format(PROTO, name),
+		_('Peers of %s').format(name));
+
+	ss.addremove = true;
+	ss.anonymous = false;
+	ss.nodescriptions = true;
+	ss.addbtntitle = _('Add peer');
+	ss.modaltitle = (section_id) => _('Peer %s of %s').format(section_id, name);
+
+	/* Sections of the file share their names: a peer must not take an interface's. */
+	ss.handleAdd = function(ev, section_id) {
+		const valid = validate.section(section_id);
+		const taken = uci.get('network', section_id) != null;
+
+		if (valid !== true || taken)
+			return ui.addNotification(null, E('p', [
+				taken ? _('The name %s is taken in /etc/config/network.').format(section_id) : valid
+			]), 'error');
+
+		return form.GridSection.prototype.handleAdd.call(this, ev, section_id);
+	};
+
+	ss.renderSectionPlaceholder = () => E('em', [ _('No peers.') ]);
+
+	addOptions(ss, net);
+}
+
+return view.extend({
+	load() {
+		return Promise.all([ uci.load('network'), api.interfaces() ]);
+	},
+
+	render([ , shown ]) {
+		const mine = interfaces();
+		const problems = shown.flatMap(one => [
+			...parts.problems(one.problems),
+			...parts.problems(one.warnings, 'warning')
+		]);
+
+		if (!mine.length)
+			return E('div', [
+				parts.style(),
+				E('h2', [ _('OpenVPN peers') ]),
+				E('p', { 'class': 'ovpn-empty' }, [
+					_('There is no interface for peers yet.'), ' ',
+					E('a', { 'href': L.url('admin/network/network') }, [
+						_('Add one of the protocol “OpenVPN in the kernel”.')
+					])
+				])
+			]);
+
+		const map = new form.Map('network', _('OpenVPN peers'),
+			_('Who is at the other end of each tunnel. Saving and applying changes only what differs: other peers lose no packet.'));
+
+		mine.forEach(net => addSection(map, net));
+
+		return map.render().then(node => E('div', [ parts.style(), ...problems, node ]));
+	}
+});
