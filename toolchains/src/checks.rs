@@ -19,8 +19,9 @@ const FUZZ_SECONDS: u32 = 60;
 /// Longest source file, lines.
 const MAX_LINES: usize = 800;
 /// Kinds of files that carry an SPDX header.
-const SOURCES: [&str; 12] = [
-    "rs", "c", "h", "sh", "toml", "config", "lock", "lds", "py", "S", "yml", "mk",
+const SOURCES: [&str; 15] = [
+    "rs", "c", "h", "sh", "toml", "config", "lock", "lds", "py", "S", "yml", "mk", "js", "mjs",
+    "css",
 ];
 
 /// One of the checks by name.
@@ -30,6 +31,7 @@ pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
         "unit" => unit(ctx),
         "loom" => loom(ctx),
         "fuzz" => fuzz(ctx),
+        "pages" => crate::luci::lint(ctx),
         "recipes" => packages::recipes(ctx),
         _ => bail!("{name} is no check"),
     }?;

@@ -12,6 +12,7 @@ mod fetch;
 mod guest;
 mod kernel;
 mod lock;
+mod luci;
 mod mips;
 mod musl;
 mod packages;
@@ -42,7 +43,7 @@ lane VERB [ARGUMENT]...
   run [..] LANE -- COMMAND [ARGUMENT]..
                      a command in a guest (`lane run` alone lists its options)
   selftests          the kernel's own selftests on every lane, as one table
-  check NAME         one of workspace, unit, loom, fuzz, recipes
+  check NAME         one of workspace, unit, loom, fuzz, recipes, pages
   fetch              every source of sources.lock
   host-deps          missing packages of this machine
   kernel LANE        a lane's kernel and modules

@@ -103,6 +103,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     });
     plan.step("recipes", &["host packages"], 1, || packages::recipes(ctx));
     plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
+    plan.step("pages", &["host packages"], 1, || crate::luci::lint(ctx));
     plan.step("loom", &["host packages"], 1, || checks::loom(ctx));
     plan.step("um module lints", &["um kernel"], 1, || {
         kernel::module_lints(ctx, UM).map(|()| Tally::pass())
