@@ -4,10 +4,10 @@
 
 LANE := cargo run --quiet --release --locked --package lane --
 
-demo test test-fast bench:
+demo test test-fast bench packages:
 	@$(LANE) $@
 
 clean:
 	cargo clean
 
-.PHONY: demo test test-fast bench clean
+.PHONY: demo test test-fast bench packages clean

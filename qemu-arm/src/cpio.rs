@@ -33,14 +33,17 @@ impl<W: Write> Archive<W> {
 
     /// Adds directory `path` and those above it, each once.
     pub(crate) fn directory(&mut self, path: &Path) -> io::Result<()> {
+        self.directory_of(path, 0o755)
+    }
+
+    /// The same with permission bits `mode`, unless it is there already.
+    fn directory_of(&mut self, path: &Path, mode: u32) -> io::Result<()> {
         if path.as_os_str().is_empty() || self.directories.contains(path) {
             return Ok(());
         }
-        if let Some(parent) = path.parent() {
-            self.directory(parent)?;
-        }
+        self.parents(path)?;
         self.directories.insert(path.to_owned());
-        self.entry(path, DIRECTORY | 0o755, &[])
+        self.entry(path, DIRECTORY | (mode & 0o7777), &[])
     }
 
     /// Adds a file with permission bits `mode`, and the directories above it.
@@ -71,7 +74,7 @@ impl<W: Write> Archive<W> {
             }
             let meta = entry.metadata()?;
             if meta.is_dir() {
-                self.directory(&path)?;
+                self.directory_of(&path, meta.permissions().mode())?;
                 self.branch(root, &path, wanted)?;
             } else if meta.is_symlink() {
                 self.symlink(&path, &fs::read_link(entry.path())?)?;

@@ -21,7 +21,7 @@ use crate::progress;
 const INIT: &[u8] = include_bytes!("../guest/init");
 
 /// Change it when the rules below do, so that an older base is made anew.
-const RULES: &str = "4";
+const RULES: &str = "5";
 
 /// The list of packages, one a line, in an unpacked root.
 const PACKAGES: &str = "etc/packages";
@@ -131,9 +131,10 @@ pub(crate) fn initramfs(target: &Path, base: &Path, trees: &[&Path], files: &[Pu
     Ok(())
 }
 
-/// Lays out the modules of the kernel built in `kernel`, and ours, as modprobe
-/// expects them (usr/lib/modules/RELEASE) below the new directory `target`.
-pub(crate) fn modules(kernel: &Path, ours: &Path, target: &Path) -> Result<()> {
+/// Lays out the modules of the kernel built in `kernel`, and ours from where
+/// its package put it, as modprobe expects them (usr/lib/modules/RELEASE) below
+/// the new directory `target`.
+pub(crate) fn modules(kernel: &Path, installed: &Path, target: &Path) -> Result<()> {
     let release = fs::read_to_string(kernel.join("include/config/kernel.release"))
         .context("the kernel is not built")?;
     let release = release.trim();
@@ -149,8 +150,11 @@ pub(crate) fn modules(kernel: &Path, ours: &Path, target: &Path) -> Result<()> {
         fs::copy(kernel.join(&module), placed)
             .with_context(|| format!("kernel module {}", module.display()))?;
     }
-    fs::create_dir_all(home.join("extra"))?;
-    fs::copy(ours, home.join("extra/ovpn.ko"))
+    let ours = installed
+        .join("usr/lib/modules")
+        .join(release)
+        .join("ovpn.ko");
+    fs::copy(&ours, home.join("ovpn.ko"))
         .with_context(|| format!("our module {}", ours.display()))?;
     for list in [
         "modules.order",

@@ -58,7 +58,7 @@ impl<'a> Bench<'a> {
             .join("roots")
             .join(machine.lane)
             .join("modules");
-        image::modules(&inputs.kernel_build, &inputs.module, &modules)?;
+        image::modules(&inputs.kernel_build, &inputs.installed, &modules)?;
         Ok(Self {
             inputs,
             machine,
@@ -70,7 +70,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Boots a machine with `files` beside the programs every router has.
+    /// Boots a machine with `files` beside the packages and programs every router has.
     pub(crate) fn boot(
         &self,
         name: &str,
@@ -81,8 +81,6 @@ impl<'a> Bench<'a> {
         let inputs = self.inputs;
         let mut files = files;
         for (program, source) in [
-            ("ovpnd", &inputs.ovpnd),
-            ("ovpnctl", &inputs.ovpnctl),
             ("ubusd", &inputs.ubusd),
             ("ubus", &inputs.ubus_client),
             ("ovpn-tests", &inputs.tests),
@@ -90,7 +88,7 @@ impl<'a> Bench<'a> {
             files.push(Put::program(program, source)?);
         }
         let initramfs = self.logs.join(format!("{name}.cpio"));
-        let mut trees = vec![self.modules.as_path()];
+        let mut trees = vec![self.modules.as_path(), inputs.installed.as_path()];
         trees.extend(self.tree.as_deref());
         image::initramfs(&initramfs, &self.base, &trees, &files)?;
         let vm = Vm::boot(Spec {

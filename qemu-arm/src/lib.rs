@@ -11,6 +11,7 @@ mod image;
 mod lab;
 pub mod machine;
 mod openvpn;
+mod packages;
 mod pki;
 mod probe;
 mod report;
@@ -45,12 +46,10 @@ pub struct Inputs {
     pub kernel: PathBuf,
     /// Build directory of that kernel: its modules are taken from there.
     pub kernel_build: PathBuf,
-    /// Our ovpn.ko for that kernel.
-    pub module: PathBuf,
-    /// The daemon.
-    pub ovpnd: PathBuf,
-    /// Its command line tool.
-    pub ovpnctl: PathBuf,
+    /// A root into which our packages were installed: module, daemon and tool.
+    pub installed: PathBuf,
+    /// Recipes of the packages, each in a directory of its name, with its test.
+    pub recipes: PathBuf,
     /// The suites that run inside a guest.
     pub tests: PathBuf,
     /// A ubus broker.
@@ -168,6 +167,7 @@ fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
     let pair = bench.pair(files_a, files_b)?;
 
     underlay::steps(report, &bench, &pair)?;
+    packages::steps(report, inputs, &pair)?;
     let traps = probe::unaligned(&pair)?;
     daemon::steps(report, &pair)?;
     daemon::end(report, &pair)?;

@@ -8,8 +8,8 @@ use crate::probe::{ping, show};
 use crate::report::Report;
 use crate::vm::Vm;
 
-/// Where `image::modules` puts our module.
-pub(crate) const MODULE: &str = "/lib/modules/$(uname -r)/extra/ovpn.ko";
+/// Where its package puts our module.
+pub(crate) const MODULE: &str = "/lib/modules/$(uname -r)/ovpn.ko";
 
 /// Brings up the link and the module on both routers.
 pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Result<()> {
@@ -72,9 +72,10 @@ pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Resu
     })
 }
 
-/// Loads the module and sees that its netlink family is there.
+/// Loads the module with the parameters of its package, and sees that its
+/// netlink family is there.
 pub(crate) fn load(vm: &Vm) -> Result<()> {
-    vm.run("modprobe ovpn")?;
+    vm.run("modprobe $(cat /etc/modules.d/30-ovpn)")?;
     vm.run("ip link add probe0 type ovpn && ip link delete probe0")
         .context("the module is loaded, but there is no link kind ovpn")?;
     Ok(())

@@ -2,6 +2,7 @@
 //! The border to the emulated routers: what they are given, and the two things they do.
 
 use crate::ctx::Ctx;
+use crate::packages;
 use crate::root;
 use crate::selftests;
 use crate::small;
@@ -83,9 +84,8 @@ fn inputs(ctx: &Ctx, lane: &str) -> Result<Inputs> {
         root: ctx.root(lane.root()?),
         kernel: kernel_build.join(&lane.image),
         kernel_build,
-        module: dir.join("module/ovpn.ko"),
-        ovpnd: bin("ovpnd"),
-        ovpnctl: bin("ovpnctl"),
+        installed: packages::installed(ctx, &lane.name)?,
+        recipes: ctx.project.join("openwrt-feed"),
         tests: bin("ovpn-tests"),
         ubusd: bin("ubusd"),
         ubus_client: bin("ubus-client"),

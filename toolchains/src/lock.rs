@@ -152,6 +152,8 @@ pub struct Lane {
     pub triple: Option<String>,
     /// Root file system of its guests.
     pub root: Option<String>,
+    /// OpenWrt's name of the processor that packages are for.
+    pub package_arch: Option<String>,
     /// Whether a user-mode kernel runs on more than one CPU.
     #[serde(default)]
     pub smp: bool,
@@ -174,6 +176,12 @@ impl Lane {
     pub fn root(&self) -> Result<&str> {
         let root = self.root.as_deref();
         root.with_context(|| format!("{} has no root of its own", self.name))
+    }
+
+    /// OpenWrt's name of its processor.
+    pub fn package_arch(&self) -> Result<&str> {
+        let arch = self.package_arch.as_deref();
+        arch.with_context(|| format!("there are no packages for {}", self.name))
     }
 }
 

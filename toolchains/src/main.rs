@@ -50,6 +50,8 @@ lane VERB [ARGUMENT]...
   module LANE        ovpn.ko for it
   disassembly LANE   what the machine code of a MIPS lane's module must be like
   root NAME          a guest's root file system
+  packages [LANE]..  the packages of all routers, or of some
+  pack LANE          the packages of a lane that is built already
   programs LANE      the programs its guests run
   system LANE        the emulated routers' tests on that lane
   disassembly LANE   what the machine code of a MIPS lane's module must be like";
@@ -99,6 +101,8 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("module", [lane]) => done(kernel::module(&ctx, lane).map(drop)),
         ("disassembly", [lane]) => mips::check(&ctx, lane).map(total),
         ("root", [name]) => done(root::build(&ctx, name)),
+        ("pack", [lane]) => packages::test(&ctx, lane).map(total),
+        ("packages", lanes) => steps::packages(&ctx, lanes).map(total),
         ("programs", [lane]) => done(steps::programs(&ctx, lane)),
         _ => bail!("{USAGE}"),
     }

@@ -80,7 +80,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     arm_lane(ctx, &mut plan);
     um_old_lane(ctx, &mut plan);
     // The longest first.
-    let arm_ready = ["arm module", "arm programs", "arm root"];
+    let arm_ready = ["arm packages", "arm root"];
     plan.step("system arm", &arm_ready, 1, || system_arm(ctx));
     selftest_steps(ctx, &mut plan, &table);
     plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
@@ -134,7 +134,7 @@ fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
         selftests::stage(ctx)?;
         crate::arm::selftests_root(ctx)
     });
-    let ready = ["arm module", "arm programs", "selftests root"];
+    let ready = ["arm packages", "selftests root"];
     plan.step("selftests arm", &ready, 1, || selftests_arm(ctx, table));
     plan.step("selftests um-7.2", &UM_READY, 1, || {
         selftests::um(ctx, table, &[NATIVE, MAINLINE], 2)
@@ -237,6 +237,44 @@ pub fn demo(ctx: &Ctx) -> Result<()> {
     crate::arm::demo(ctx, ARM)
 }
 
+/// The packages of every lane with routers, or of those named, and their sizes.
+pub fn packages(ctx: &Ctx, lanes: &[&str]) -> Result<Tally> {
+    let all = ctx.lock.lanes.iter().filter(|l| l.package_arch.is_some());
+    let all: Vec<_> = all.map(|l| l.name.as_str()).collect();
+    let lanes = if lanes.is_empty() { &all } else { lanes };
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    plan.prepare("source", &["host packages"], 1, || {
+        fetch::unpack(ctx, "linux-source-6.12").map(drop)
+    });
+    for lane in lanes.iter().copied() {
+        let step = |what: &str| format!("{lane} {what}");
+        plan.prepare(&step("kernel"), &["source"], 2, move || {
+            kernel::build(ctx, lane)
+        });
+        plan.step(
+            &step("module"),
+            &[&step("kernel"), "rust tools"],
+            2,
+            move || kernel::module(ctx, lane).map(|_| Tally::pass()),
+        );
+        plan.prepare(&step("programs"), &["rust tools"], 2, move || {
+            musl::build(ctx, lane)
+        });
+        plan.step(
+            &step("packages"),
+            &[&step("module"), &step("programs")],
+            1,
+            move || packages::test(ctx, lane),
+        );
+    }
+    let tally = plan.run()?;
+    if tally.is_clean() {
+        packages::sizes(ctx, lanes)?;
+    }
+    Ok(tally)
+}
+
 /// Packages and tools of the build machine.
 fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("host packages", &[], 1, || fetch::host_deps(ctx));
@@ -287,6 +325,9 @@ fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
         kernel::module(ctx, ARM).map(|_| Tally::pass())
     });
     plan.prepare("arm programs", &["rust tools"], 2, || musl::build(ctx, ARM));
+    plan.step("arm packages", &["arm module", "arm programs"], 1, || {
+        packages::test(ctx, ARM)
+    });
 }
 
 /// Builds what the guests of a lane run.

@@ -1,11 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! OpenWrt packages of what is built here.
+//! OpenWrt packages of what is built here: made by the feed's own recipes, with a signed index, and installed into the
+//! emulated routers, which run nothing else of this project.
 
-pub mod recipe;
+mod archive;
+mod install;
+mod ipk;
+mod recipe;
+mod usign;
 
+use crate::cmd::Cmd;
 use crate::ctx::Ctx;
+use crate::stamp::{self, Key};
 use crate::tally::Tally;
-use anyhow::Result;
+use crate::ui;
+use anyhow::{Context, Result, ensure};
+use install::{Feed, Router};
+use ipk::Maker;
+use recipe::Package;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Change it when the rules here do, so that older packages are made anew.
+const RULES: &str = "packages 1";
+
+/// Names a key of usign's format that signs the indexes, instead of one made here.
+const KEY_VARIABLE: &str = "OVPN_SIGN_KEY";
+
+/// Packages of the routers, the one that draws in the other first.
+const INSTALLED: [&str; 2] = ["ovpnd", "kmod-ovpn"];
+
+/// Kernel packages and the module each is about.
+const KERNEL_PACKAGES: [(&str, &str); 6] = [
+    ("kmod-udptunnel4", "udp_tunnel"),
+    ("kmod-udptunnel6", "ip6_udp_tunnel"),
+    ("kmod-crypto-chacha20poly1305", "chacha20poly1305"),
+    ("kmod-crypto-lib-chacha20", "libchacha"),
+    ("kmod-crypto-lib-poly1305", "libpoly1305"),
+    ("kmod-crypto-gcm", "gcm"),
+];
+
+/// What the emulated routers have beside their kernel, with the version opkg would know.
+const USERLAND: [(&str, &str); 2] = [
+    // Another implementation of it, under the same name.
+    ("ubus", "1"),
+    // Only netifd's protocol handler asks for it, and there is no netifd.
+    ("jsonfilter", "1"),
+];
 
 /// Reads every recipe as far as it goes without OpenWrt.
 pub fn recipes(ctx: &Ctx) -> Result<Tally> {
@@ -21,4 +65,299 @@ pub fn recipes(ctx: &Ctx) -> Result<Tally> {
         };
     }
     Ok(tally)
+}
+
+/// Where a lane's packages are.
+pub fn feed(ctx: &Ctx, lane: &str) -> Result<PathBuf> {
+    let arch = ctx.lock.lane(lane)?.package_arch()?;
+    Ok(ctx.cache.join("packages").join(arch))
+}
+
+/// Packs what a lane has built, twice, and installs it. Cases: the packages come out the same, each installed one is
+/// whole, and one whose dependency the router lacks is refused.
+pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
+    let root = installed(ctx, lane)?;
+    let again = ctx.lane(lane).join("packed-again");
+    make(ctx, lane, &again)?;
+    let feed = feed(ctx, lane)?;
+    let (first, second) = (listing(&feed)?, listing(&again)?);
+    let mut tally = match first == second {
+        true => Tally::pass(),
+        false => Tally::fail(format!("{lane}: packing twice gives different bytes")),
+    };
+    fs::remove_dir_all(again)?;
+    for name in INSTALLED {
+        let list = root.join(format!("usr/lib/opkg/info/{name}.list"));
+        let files = fs::read_to_string(list)?;
+        let lost: Vec<_> = files
+            .lines()
+            .filter(|f| fs::symlink_metadata(root.join(f.trim_start_matches('/'))).is_err())
+            .collect();
+        tally += match lost.is_empty() && files.lines().count() > 1 {
+            true => Tally::pass(),
+            false => Tally::fail(format!("{lane}: {name} lacks {lost:?}")),
+        };
+    }
+    // There is no web server.
+    let refused = router(ctx, lane, &root)?.install(&open(&feed)?, &["luci-app-ovpn"]);
+    tally += match refused {
+        Err(err) if format!("{err:#}").contains("needs luci-base") => Tally::pass(),
+        other => Tally::fail(format!(
+            "{lane}: luci-app-ovpn without luci-base: {other:?}"
+        )),
+    };
+    Ok(tally)
+}
+
+/// Prints the sizes of packages and of what is in them.
+pub fn sizes(ctx: &Ctx, lanes: &[&str]) -> Result<()> {
+    let mut text = format!("{:<52} {:>9} {:>9}\n", "package, KiB", "packed", "unpacked");
+    for lane in lanes {
+        for (name, ipk) in listing(&feed(ctx, lane)?)? {
+            if !name.ends_with(".ipk") {
+                continue;
+            }
+            let unpacked: usize = ipk::Parts::read(&ipk)?
+                .data
+                .iter()
+                .map(|e| match &e.kind {
+                    archive::Kind::File(_, content) => content.len(),
+                    _ => 0,
+                })
+                .sum();
+            let kib = |bytes: usize| bytes.div_ceil(1024);
+            text += &format!("{name:<52} {:>9} {:>9}\n", kib(ipk.len()), kib(unpacked));
+        }
+        text += &format!("in {}\n", feed(ctx, lane)?.display());
+    }
+    ui::say_as("", &text);
+    Ok(())
+}
+
+/// A root, with a lane's packages installed and nothing else in it but links that lead to /usr; made anew when anything
+/// in the packages changed.
+pub fn installed(ctx: &Ctx, lane: &str) -> Result<PathBuf> {
+    let root = ctx.lane(lane).join("installed");
+    let key = inputs(ctx, lane)?;
+    stamp::once(
+        &stamp::path(&ctx.lane(lane), "installed"),
+        &root,
+        key,
+        || {
+            let feed = feed(ctx, lane)?;
+            make(ctx, lane, &feed)?;
+            if root.exists() {
+                fs::remove_dir_all(&root)?;
+            }
+            for dir in ["usr/lib", "usr/bin", "usr/sbin", "etc"] {
+                fs::create_dir_all(root.join(dir))?;
+            }
+            for (link, target) in [("lib", "usr/lib"), ("bin", "usr/bin"), ("sbin", "usr/sbin")] {
+                symlink(target, root.join(link))?;
+            }
+            let done = router(ctx, lane, &root)?.install(&open(&feed)?, &INSTALLED)?;
+            ui::say(format!("installed {}", done.join(", ")));
+            Ok(())
+        },
+    )?;
+    Ok(root)
+}
+
+/// A feed by the key that lies beside it.
+fn open(feed: &Path) -> Result<Feed> {
+    Feed::open(feed, &fs::read_to_string(feed.join("public.key"))?)
+}
+
+fn router(ctx: &Ctx, lane: &str, root: &Path) -> Result<Router> {
+    Ok(Router {
+        root: root.to_owned(),
+        arch: ctx.lock.lane(lane)?.package_arch()?.to_owned(),
+        packages: packages_of(ctx, lane)?,
+    })
+}
+
+/// All that decides what is in the packages of a lane.
+fn inputs(ctx: &Ctx, lane: &str) -> Result<Key> {
+    let dir = ctx.lane(lane);
+    let mut key = Key::new(RULES)
+        .with(time(ctx).to_string())
+        .with(ctx.lock.lane(lane)?.package_arch()?)
+        .with_file(&dir.join("module/ovpn.ko"))?
+        .with_file(&dir.join("bin/ovpnd"))?
+        .with_file(&dir.join("bin/ovpnctl"))?
+        .with_file(&dir.join("kernel/.config"))?;
+    // The recipe of the page has links to its two directories.
+    for tree in [
+        "openwrt-feed",
+        "tests/openwrt",
+        "luci-app-ovpn/htdocs",
+        "luci-app-ovpn/root",
+    ] {
+        for entry in archive::tree(&ctx.project.join(tree))? {
+            key = key.with(entry.path.as_os_str().as_encoded_bytes());
+            if let archive::Kind::File(_, content) = entry.kind {
+                key = key.with(content);
+            }
+        }
+    }
+    Ok(key)
+}
+
+/// Writes a lane's packages and their signed index to `feed`, which holds nothing else afterwards.
+fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
+    let dir = ctx.lane(lane);
+    let arch = ctx.lock.lane(lane)?.package_arch()?;
+    let work = dir.join("pack");
+    for old in [feed, &work] {
+        if old.exists() {
+            fs::remove_dir_all(old)?;
+        }
+        fs::create_dir_all(old)?;
+    }
+    // Where the recipes' own builds would leave what they install.
+    fs::create_dir_all(work.join("build"))?;
+    symlink(dir.join("module/ovpn.ko"), work.join("build/ovpn.ko"))?;
+    symlink(dir.join("bin"), work.join("bin"))?;
+    let kernel = Kernel::of(ctx, lane)?;
+    let out = work.join("out");
+    let settings = [
+        ("OUT", out.clone().into_os_string()),
+        ("ARCH", ctx.lock.lane(lane)?.arch.clone().into()),
+        ("LINUX_VERSION", kernel.release.clone().into()),
+        ("LINUX_VERMAGIC", kernel.vermagic.clone().into()),
+        ("LINUX_DIR", dir.join("kernel").into_os_string()),
+        ("PKG_BUILD_DIR", work.clone().into_os_string()),
+        ("PKG_INSTALL_DIR", work.clone().into_os_string()),
+    ];
+    let series: Vec<_> = kernel.release.split('.').take(2).collect();
+    let series = format!("LINUX_{}", series.join("_"));
+    let maker = Maker {
+        arch,
+        enabled: &["IPV6", &series],
+        time: time(ctx),
+    };
+    for name in recipe::ALL {
+        let packages = recipe::read(ctx, name, "pack", &settings)?;
+        for package in &packages {
+            pack(&maker, package, &out, feed)?;
+        }
+    }
+    let key = usign::Key::load_or_make(&match std::env::var_os(KEY_VARIABLE) {
+        Some(path) => path.into(),
+        None => ctx.cache.join("keys/packages"),
+    })?;
+    let index = ipk::index(feed)?;
+    fs::write(
+        feed.join("Packages.gz"),
+        archive::compress(index.as_bytes())?,
+    )?;
+    fs::write(feed.join("Packages.sig"), key.sign(index.as_bytes()))?;
+    fs::write(feed.join("Packages"), index)?;
+    fs::write(feed.join("public.key"), key.public())?;
+    fs::remove_dir_all(work)?;
+    Ok(())
+}
+
+fn pack(maker: &Maker<'_>, package: &Package, out: &Path, feed: &Path) -> Result<()> {
+    let path = maker
+        .write(package, &out.join(&package.name), feed)
+        .with_context(|| format!("packing {}", package.name))?;
+    ui::say(format!(
+        "{}: {} KiB",
+        path.file_name().unwrap_or_default().to_string_lossy(),
+        fs::metadata(&path)?.len().div_ceil(1024)
+    ));
+    Ok(())
+}
+
+/// SOURCE_DATE_EPOCH, else the time of the commit, as OpenWrt takes it.
+fn time(ctx: &Ctx) -> u64 {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let committed = || {
+        Cmd::new(ctx, "git")
+            .args(["log", "-1", "--format=%ct"])
+            .cwd(&ctx.project)
+            .output()
+            .ok()
+    };
+    given
+        .or_else(committed)
+        .and_then(|t| t.trim().parse().ok())
+        .unwrap_or_default()
+}
+
+/// The files of a directory, by name.
+fn listing(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        all.insert(name, fs::read(entry.path())?);
+    }
+    ensure!(!all.is_empty(), "{} is empty", dir.display());
+    Ok(all)
+}
+
+/// What OpenWrt would know of a lane's kernel.
+struct Kernel {
+    release: String,
+    /// Digest of the options: modules fit only one.
+    vermagic: String,
+    modules: Vec<String>,
+}
+
+impl Kernel {
+    fn of(ctx: &Ctx, lane: &str) -> Result<Self> {
+        let build = ctx.lane(lane).join("kernel");
+        let read = |file: &str| {
+            fs::read_to_string(build.join(file))
+                .with_context(|| format!("{lane} has no kernel: {file}"))
+        };
+        let config = read(".config")?;
+        let mut options: Vec<_> = config
+            .lines()
+            .filter(|l| l.ends_with("=y") || l.ends_with("=m"))
+            .collect();
+        options.sort_unstable();
+        let digest = md5(&(options.join("\n") + "\n"))?;
+        let modules = read("modules.order")? + &read("modules.builtin")?;
+        let stem = |line: &str| Some(Path::new(line).file_stem()?.to_str()?.replace('-', "_"));
+        Ok(Self {
+            release: read("include/config/kernel.release")?.trim().to_owned(),
+            vermagic: digest,
+            modules: modules.lines().filter_map(stem).collect(),
+        })
+    }
+}
+
+fn md5(text: &str) -> Result<String> {
+    let mut md5sum = Command::new("md5sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run md5sum")?;
+    let mut input = md5sum.stdin.take().context("md5sum has no input")?;
+    input.write_all(text.as_bytes())?;
+    drop(input);
+    let done = md5sum.wait_with_output()?;
+    let text = String::from_utf8(done.stdout)?;
+    let digest = text.split(' ').next().unwrap_or_default();
+    ensure!(done.status.success() && digest.len() == 32, "md5sum failed");
+    Ok(digest.to_owned())
+}
+
+/// The packages an emulated router counts as having.
+fn packages_of(ctx: &Ctx, lane: &str) -> Result<BTreeMap<String, String>> {
+    let kernel = Kernel::of(ctx, lane)?;
+    let version = format!("{}~{}-r1", kernel.release, kernel.vermagic);
+    let mut all: BTreeMap<_, _> = USERLAND
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .into();
+    for (package, module) in KERNEL_PACKAGES {
+        if kernel.modules.iter().any(|m| m == module) {
+            all.insert(package.to_owned(), version.clone());
+        }
+    }
+    all.insert("kernel".to_owned(), version);
+    Ok(all)
 }
