@@ -35,6 +35,12 @@ const COMPLAINTS: [&str; 14] = [
     "authenticate/decrypt packet error",
 ];
 
+/// Warnings about what was asked for.
+const WANTED: [&str; 2] = [
+    "'--cipher none' was specified",
+    "'--auth none' was specified",
+];
+
 /// What OpenVPN says when it asks for a peer that the kernel has just given up, before it reads the notification.
 const TOO_LATE: [&str; 4] = [
     "kernel error:",
@@ -173,6 +179,9 @@ impl Daemon {
         let log = self.log();
         for line in log.lines() {
             let lower = line.to_lowercase();
+            if WANTED.iter().any(|wanted| line.contains(wanted)) {
+                continue;
+            }
             if self.expired && TOO_LATE.iter().any(|t| lower.contains(t)) {
                 continue;
             }

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `p2p` | two ends, TLS mode without a server |
+//! | `plain` | cipher none |
 //! | `table` | servers and clients as data |
 //! | `net`, `relay` | their network: namespaces, networks behind clients, NATs before them |
 //! | `daemon`, `vpn`, `pki` | processes, a server with all its clients, certificates |
@@ -16,6 +17,7 @@ mod events;
 mod net;
 mod p2p;
 mod pki;
+mod plain;
 mod relay;
 mod renegotiation;
 mod table;

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::daemon::{BUFFER, DEVICE, Daemon, need_openvpn};
-use super::pki;
 use super::table::Transport;
 use super::vpn::{device, kind_of};
+use super::{pki, plain};
 use crate::lab::{Cipher, Flow, Pair, Ping, PingStats, Tunnel, iperf, large_buffers, wait_for};
 use crate::nl::ovpn::Ovpn;
 use crate::tap::{Case, During, Failure, Outcome};
@@ -319,5 +319,6 @@ pub fn cases() -> Vec<Case> {
         let name = format!("renegotiation under load: {}", cipher.name());
         Case::new(name, move |_: &Ctx| renegotiated(cipher))
     }));
+    cases.extend(plain::cases());
     cases
 }
