@@ -14,8 +14,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-/// Seconds each fuzz target runs.
-const FUZZ_SECONDS: u32 = 60;
+/// Crates with fuzz targets, and seconds each of these runs.
+const FUZZED: [(&str, u32); 2] = [("kmod-ovpn/core", 60), ("ovpnd", 20)];
+/// What libuci-sys takes is an old libclang.
+const OLD_LIBCLANG: &str = "/usr/lib/llvm-14/lib";
 /// Longest source file, lines.
 const MAX_LINES: usize = 800;
 /// Kinds of files that carry an SPDX header.
@@ -30,6 +32,7 @@ pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
         "workspace" => workspace(ctx),
         "unit" => unit(ctx),
         "loom" => loom(ctx),
+        "libuci" => libuci(ctx),
         "fuzz" => fuzz(ctx),
         "pages" => crate::luci::lint(ctx),
         "recipes" => packages::recipes(ctx),
@@ -124,16 +127,31 @@ pub fn loom(ctx: &Ctx) -> Result<Tally> {
     )
 }
 
-/// Every fuzz target for a minute, two at a time; what it learns is kept for the next run.
+/// ovpnd's reader of UCI files against libuci, file by file.
+pub fn libuci(ctx: &Ctx) -> Result<Tally> {
+    let args = ["test", "--locked", "--", "--nocapture"];
+    cargo_tests(
+        cargo(ctx, &args)
+            .cwd(ctx.project.join("ovpnd/fuzz"))
+            .env("LIBCLANG_PATH", OLD_LIBCLANG)
+            .env("CARGO_TARGET_DIR", ctx.cache.join("target/libuci")),
+    )
+}
+
+/// Every fuzz target for its time, two at once; what it learns is kept for the next run.
 pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
     fetch::tool(ctx, "cargo-fuzz")?;
-    let dir = ctx.project.join("kmod-ovpn/core");
-    let list = fuzzer(ctx, &["list"]).cwd(&dir).output()?;
-    let targets: Vec<&str> = list.split_whitespace().collect();
-    if targets.is_empty() {
-        bail!("there are no fuzz targets");
+    let mut targets = Vec::new();
+    for (dir, seconds) in FUZZED {
+        let dir = ctx.project.join(dir);
+        let list = fuzzer(ctx, &["list"]).cwd(&dir).output()?;
+        if list.trim().is_empty() {
+            bail!("there are no fuzz targets in {}", dir.display());
+        }
+        fuzzer(ctx, &["build"]).cwd(&dir).run()?;
+        let named = list.split_whitespace().map(str::to_owned);
+        targets.extend(named.map(|target| (dir.clone(), target, seconds)));
     }
-    fuzzer(ctx, &["build"]).cwd(&dir).run()?;
     let label = ui::label();
     let tally = Mutex::new(Tally::default());
     let queue = Mutex::new(targets.into_iter());
@@ -141,12 +159,13 @@ pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let Some(target) = queue.lock().unwrap_or_else(|e| e.into_inner()).next()
+                    let Some((dir, target, seconds)) =
+                        queue.lock().unwrap_or_else(|e| e.into_inner()).next()
                     else {
                         break;
                     };
                     ui::set_label(format!("{label} {target}").trim());
-                    let result = one(target, fuzz_one(ctx, &dir, target));
+                    let result = one(&target, fuzz_one(ctx, &dir, &target, seconds));
                     *tally.lock().unwrap_or_else(|e| e.into_inner()) += result;
                 }
             });
@@ -155,7 +174,7 @@ pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
     Ok(tally.into_inner().unwrap_or_else(|e| e.into_inner()))
 }
 
-fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str) -> Result<()> {
+fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str, seconds: u32) -> Result<()> {
     let corpus = ctx.cache.join("fuzz").join(target);
     let found = ctx.cache.join("fuzz/artifacts").join(target);
     for dir in [&corpus, &found] {
@@ -165,7 +184,7 @@ fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str) -> Result<()> {
         .arg(&corpus)
         .args([
             "--",
-            &format!("-max_total_time={FUZZ_SECONDS}"),
+            &format!("-max_total_time={seconds}"),
             "-timeout=10",
             "-print_final_stats=1",
             &format!("-artifact_prefix={}/", found.display()),
@@ -184,7 +203,7 @@ fn fuzzer(ctx: &Ctx, args: &[&str]) -> Cmd {
         cmd = cmd.arg("--target-dir").arg(ctx.cache.join("target/fuzz"));
     }
     let path = std::env::var("PATH").unwrap_or_default();
-    cmd.args(rest).env(
+    cmd.args(rest).env("LIBCLANG_PATH", OLD_LIBCLANG).env(
         "PATH",
         format!("{}:{path}", ctx.tools().join("bin").display()),
     )
@@ -208,7 +227,10 @@ fn cargo_tests(cmd: Cmd) -> Result<Tally> {
         {
             named.push(format!("cargo test {name}"));
         }
-        if line.starts_with("error") || line.contains("panicked at") {
+        if line.starts_with("error")
+            || line.contains("panicked at")
+            || line.contains("compared with")
+        {
             ui::say(line);
         }
     })?;

@@ -108,6 +108,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("um module lints", &["um kernel"], 1, || {
         kernel::module_lints(ctx, UM).map(|()| Tally::pass())
     });
+    plan.step("libuci", &["host packages"], 1, || checks::libuci(ctx));
     plan.step("fuzz", &["host packages"], 1, || checks::fuzz(ctx));
     let sum = plan.run()?;
     show_table(ctx, &table)?;
