@@ -7,6 +7,8 @@ use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
+use ovpn_netlink::Rtnl;
+
 use super::file::{ConfigFile, Directive};
 use super::{DeviceKind, Instance, Ours};
 use crate::api::VERSION_FILE;
@@ -206,15 +208,13 @@ fn device(file: &ConfigFile) -> Option<String> {
     certain.then(|| name.to_owned())
 }
 
+/// Asked of the kernel and not of /sys, which may show another network namespace.
 fn device_kind(name: &str) -> Option<DeviceKind> {
-    let dir = Path::new("/sys/class/net").join(name);
-    let uevent = fs::read_to_string(dir.join("uevent")).ok()?;
-    Some(if uevent.lines().any(|line| line == "DEVTYPE=ovpn") {
-        DeviceKind::Ovpn
-    } else if dir.join("tun_flags").exists() {
-        DeviceKind::Tun
-    } else {
-        DeviceKind::Other
+    let link = Rtnl::open().and_then(|mut rtnl| rtnl.link(name)).ok()?;
+    Some(match link.kind.as_deref() {
+        _ if link.is_ovpn() => DeviceKind::Ovpn,
+        Some("tun") => DeviceKind::Tun,
+        _ => DeviceKind::Other,
     })
 }
 

@@ -4,7 +4,9 @@
 mod bus;
 mod ctl;
 mod faults;
+mod openwrt;
 mod router;
+mod stock;
 
 use std::fs;
 use std::net::IpAddr;
@@ -337,5 +339,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(faults::cases());
     cases.extend(ctl::cases());
     cases.extend(bus::cases());
+    cases.extend(stock::cases());
+    cases.extend(openwrt::cases());
     cases
 }

@@ -164,12 +164,17 @@ pub(super) struct Router {
 impl Router {
     /// Starts a daemon with this configuration, and a broker if wanted.
     pub(super) fn start(ns: Ns, network: &str, with_broker: bool) -> Outcome<Self> {
+        Self::start_under("", ns, network, with_broker)
+    }
+
+    /// The same, run by another program.
+    pub(super) fn start_under(by: &str, ns: Ns, network: &str, with_broker: bool) -> Outcome<Self> {
         let dir = Dir::new()?;
         dir.write("network", network)?;
         let path = dir.path().display();
         let daemon = ns
             .cmd(&format!(
-                "ovpnd --config-dir {path} --ubus-socket {path}/ubus"
+                "{by} ovpnd --config-dir {path} --ubus-socket {path}/ubus"
             ))
             .spawn()?;
         let mut router = Self {

@@ -12,11 +12,11 @@
 //! | `control` | management interface and status files |
 
 mod control;
-mod daemon;
+pub(super) mod daemon;
 mod events;
 mod net;
 mod p2p;
-mod pki;
+pub(super) mod pki;
 mod plain;
 mod relay;
 mod renegotiation;

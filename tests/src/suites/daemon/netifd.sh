@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# Stands in for netifd, procd and OpenWrt's shell libraries around one of the package's files:
+#   netifd.sh handler|hotplug|init FILE UBUS_SOCKET CONFIG_DIR [STEP INTERFACE]
+# What the file asks netifd or procd for is printed, one request a line; ubus is the real one.
+what="$1" file="$2" socket="$3" dir="$4" step="$5" interface="$6"
+
+ubus() {
+	case "$*" in
+		*wait_for*) ubus-client -s "$socket" call ovpnd status >/dev/null ;;
+		"call network.interface"*) echo "$*" >&9 ;;
+		*) ubus-client -s "$socket" "$@" ;;
+	esac
+}
+# The paths in use are jq's, but for the root and for all elements of an array.
+jsonfilter() { jq -r "$(echo "$3" | sed 's/^@//; s/\[\*\]/[]/g') // empty"; }
+logger() { shift 2; echo "log $*" >&9; }
+
+# /lib/functions.sh, on a file with one option or list a line and quoted values.
+config_load() { CONFIG="$dir/$1"; }
+sections() { sed -n "s/^config $1 '\(.*\)'/\1/p" "$CONFIG"; }
+lines() { sed -n "/^config [a-z_0-9]* '$1'/,\$p" "$CONFIG" | sed '1!{/^config/,$d}'; }
+values() { lines "$1" | sed -n "s/^\t[a-z]* $2 '\(.*\)'/\1/p"; }
+config_foreach() { for section in $(sections "$2"); do "$1" "$section"; done; }
+config_get() { eval "$1=\"\$(values \"$2\" \"$3\")\""; }
+config_get_bool() { config_get "$1" "$2" "$3"; eval "$1=\${$1:-$4}"; }
+config_list_foreach() { for value in $(values "$1" "$2"); do "$3" "$value"; done; }
+json_get_vars() { :; }
+json_for_each_item() { :; }
+
+# What is asked of netifd and procd.
+for request in proto_init_update proto_add_ipv4_address proto_add_ipv6_address proto_add_ipv4_route proto_add_ipv6_route \
+	proto_send_update proto_add_host_dependency proto_notify_error proto_setup_failed proto_config_add_string \
+	proto_config_add_int proto_config_add_boolean proto_config_add_array procd_set_param procd_add_jail \
+	procd_add_jail_mount procd_add_jail_mount_rw procd_add_reload_trigger; do
+	eval "$request() { echo \"$request \$*\" >&9; }"
+done
+procd_open_instance() { :; }
+procd_close_instance() { :; }
+modprobe() { :; }
+mkdir() { :; }
+network_flush_cache() { :; }
+network_find_wan() { eval "$1=wan"; }
+network_find_wan6() { eval "$1=wan6"; }
+
+exec 9>&1
+case "$what" in
+	handler)
+		INCLUDE_ONLY=1
+		. "$file"
+		"proto_openvpn_dco_$step" "$interface"
+		;;
+	init)
+		. "$file"
+		start_service
+		service_triggers
+		;;
+	hotplug)
+		ACTION="$step" INTERFACE="$interface"
+		# Its own libraries are those above.
+		eval "$(grep -v '^\. /lib' "$file")"
+		;;
+esac

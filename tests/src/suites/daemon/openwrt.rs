@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What OpenWrt starts the daemon with: capabilities, netifd's protocol handler, procd's init script, hotplug.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::router::{Dir, LATER, Router, SOON, Uci, genkey};
+use crate::lab::{Ns, Pair, wait_for};
+use crate::tap::{Case, During, Failure, Outcome};
+use crate::{Ctx, check, check_eq};
+
+const STAND_IN: &str = include_str!("netifd.sh");
+const HANDLER: &str = include_str!("../../../../openwrt-feed/ovpnd/files/openvpn_dco.sh");
+const INIT: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.init");
+const HOTPLUG: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.hotplug");
+const CAPABILITIES: &str =
+    include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.capabilities.json");
+const LOW_PORT: &str =
+    include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd-low-port.capabilities.json");
+
+/// `setpriv` with the capabilities of one of the package's files, and no way to more.
+fn confined(file: &str) -> Outcome<String> {
+    let file: Value = serde_json::from_str(file).map_err(Failure::new)?;
+    let list: Vec<String> = (file["bounding"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .map(|name| name.to_lowercase().replace("cap_", "+"))
+        .collect();
+    let list = list.join(",");
+    Ok(format!(
+        "setpriv --no-new-privs --inh-caps=-all,{list} --ambient-caps=-all,{list} --bounding-set=-all,{list}"
+    ))
+}
+
+/// Everything works with the capabilities of the package; a low port needs one more and says so without it.
+fn capabilities(_: &Ctx) -> Outcome {
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let Pair { a, b } = Pair::new()?;
+    let side = |own| Uci::side(own, false, &key);
+    let low = side(1).with("local_port", "500").text();
+    let a = Router::start_under(&confined(CAPABILITIES)?, a, &side(1).text(), true)?;
+    let b = Router::start_under(&confined(LOW_PORT)?, b, &side(2).text(), true)?;
+    a.reaches("10.8.0.2")?;
+    check_eq!(
+        a.daemon.status_line("CapEff")?,
+        "CapEff:\t0000000000001000",
+        "only CAP_NET_ADMIN"
+    );
+    check_eq!(
+        a.daemon.status_line("NoNewPrivs")?,
+        "NoNewPrivs:\t1",
+        "no new privileges"
+    );
+    check!(
+        a.ns.cmd("ip route get 192.168.2.7").ok()?.contains("vpn0"),
+        "the route"
+    );
+    a.reload(&low)?;
+    let error = a.interface("vpn0")?["error"].to_string();
+    check!(
+        error.contains("500") && error.to_lowercase().contains("permission denied"),
+        "{error}"
+    );
+    b.reload(&side(2).with("local_port", "500").text())?;
+    let interface = b.interface("vpn0")?;
+    check_eq!(
+        (&interface["error"], &interface["local_port"]),
+        (&Value::Null, &500.into()),
+        "a low port"
+    );
+    Ok(())
+}
+
+/// Runs one of the package's files in its stand-in; what it asks netifd or procd for.
+fn asks(
+    router: &Router,
+    what: &str,
+    text: &str,
+    step: &str,
+    interface: &str,
+) -> Outcome<Vec<String>> {
+    let dir = router.dir.path().display();
+    router.dir.write("stand-in", STAND_IN)?;
+    router.dir.write("file", text)?;
+    let line = format!("sh {dir}/stand-in {what} {dir}/file {dir}/ubus {dir} {step} {interface}");
+    let done = router.ns.cmd(&line).run(LATER)?;
+    check_eq!(done.err, "", "complaints of {what} {step}");
+    Ok(done.out.lines().map(str::to_owned).collect())
+}
+
+/// netifd learns addresses, routes and the way to the endpoint; what is wrong is told and retried.
+fn handler(_: &Ctx) -> Outcome {
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let Pair { a, b } = Pair::new()?;
+    // Lists as UCI's users write them.
+    let mut own = Uci::side(1, false, &key).with("addresses", "10.8.0.1/24");
+    own.peer.retain(|(name, _)| *name != "allowed_ips");
+    let text =
+        own.text() + "\tlist allowed_ips '192.168.2.0/24'\n\tlist allowed_ips 'fd00:2::/64'\n";
+    let a = Router::start(a, &text, true)?;
+    let _b = Router::start(b, &Uci::side(2, false, &key).text(), false)?;
+    a.reaches("10.8.0.2")?;
+    let said = asks(&a, "handler", HANDLER, "setup", "vpn0")?;
+    let wanted = [
+        "proto_init_update vpn0 1",
+        "proto_add_ipv4_address 10.8.0.1 24",
+        "proto_add_ipv4_route 192.168.2.0 24",
+        "proto_add_ipv6_route fd00:2:: 64",
+        "proto_send_update vpn0",
+        "proto_add_host_dependency vpn0 10.10.0.2",
+    ];
+    check_eq!(said, wanted, "setup");
+    check_eq!(a.peer("vpn0")?["losses"], 0, "losses by the setup");
+    // netifd takes the interface away when its section is gone.
+    a.dir.write("network", "")?;
+    check_eq!(
+        asks(&a, "handler", HANDLER, "teardown", "vpn0")?,
+        Vec::<String>::new(),
+        "teardown"
+    );
+    check_eq!(a.ns.ifindex("vpn0")?, None, "interface after the teardown");
+    // An interface that cannot come up.
+    let broken = text
+        .replace("option mode 'p2p'", "option mode 'tap'")
+        .replace("vpn0", "vpn9");
+    a.dir.write("network", &broken)?;
+    let said = asks(&a, "handler", HANDLER, "setup", "vpn9")?;
+    check!(
+        said.first()
+            .is_some_and(|line| line.contains("option 'mode': \"tap\" is no mode")),
+        "{said:?}"
+    );
+    check_eq!(
+        said.get(1..).unwrap_or_default(),
+        [
+            "proto_notify_error vpn9 SETUP_FAILED",
+            "proto_setup_failed vpn9"
+        ],
+        "a fault"
+    );
+    let said = asks(&a, "handler", HANDLER, "init_config", "")?;
+    check!(
+        said.contains(&"proto_config_add_int local_port".to_owned()),
+        "{said:?}"
+    );
+    Ok(())
+}
+
+/// The init script gives what is needed and no more; the hotplug script has names looked up again.
+fn scripts(_: &Ctx) -> Outcome {
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let own = Uci::side(1, false, &key);
+    let router = Router::start(Ns::new()?, &own.text(), true)?;
+    for (port, capabilities) in [("1194", "ovpnd.json"), ("443", "ovpnd-low-port.json")] {
+        router
+            .dir
+            .write("network", &own.clone().with("local_port", port).text())?;
+        let said = asks(&router, "init", INIT, "", "")?;
+        for line in [
+            "procd_set_param command /usr/sbin/ovpnd".to_owned(),
+            format!("procd_set_param capabilities /etc/capabilities/{capabilities}"),
+            "procd_set_param no_new_privs 1".to_owned(),
+            "procd_set_param respawn 3600 5 0".to_owned(),
+            format!("procd_add_jail_mount {key}"),
+            "procd_add_reload_trigger network ovpnd".to_owned(),
+        ] {
+            check!(said.contains(&line), "port {port}: {said:?} lacks {line:?}");
+        }
+    }
+    let renew = r#"call network.interface renew {"interface":"vpn0"}"#;
+    for (step, interface, wanted) in [
+        ("ifup", "wan", 1),
+        ("ifdown", "wan", 0),
+        ("ifup", "vpn0", 0),
+        ("ifup", "lan", 0),
+    ] {
+        let said = asks(&router, "hotplug", HOTPLUG, step, interface)?;
+        check_eq!(
+            said.iter().filter(|line| *line == renew).count(),
+            wanted,
+            "{step} {interface}: {said:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The WAN comes back with another address of the endpoint behind its name: the peer goes there.
+fn another_address(_: &Ctx) -> Outcome {
+    const HOSTS: &str = "/etc/hosts";
+    let hosts = fs::read_to_string(HOSTS)?;
+    let outcome = (|| {
+        fs::write(HOSTS, format!("{hosts}\n10.10.0.9 far.example\n"))?;
+        let keys = Dir::new()?;
+        let key = keys.write("key", &genkey()?)?;
+        let Pair { a, b } = Pair::new()?;
+        // Nobody speaks by itself: the other end, heard from its address, would be gone to without a lookup.
+        let silent = |own| {
+            let uci = Uci::side(own, false, &key).with("keepalive_timeout", "0");
+            uci.with("keepalive_interval", "0")
+        };
+        let own = silent(1).with("endpoint_host", "far.example");
+        let a = Router::start(a, &own.text(), true)?;
+        let _b = Router::start(b, &silent(2).text(), false)?;
+        a.wait_peer("at the old address", SOON, |peer| {
+            peer["remote"] == "10.10.0.9:1194"
+        })?;
+        fs::write(HOSTS, format!("{hosts}\n10.10.0.2 far.example\n"))?;
+        asks(&a, "hotplug", HOTPLUG, "ifup", "wan")?;
+        a.wait_peer("at the new address", LATER, |peer| {
+            peer["remote"] == "10.10.0.2:1194"
+        })?;
+        a.reaches("10.8.0.2")?;
+        wait_for("no loss counted", SOON, || {
+            Ok((a.peer("vpn0")?["losses"] == 0).then_some(()))
+        })
+    })();
+    fs::write(HOSTS, hosts).during(HOSTS)?;
+    outcome
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(
+            "openwrt: capabilities of the package are enough",
+            capabilities,
+        ),
+        Case::new("openwrt: netifd's handler", handler),
+        Case::new("openwrt: init script and hotplug", scripts),
+        Case::new("openwrt: another way to the world", another_address),
+    ]
+}
