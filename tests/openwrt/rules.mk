@@ -18,6 +18,7 @@ DL_DIR := $(TOPDIR)/dl
 STAGING_DIR := $(TOPDIR)/staging_dir
 HOST_TAR := tar
 CP := cp -fpR
+LN := ln -sf
 INSTALL_DIR := install -d -m0755
 INSTALL_BIN := install -m0755
 INSTALL_DATA := install -m0644

@@ -55,8 +55,8 @@ pub fn target(triple: &str) -> Result<&'static Target> {
 
 /// Profile of this workspace's programs: small, and std is built for one profile only.
 const PROFILE: &str = "router";
-/// Programs of this workspace that go into the guest.
-const OWN: [&str; 3] = ["ovpnd", "ovpnctl", "ovpn-tests"];
+/// Programs of this workspace that go into the guest. The first is `ovpnctl` too, by a link in its package.
+const OWN: [&str; 2] = ["ovpnd", "ovpn-tests"];
 
 /// Builds this workspace's programs and the ubus tools for a lane's guests.
 pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
@@ -65,7 +65,8 @@ pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     let target = ctx.cache.join("target/musl");
     cross(ctx, to, Cmd::new(ctx, "cargo").arg("build"))?
         .args(["--locked", "--profile", PROFILE])
-        .args(["--package", "ovpnd", "--package", "ovpn-tests", "--bins"])
+        .args(["--package", "ovpnd", "--package", "ovpn-tests"])
+        .args(OWN.iter().flat_map(|program| ["--bin", program]))
         .cwd(&ctx.project)
         .env("CARGO_TARGET_DIR", &target)
         .run()?;

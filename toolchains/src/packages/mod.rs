@@ -184,7 +184,6 @@ fn inputs(ctx: &Ctx, lane: &str) -> Result<Key> {
         .with(ctx.lock.lane(lane)?.package_arch()?)
         .with_file(&dir.join("module/ovpn.ko"))?
         .with_file(&dir.join("bin/ovpnd"))?
-        .with_file(&dir.join("bin/ovpnctl"))?
         .with_file(&dir.join("kernel/.config"))?;
     // The recipe of the page has links to its two directories.
     for tree in [
