@@ -213,18 +213,39 @@ pub fn bench(ctx: &Ctx, args: &[String]) -> Result<()> {
     .map(str::to_owned)
     .to_vec();
     command.extend_from_slice(args);
+    measure(ctx, command)?;
+    if whole {
+        memory(ctx, &ours, &theirs)?;
+    }
+    Ok(())
+}
+
+/// What peers cost in memory, each module in a kernel that has seen nothing else.
+fn memory(ctx: &Ctx, ours: &str, theirs: &str) -> Result<()> {
+    for keys in [None, Some("--keys")] {
+        for module in [ours, theirs] {
+            let words = ["/lane/bin/ovpn-tests", "memory", module];
+            let words = words.into_iter().chain(keys);
+            measure(ctx, words.map(str::to_owned).collect())?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs something that measures in a guest of its own and shows what it prints.
+fn measure(ctx: &Ctx, command: Vec<String>) -> Result<()> {
     let mut guest = Guest::new(ctx, UM, command)?;
     guest.timeout = SUITE_TIMEOUT;
     let outcome = guest.run(ctx, |line| ui::say(line))?;
     ui::say(format!(
-        "kernel log and bench.json: {}",
+        "kernel log, and JSON if there is any: {}",
         outcome.dmesg_path.display()
     ));
     let log = check_log(UM, &outcome.dmesg);
     ensure!(log.is_clean(), "{}", log.failed.join("\n"));
     match outcome.code()? {
         0 => Ok(()),
-        code => bail!("the benchmark ended with status {code}"),
+        code => bail!("the measurement ended with status {code}"),
     }
 }
 

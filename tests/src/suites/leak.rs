@@ -6,7 +6,10 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Cipher, Flow, Module, Outer, Ping, Soft, SoftTunnel, Tunnel, TunnelSpec, iperf};
+use crate::lab::{
+    Cipher, Flow, Module, Outer, Ping, Server, Soft, SoftTunnel, StreamTunnel, Tunnel, TunnelSpec,
+    framed, iperf,
+};
 use crate::nl::ovpn::SECONDARY;
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq, note};
@@ -41,6 +44,10 @@ fn use_it(round: usize) -> Outcome<Tunnel> {
     }
     soft.soft.send_raw(&[0x38; 40])?;
     soft.fence()?;
+    let mut stream = StreamTunnel::new(Cipher::ALL[round % 4], Outer::TCP[round % 2])?;
+    stream.works()?;
+    stream.soft.write(&framed(&[0x20; 40]))?;
+    Server::new()?.crowd(0..300)?;
     let spec = TunnelSpec {
         cipher: Cipher::ALL[(round + 1) % 4],
         outer,

@@ -2,6 +2,7 @@
 //! Throughput of two modules side by side: measured in turns in one run, so that both see the same machine.
 
 pub mod cost;
+pub mod memory;
 
 use std::fmt;
 use std::fs;
@@ -16,6 +17,17 @@ use crate::tap::{During, Failure, Outcome, Totals};
 struct Candidate {
     name: String,
     module: Module,
+}
+
+impl Candidate {
+    /// From `NAME=FILE`.
+    fn parse(text: &str) -> Option<Self> {
+        let (name, path) = text.split_once('=')?;
+        Some(Self {
+            name: name.to_owned(),
+            module: Module::new(Some(path.into())),
+        })
+    }
 }
 
 struct Args {
@@ -98,15 +110,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
                 .parse::<u32>()
                 .map_err(|_| format!("{arg}: {value} is not a number"))
         };
-        let candidate = || {
-            let (name, path) = value
-                .split_once('=')
-                .ok_or(format!("{arg} wants NAME=FILE"))?;
-            Ok::<_, String>(Candidate {
-                name: name.to_owned(),
-                module: Module::new(Some(path.into())),
-            })
-        };
+        let candidate = || Candidate::parse(&value).ok_or(format!("{arg} wants NAME=FILE"));
         match arg.as_str() {
             "--a" => a = Some(candidate()?),
             "--b" => b = Some(candidate()?),
