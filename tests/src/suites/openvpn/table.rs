@@ -115,6 +115,8 @@ pub struct Spec {
     pub keepalive: (u32, u32),
     /// Seconds between renegotiations, asked for by every client.
     pub reneg: u32,
+    /// Whether each client waits for the one before it, so that they do not all renegotiate in the same moment.
+    pub in_turn: bool,
     /// How many clients load the tunnel at a time: each packet of a server in user space is its process's work.
     pub at_once: usize,
     /// Mbit/s that each of them gets at least: less is no matter of speed any more.
@@ -167,6 +169,7 @@ pub const MATRIX: Spec = Spec {
     clients: &TWENTY,
     keepalive: (2, 8),
     reneg: 3600,
+    in_turn: false,
     at_once: 20,
     floor: 0.2,
 };
@@ -177,6 +180,7 @@ pub const CLIENTS: Spec = Spec {
     clients: &CLIENT_MODE,
     keepalive: (2, 8),
     reneg: 3600,
+    in_turn: false,
     at_once: 2,
     floor: 0.02,
 };
@@ -187,6 +191,7 @@ pub const RENEGOTIATING: Spec = Spec {
     clients: &TWENTY,
     keepalive: (10, 60),
     reneg: 10,
+    in_turn: true,
     at_once: 20,
     floor: 0.2,
 };

@@ -156,6 +156,9 @@ impl Vpn {
         };
         for client in spec.clients {
             vpn.start_client(client.n)?;
+            if spec.in_turn {
+                vpn.daemon(client.n)?.connected(1)?;
+            }
         }
         Ok(vpn)
     }
