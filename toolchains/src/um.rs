@@ -251,3 +251,27 @@ fn clear_old(runs: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn guests_that_start_together_all_find_init() {
+        let root = std::env::temp_dir().join(format!("lane-init-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        for _ in 0..4 {
+            let _ = fs::remove_file(root.join(INIT));
+            thread::scope(|scope| {
+                let starts: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| install_init(&root)))
+                    .collect();
+                for start in starts {
+                    start.join().unwrap().unwrap();
+                }
+            });
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
+}
