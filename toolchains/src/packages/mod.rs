@@ -56,7 +56,11 @@ pub fn recipes(ctx: &Ctx) -> Result<Tally> {
     let mut tally = Tally::default();
     for name in recipe::ALL {
         let faults = match recipe::read(ctx, name, "dump", &[]) {
-            Ok(packages) => recipe::faults(name, &packages, env!("CARGO_PKG_VERSION")),
+            Ok(packages) => {
+                let mut faults = recipe::faults(name, &packages, env!("CARGO_PKG_VERSION"));
+                faults.extend(recipe::left_out(ctx, name)?);
+                faults
+            }
             Err(err) => vec![format!("{err:#}")],
         };
         tally += match faults.is_empty() {
@@ -181,6 +185,7 @@ fn inputs(ctx: &Ctx, lane: &str) -> Result<Key> {
     let dir = ctx.lane(lane);
     let mut key = Key::new(RULES)
         .with(time(ctx).to_string())
+        .with(signing_key(ctx)?.public())
         .with(ctx.lock.lane(lane)?.package_arch()?)
         .with_file(&dir.join("module/ovpn.ko"))?
         .with_file(&dir.join("bin/ovpnd"))?
@@ -207,6 +212,7 @@ fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
     let dir = ctx.lane(lane);
     let arch = ctx.lock.lane(lane)?.package_arch()?;
     let work = dir.join("pack");
+    let _guard = stamp::lock(&dir.join(".pack.lock"))?;
     for old in [feed, &work] {
         if old.exists() {
             fs::remove_dir_all(old)?;
@@ -241,10 +247,7 @@ fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
             pack(&maker, package, &out, feed)?;
         }
     }
-    let key = usign::Key::load_or_make(&match std::env::var_os(KEY_VARIABLE) {
-        Some(path) => path.into(),
-        None => ctx.cache.join("keys/packages"),
-    })?;
+    let key = signing_key(ctx)?;
     let index = ipk::index(feed)?;
     fs::write(
         feed.join("Packages.gz"),
@@ -255,6 +258,12 @@ fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
     fs::write(feed.join("public.key"), key.public())?;
     fs::remove_dir_all(work)?;
     Ok(())
+}
+
+/// The key of all indexes: the one named, else one made once.
+fn signing_key(ctx: &Ctx) -> Result<usign::Key> {
+    let named = std::env::var_os(KEY_VARIABLE).map(PathBuf::from);
+    usign::Key::load_or_make(&named.unwrap_or_else(|| ctx.cache.join("keys/packages")))
 }
 
 fn pack(maker: &Maker<'_>, package: &Package, out: &Path, feed: &Path) -> Result<()> {

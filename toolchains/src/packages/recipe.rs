@@ -5,6 +5,7 @@ use crate::ctx::Ctx;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -200,6 +201,22 @@ pub fn faults(recipe: &str, packages: &[Package], version: &str) -> Vec<String> 
         }
     }
     faults
+}
+
+/// Files beside a recipe that it does not install.
+pub fn left_out(ctx: &Ctx, recipe: &str) -> Result<Vec<String>> {
+    let home = home(ctx, recipe);
+    let text = fs::read_to_string(home.join("Makefile"))?;
+    let mut faults = Vec::new();
+    if let Ok(files) = fs::read_dir(home.join("files")) {
+        for file in files {
+            let name = file?.file_name().to_string_lossy().into_owned();
+            if name != "README.md" && !text.contains(&format!("./files/{name} ")) {
+                faults.push(format!("{recipe}: files/{name} is not installed"));
+            }
+        }
+    }
+    Ok(faults)
 }
 
 /// Asks a shell whether it can read commands of make, one a line.
