@@ -6,6 +6,7 @@ use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
 use crate::kernel;
+use crate::lock::Lane;
 use crate::musl;
 use crate::packages;
 use crate::plan::Plan;
@@ -261,7 +262,9 @@ pub fn demo(ctx: &Ctx) -> Result<()> {
 
 /// The packages of every lane with routers, or of those named, and their sizes.
 pub fn packages(ctx: &Ctx, lanes: &[&str]) -> Result<Tally> {
-    let all = ctx.lock.lanes.iter().filter(|l| l.package_arch.is_some());
+    // A kernel that somebody else built has packages of its distribution.
+    let offered = |l: &&Lane| l.package_arch.is_some() && !l.config.is_empty();
+    let all = ctx.lock.lanes.iter().filter(offered);
     let all: Vec<_> = all.map(|l| l.name.as_str()).collect();
     let lanes = if lanes.is_empty() { &all } else { lanes };
     let mut plan = Plan::default();

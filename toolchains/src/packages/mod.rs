@@ -71,10 +71,9 @@ pub fn recipes(ctx: &Ctx) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Where a lane's packages are.
-pub fn feed(ctx: &Ctx, lane: &str) -> Result<PathBuf> {
-    let arch = ctx.lock.lane(lane)?.package_arch()?;
-    Ok(ctx.cache.join("packages").join(arch))
+/// Where a lane's packages are: a module is for one kernel, so that the processor's name would not do.
+fn feed(ctx: &Ctx, lane: &str) -> PathBuf {
+    ctx.cache.join("packages").join(lane)
 }
 
 /// Packs what a lane has built, twice, and installs it. Cases: the packages come out the same, each installed one is
@@ -83,7 +82,7 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
     let root = installed(ctx, lane)?;
     let again = ctx.lane(lane).join("packed-again");
     make(ctx, lane, &again)?;
-    let feed = feed(ctx, lane)?;
+    let feed = feed(ctx, lane);
     let (first, second) = (listing(&feed)?, listing(&again)?);
     let mut tally = match first == second {
         true => Tally::pass(),
@@ -117,7 +116,7 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
 pub fn sizes(ctx: &Ctx, lanes: &[&str]) -> Result<()> {
     let mut text = format!("{:<52} {:>9} {:>9}\n", "package, KiB", "packed", "unpacked");
     for lane in lanes {
-        for (name, ipk) in listing(&feed(ctx, lane)?)? {
+        for (name, ipk) in listing(&feed(ctx, lane))? {
             if !name.ends_with(".ipk") {
                 continue;
             }
@@ -132,7 +131,7 @@ pub fn sizes(ctx: &Ctx, lanes: &[&str]) -> Result<()> {
             let kib = |bytes: usize| bytes.div_ceil(1024);
             text += &format!("{name:<52} {:>9} {:>9}\n", kib(ipk.len()), kib(unpacked));
         }
-        text += &format!("in {}\n", feed(ctx, lane)?.display());
+        text += &format!("in {}\n", feed(ctx, lane).display());
     }
     ui::say_as("", &text);
     Ok(())
@@ -148,7 +147,7 @@ pub fn installed(ctx: &Ctx, lane: &str) -> Result<PathBuf> {
         &root,
         key,
         || {
-            let feed = feed(ctx, lane)?;
+            let feed = feed(ctx, lane);
             make(ctx, lane, &feed)?;
             if root.exists() {
                 fs::remove_dir_all(&root)?;
@@ -189,7 +188,7 @@ fn inputs(ctx: &Ctx, lane: &str) -> Result<Key> {
         .with(ctx.lock.lane(lane)?.package_arch()?)
         .with_file(&dir.join("module/ovpn.ko"))?
         .with_file(&dir.join("bin/ovpnd"))?
-        .with_file(&dir.join("kernel/.config"))?;
+        .with(options(&dir.join("kernel"))?);
     // The recipe of the page has links to its two directories.
     for tree in [
         "openwrt-feed",
@@ -262,8 +261,10 @@ fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
 
 /// The key of all indexes: the one named, else one made once.
 fn signing_key(ctx: &Ctx) -> Result<usign::Key> {
-    let named = std::env::var_os(KEY_VARIABLE).map(PathBuf::from);
-    usign::Key::load_or_make(&named.unwrap_or_else(|| ctx.cache.join("keys/packages")))
+    match std::env::var_os(KEY_VARIABLE) {
+        Some(path) => usign::Key::load(Path::new(&path)).context(KEY_VARIABLE),
+        None => usign::Key::load_or_make(&ctx.cache.join("keys/packages")),
+    }
 }
 
 fn pack(maker: &Maker<'_>, package: &Package, out: &Path, feed: &Path) -> Result<()> {
@@ -321,13 +322,7 @@ impl Kernel {
             fs::read_to_string(build.join(file))
                 .with_context(|| format!("{lane} has no kernel: {file}"))
         };
-        let config = read(".config")?;
-        let mut options: Vec<_> = config
-            .lines()
-            .filter(|l| l.ends_with("=y") || l.ends_with("=m"))
-            .collect();
-        options.sort_unstable();
-        let digest = md5(&(options.join("\n") + "\n"))?;
+        let digest = md5(&options(&build)?)?;
         let modules = read("modules.order")? + &read("modules.builtin")?;
         let stem = |line: &str| Some(Path::new(line).file_stem()?.to_str()?.replace('-', "_"));
         Ok(Self {
@@ -336,6 +331,20 @@ impl Kernel {
             modules: modules.lines().filter_map(stem).collect(),
         })
     }
+}
+
+/// The options a kernel was built with, as OpenWrt sums them up: those that are on, sorted.
+fn options(build: &Path) -> Result<String> {
+    // The second: of a kernel that was not built here.
+    let config = fs::read_to_string(build.join(".config"))
+        .or_else(|_| fs::read_to_string(build.join("config")))
+        .with_context(|| format!("no configuration in {}", build.display()))?;
+    let mut options: Vec<_> = config
+        .lines()
+        .filter(|l| l.ends_with("=y") || l.ends_with("=m"))
+        .collect();
+    options.sort_unstable();
+    Ok(options.join("\n") + "\n")
 }
 
 fn md5(text: &str) -> Result<String> {

@@ -25,11 +25,17 @@ pub struct Key {
 }
 
 impl Key {
+    /// Reads the secret key at `path`.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is no secret key", path.display()))
+    }
+
     /// Reads the secret key at `path`, or makes one there, readable by its owner alone.
     pub fn load_or_make(path: &Path) -> Result<Self> {
-        if let Ok(text) = fs::read_to_string(path) {
-            return Self::parse(&text)
-                .with_context(|| format!("{} is no secret key", path.display()));
+        if path.exists() {
+            return Self::load(path);
         }
         let mut random = [0; 40];
         File::open("/dev/urandom")?.read_exact(&mut random)?;
