@@ -10,6 +10,7 @@ mod usign;
 
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
+use crate::fetch;
 use crate::stamp::{self, Key};
 use crate::tally::Tally;
 use crate::ui;
@@ -59,6 +60,9 @@ pub fn recipes(ctx: &Ctx) -> Result<Tally> {
             Ok(packages) => {
                 let mut faults = recipe::faults(name, &packages, env!("CARGO_PKG_VERSION"));
                 faults.extend(recipe::left_out(ctx, name)?);
+                for package in &packages {
+                    faults.extend(recipe::lost_members(ctx, package)?);
+                }
                 faults
             }
             Err(err) => vec![format!("{err:#}")],
@@ -77,7 +81,7 @@ fn feed(ctx: &Ctx, lane: &str) -> PathBuf {
 }
 
 /// Packs what a lane has built, twice, and installs it. Cases: the packages come out the same, each installed one is
-/// whole, and one whose dependency the router lacks is refused.
+/// whole, one whose dependency the router lacks is refused, and the module's recipe finds what it needs in an SDK.
 pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
     let root = installed(ctx, lane)?;
     let again = ctx.lane(lane).join("packed-again");
@@ -101,6 +105,10 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
             false => Tally::fail(format!("{lane}: {name} lacks {lost:?}")),
         };
     }
+    tally += match sdk(ctx, lane) {
+        Ok(()) => Tally::pass(),
+        Err(err) => Tally::fail(format!("{lane}: the module's recipe in an SDK: {err:#}")),
+    };
     // There is no web server.
     let refused = router(ctx, lane, &root)?.install(&open(&feed)?, &["luci-app-ovpn"]);
     tally += match refused {
@@ -110,6 +118,49 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
         )),
     };
     Ok(tally)
+}
+
+/// Has the module's recipe prepare its sources and begin to compile them, with a kernel that has no rust/ folder and a
+/// tarball that has. Nothing is compiled: the module's Makefile looks at everything it is given before that.
+fn sdk(ctx: &Ctx, lane: &str) -> Result<()> {
+    let dir = ctx.lane(lane);
+    let entry = ctx.lock.lane(lane)?;
+    let work = dir.join("sdk");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    let downloads = work.join("dl");
+    fs::create_dir_all(&downloads)?;
+    let release = Kernel::of(ctx, lane)?.release;
+    let source = fetch::unpack(ctx, &entry.source)?;
+    Cmd::new(ctx, "tar")
+        .args(["--create", "--xz", "--file"])
+        .arg(downloads.join(format!("linux-{release}.tar.xz")))
+        .arg(format!("--transform=s,^,linux-{release}/,"))
+        .arg("--directory")
+        .arg(source)
+        .args(["Makefile", "rust", "scripts/generate_rust_target.rs"])
+        .env("XZ_OPT", "-0")
+        .output()?;
+    let settings = [
+        ("DL_DIR", downloads.into_os_string()),
+        ("ARCH", entry.arch.clone().into()),
+        ("CROSS_COMPILE", entry.cross_compile.clone().into()),
+        ("LINUX_VERSION", release.into()),
+        ("LINUX_DIR", dir.join("kernel").into_os_string()),
+        ("PKG_BUILD_DIR", work.join("build_dir").into_os_string()),
+        // Its goal that only links the sources to where they would be compiled.
+        ("PKG_JOBS", "mirror".into()),
+        ("OVPN_BINDGEN", fetch::tool(ctx, "bindgen-cli")?.into()),
+        ("RUST_LIB_SRC", fetch::rust_library(ctx)?.into()),
+    ];
+    for goal in ["prepare", "compile"] {
+        recipe::run(ctx, "kmod-ovpn", goal, &settings)?;
+    }
+    let main = work.join("build_dir/build/src/ovpn_main.rs");
+    ensure!(main.is_file(), "there are no sources in {}", work.display());
+    fs::remove_dir_all(work)?;
+    Ok(())
 }
 
 /// Prints the sizes of packages and of what is in them.

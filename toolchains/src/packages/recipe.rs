@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// All of them, in the order in which they need each other.
@@ -76,9 +76,21 @@ pub type Setting = (&'static str, OsString);
 ///
 /// A variable that neither the recipe nor a stand-in sets is an error: it would be a misspelt one.
 pub fn read(ctx: &Ctx, recipe: &str, goal: &str, settings: &[Setting]) -> Result<Vec<Package>> {
+    let text = run(ctx, recipe, goal, settings)?;
+    let packages = parse(&text).with_context(|| format!("the recipe {recipe}"))?;
+    ensure!(!packages.is_empty(), "the recipe {recipe} has no package");
+    Ok(packages)
+}
+
+/// Runs a goal of a recipe and gives what make and its commands print.
+pub fn run(ctx: &Ctx, recipe: &str, goal: &str, settings: &[Setting]) -> Result<String> {
     let mut make = Command::new("make");
-    make.args(["--silent", "--warn-undefined-variables", "--directory"])
+    make.args(["--silent", "--directory"])
         .arg(home(ctx, recipe));
+    // Makefiles of others that a recipe's commands call are not asked.
+    if ["dump", "pack"].contains(&goal) {
+        make.arg("--warn-undefined-variables");
+    }
     make.arg(assignment(
         "TOPDIR",
         ctx.project.join("tests/openwrt").as_os_str(),
@@ -101,10 +113,7 @@ pub fn read(ctx: &Ctx, recipe: &str, goal: &str, settings: &[Setting]) -> Result
         "the recipe {recipe}: {}",
         complaint.trim()
     );
-    let text = String::from_utf8(done.stdout).context("make wrote no text")?;
-    let packages = parse(&text).with_context(|| format!("the recipe {recipe}"))?;
-    ensure!(!packages.is_empty(), "the recipe {recipe} has no package");
-    Ok(packages)
+    String::from_utf8(done.stdout).context("make wrote no text")
 }
 
 /// The directory of a recipe.
@@ -217,6 +226,29 @@ pub fn left_out(ctx: &Ctx, recipe: &str) -> Result<Vec<String>> {
         }
     }
     Ok(faults)
+}
+
+/// Members of the workspace that a recipe which compiles with its Cargo.lock does not take along.
+pub fn lost_members(ctx: &Ctx, package: &Package) -> Result<Vec<String>> {
+    if !package.text("compile").contains("cargo ") {
+        return Ok(Vec::new());
+    }
+    let manifest: toml::Table = fs::read_to_string(ctx.project.join("Cargo.toml"))?.parse()?;
+    let members = manifest
+        .get("workspace")
+        .and_then(|w| w.get("members")?.as_array())
+        .context("Cargo.toml has no members")?;
+    let copied = |path: &Path| {
+        let source = format!("../../{} ", path.display());
+        package.text("prepare").contains(&source)
+    };
+    let lost = members.iter().filter_map(|m| m.as_str()).filter(|m| {
+        let mut places = Path::new(m).ancestors();
+        !places.any(|p| !p.as_os_str().is_empty() && copied(p))
+    });
+    Ok(lost
+        .map(|m| format!("{}: {m} is not copied", package.name))
+        .collect())
 }
 
 /// Asks a shell whether it can read commands of make, one a line.
