@@ -28,6 +28,9 @@ use std::process::{Command, Stdio};
 /// Change it when the rules here do, so that older packages are made anew.
 const RULES: &str = "packages 1";
 
+/// The most that the package of daemon and tool may take, bytes: routers have 8 MiB of flash for everything.
+const DAEMON_LIMIT: usize = 700 << 10;
+
 /// Names a key of usign's format that signs the indexes, instead of one made here.
 const KEY_VARIABLE: &str = "OVPN_SIGN_KEY";
 
@@ -80,8 +83,8 @@ fn feed(ctx: &Ctx, lane: &str) -> PathBuf {
     ctx.cache.join("packages").join(lane)
 }
 
-/// Packs what a lane has built, twice, and installs it. Cases: the packages come out the same, each installed one is
-/// whole, one whose dependency the router lacks is refused, and the module's recipe finds what it needs in an SDK.
+/// Packs what a lane has built, twice, and installs it. Cases: the packages come out the same and are small, each installed
+/// one is whole, one whose dependency the router lacks is refused, and the module's recipe finds what it needs in an SDK.
 pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
     let root = installed(ctx, lane)?;
     let again = ctx.lane(lane).join("packed-again");
@@ -93,6 +96,14 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
         false => Tally::fail(format!("{lane}: packing twice gives different bytes")),
     };
     fs::remove_dir_all(again)?;
+    let mut daemon = first.iter().filter(|(name, _)| name.starts_with("ovpnd_"));
+    tally += match daemon.next() {
+        Some((_, ipk)) if ipk.len() <= DAEMON_LIMIT => Tally::pass(),
+        other => Tally::fail(format!(
+            "{lane}: ovpnd has {:?} bytes, {DAEMON_LIMIT} are the limit",
+            other.map(|(_, ipk)| ipk.len())
+        )),
+    };
     for name in INSTALLED {
         let list = root.join(format!("usr/lib/opkg/info/{name}.list"));
         let files = fs::read_to_string(list)?;
