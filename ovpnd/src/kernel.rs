@@ -10,6 +10,8 @@ use ovpn_netlink::{
     PeerId, PeerInfo, Rtnl, Slot,
 };
 
+use crate::config::HwCrypto;
+use crate::engines::Chosen;
 use crate::keys::{KeyEvent, KeySource};
 use crate::net;
 use crate::state::{Op, Route};
@@ -62,6 +64,9 @@ pub trait Kernel {
         keys: Option<&dyn KeySource>,
     ) -> Result<(), Failure>;
 
+    /// Has keys that come to an interface from now on be carried by these crypto drivers.
+    fn prefer(&mut self, interface: &str, engines: &HwCrypto);
+
     /// Carries out what a key source wants for a peer.
     ///
     /// # Errors
@@ -105,6 +110,8 @@ pub struct Netlink {
     links: BTreeMap<String, Link>,
     /// Interfaces of others.
     strangers: BTreeMap<String, u32>,
+    /// Which crypto drivers carry keys, where that is not left to the module; and whether it was told that it cannot be.
+    engines: BTreeMap<String, (HwCrypto, bool)>,
 }
 
 #[derive(Debug)]
@@ -423,15 +430,39 @@ impl Kernel for Netlink {
         }
     }
 
+    fn prefer(&mut self, interface: &str, engines: &HwCrypto) {
+        let known = self.engines.get(interface).map(|(known, _)| known);
+        if *engines == HwCrypto::Auto {
+            self.engines.remove(interface);
+        } else if known != Some(engines) {
+            self.engines
+                .insert(interface.to_owned(), (engines.clone(), false));
+        }
+    }
+
     fn key_event(
         &mut self,
         interface: &str,
         peer: PeerId,
         event: &KeyEvent,
     ) -> Result<(), Failure> {
+        let chosen = match (event, self.engines.get_mut(interface)) {
+            (KeyEvent::Install(key), Some((engines, told))) => {
+                let chosen = Chosen::new(key.cipher, engines);
+                if let (Err(why), false) = (&chosen, std::mem::replace(told, true)) {
+                    log::warn!("{interface}: {why}");
+                }
+                chosen.ok().flatten()
+            }
+            _ => None,
+        };
         let (handles, link) = self.parts(interface)?;
         match event {
-            KeyEvent::Install(key) => Ok(handles.ovpn.key_new(link.index, key)?),
+            KeyEvent::Install(key) => {
+                let installed = handles.ovpn.key_new(link.index, key);
+                drop(chosen);
+                Ok(installed?)
+            }
             KeyEvent::Swap => Ok(handles.ovpn.key_swap(link.index, peer)?),
             KeyEvent::Delete(slot) => Ok(handles.ovpn.key_del(link.index, peer, *slot)?),
         }

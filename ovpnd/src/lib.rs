@@ -7,6 +7,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod diag;
 pub mod engine;
+pub mod engines;
 pub mod json;
 pub mod kernel;
 pub mod keyfile;

@@ -90,8 +90,8 @@ fn ours<K: Kernel>(engine: &mut Engine<K>) -> Vec<Ours> {
         let view = managed.interface();
         let mut engines = Vec::new();
         for (peer, run) in &managed.peers {
-            let key = engine.kernel.key(name, run.id).filter(|key| key.is_async);
-            engines.extend(key.and_then(|key| Some((peer.clone(), key.driver?))));
+            let key = engine.kernel.key(name, run.id);
+            engines.extend(key.and_then(|key| Some((peer.clone(), key.driver?, key.is_async))));
         }
         let broken = managed.broken_peers.values().flatten();
         list.push(Ours {

@@ -180,8 +180,8 @@ pub struct Ours {
     pub transport: Option<Transport>,
     pub mssfix: Option<String>,
     pub hwcrypto: Option<String>,
-    /// Peers that have an asynchronous crypto driver, and which.
-    pub engines: Vec<(String, String)>,
+    /// Peers with a key, the crypto driver that carries it, and whether that is an asynchronous one.
+    pub engines: Vec<(String, String, bool)>,
 }
 
 fn ours(ours: &Ours, facts: &Facts) -> Subject {
@@ -240,7 +240,20 @@ fn ours(ours: &Ours, facts: &Facts) -> Subject {
             "Install kmod-ovpn, or take the option out.",
         ));
     }
-    if let Some((peer, engine)) = ours.engines.first() {
+    let named = chosen.filter(|value| !matches!(*value, "off" | "on"));
+    let other = ours
+        .engines
+        .iter()
+        .find(|(_, engine, _)| Some(engine.as_str()) != named);
+    if let (Some(named), Some((peer, engine, _))) = (named, other) {
+        findings.push(Finding::new(
+            Severity::Warning,
+            "hwcrypto",
+            format!("hwcrypto wants {named}, but the key of peer {peer} is carried by {engine}."),
+            "Look into /proc/crypto for the names of drivers that are there; a change of hwcrypto concerns keys to come.",
+        ));
+    }
+    if let Some((peer, engine, _)) = ours.engines.iter().find(|(.., is_async)| *is_async) {
         findings.push(Finding::new(
             Severity::Info,
             "engine-async",

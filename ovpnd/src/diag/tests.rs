@@ -114,10 +114,22 @@ fn each_fact_has_its_finding() {
             Info,
         ),
         (
-            |f| f.ours[0].engines = vec![("alice".into(), "eip93".into())],
+            |f| f.ours[0].engines = vec![("alice".into(), "eip93".into(), true)],
             "vpn0",
             "engine-async",
             Info,
+        ),
+        (
+            |f| {
+                f.ours[0].hwcrypto = Some("eip93".into());
+                f.ours[0].engines = vec![
+                    ("alice".into(), "eip93".into(), false),
+                    ("bob".into(), "library".into(), false),
+                ];
+            },
+            "vpn0",
+            "hwcrypto",
+            Warning,
         ),
         (
             |f| f.ours[0].error = Some("gone".into()),

@@ -452,6 +452,9 @@ impl<K: Kernel> Engine<K> {
             return;
         }
         let goal = managed.goal(now);
+        if let Some(wanted) = &managed.wanted {
+            self.kernel.prefer(name, &wanted.hwcrypto);
+        }
         let mut fault = None;
         let mut failed_peers = BTreeSet::new();
         for op in diff(managed.state.as_ref(), goal.as_ref()) {

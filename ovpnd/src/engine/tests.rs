@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 use super::*;
+use crate::config::HwCrypto;
 use crate::keyfile::StaticKey;
 use crate::keys::{KeyEvent, KeySource};
 use crate::resolver::Found;
@@ -46,6 +47,8 @@ impl Kernel for Fake {
         self.done.push((interface.into(), op.clone()));
         Ok(())
     }
+
+    fn prefer(&mut self, _: &str, _: &HwCrypto) {}
 
     fn key_event(&mut self, _: &str, _: PeerId, _: &KeyEvent) -> Result<(), Failure> {
         Ok(())

@@ -12,7 +12,7 @@ use std::fs;
 use std::net::IpAddr;
 
 use crate::lab::{Module, Pair, Ping, wait_for};
-use crate::tap::{Case, During, Outcome};
+use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 use router::{Dir, LATER, Router, SOON, Uci, genkey};
 
@@ -321,6 +321,40 @@ fn late_driver(ctx: &Ctx) -> Outcome {
     outcome
 }
 
+/// The crypto driver that `hwcrypto` wants carries the keys, and others' keys are not concerned.
+fn hwcrypto(_: &Ctx) -> Outcome {
+    const PARAMETER: &str = "/sys/module/ovpn/parameters/chacha20_poly1305";
+    if !Module::ours() {
+        return Err(Failure::Skipped("mainline's driver has no choice".into()));
+    }
+    for (wanted, library, finding) in [
+        ("off", true, false),
+        ("on", false, false),
+        ("none-such", true, true),
+    ] {
+        let routers = Routers::new(false, |uci| {
+            uci.with("cipher", "chacha20-poly1305")
+                .with("hwcrypto", wanted)
+        })?;
+        let engine = routers.a.peer("vpn0")?["engine"].take();
+        check_eq!(engine == "library", library, "hwcrypto {wanted}: {engine}");
+        let diag = routers
+            .a
+            .call_with("diag", &serde_json::json!({"interface": "vpn0"}))?;
+        check_eq!(
+            diag.to_string().contains("\"code\":\"hwcrypto\""),
+            finding,
+            "hwcrypto {wanted}: {diag}"
+        );
+        check_eq!(
+            fs::read_to_string(PARAMETER)?,
+            "\n",
+            "the module's parameter"
+        );
+    }
+    Ok(())
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
@@ -335,6 +369,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("started again after a crash", crash),
         Case::new("the broker goes and comes", broker),
         Case::new("the driver comes later", late_driver),
+        Case::new("hwcrypto chooses what carries keys", hwcrypto),
     ];
     cases.extend(faults::cases());
     cases.extend(ctl::cases());
