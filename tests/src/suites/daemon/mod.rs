@@ -4,6 +4,7 @@
 mod bus;
 mod ctl;
 mod faults;
+mod load;
 mod openwrt;
 mod router;
 mod stock;
@@ -374,6 +375,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(faults::cases());
     cases.extend(ctl::cases());
     cases.extend(bus::cases());
+    cases.extend(load::cases());
     cases.extend(stock::cases());
     cases.extend(openwrt::cases());
     cases
