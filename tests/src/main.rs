@@ -3,6 +3,7 @@
 //!
 //! `ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]`
 
+mod bridge;
 mod iperf;
 mod lab;
 mod nl;
@@ -24,6 +25,7 @@ const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience 
        ovpn-tests selftests --tree DIR [--module FILE] [--cli FILE] [--patience N] [SCRIPT...]
        ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE] [--only ROW]...
        ovpn-tests memory NAME=FILE [--keys]
+       ovpn-tests bridge [--module FILE] TTY
        ovpn-tests cost [--module FILE] [--packets N] [--instruction NS]
 A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.
 Suites: ";
@@ -187,6 +189,8 @@ fn main() -> ExitCode {
         suites::bench::cost::run(args)
     } else if args.next_if(|a| a == "memory").is_some() {
         suites::bench::memory::run(args)
+    } else if args.next_if(|a| a == "bridge").is_some() {
+        bridge::run(args)
     } else if args.next_if(|a| a == "selftests").is_some() {
         selftests::run(args)
     } else {

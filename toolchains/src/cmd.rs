@@ -91,6 +91,12 @@ impl Cmd {
         self
     }
 
+    /// What it has as its standard input, instead of nothing.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
     /// Sets the working directory.
     pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
         self.command.current_dir(dir);

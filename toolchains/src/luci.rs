@@ -1,20 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The web pages: their rules and translations.
+//! The web pages: their rules and translations, and their tests in a browser against a router in a guest.
 
 use crate::apt::Unavailable;
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::stamp::{self, Key};
-use crate::tally::{Tally, Tap};
+use crate::tally::{Tally, Tap, check_log};
 use crate::ui;
-use anyhow::{Context, Result};
+use crate::um::Guest;
+use anyhow::{Context, Result, anyhow};
 use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 /// The pages in the source tree.
 const APP: &str = "luci-app-ovpn";
 /// What npm makes, which is not copied over.
 const MODULES: &str = "node_modules";
+/// Debian's package `chromium-headless-shell`: Chromium without what draws on a screen.
+const BROWSER: &str = "/usr/bin/chromium-headless-shell";
+/// Several times what the cases take on an idle machine.
+const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// ESLint with LuCI's rules, and whether every string is in the template and in every language.
 pub fn lint(ctx: &Ctx) -> Result<Tally> {
@@ -31,6 +41,60 @@ pub fn lint(ctx: &Ctx) -> Result<Tally> {
         }
     };
     tally += tap(Cmd::new(ctx, "node").arg("tests/strings.mjs").cwd(&dir))?;
+    Ok(tally)
+}
+
+/// Every page in a browser. A guest of `lane` is the router: its console is the standard input of the program that drives
+/// the browser. With `part`, only cases with that in their names.
+pub fn browser(ctx: &Ctx, lane: &str, module: &str, part: Option<&str>) -> Result<Tally> {
+    let dir = stage(ctx)?;
+    let pictures = ctx.logs().join("luci");
+    let _ = fs::remove_dir_all(&pictures);
+    let (ours, theirs) = UnixStream::pair()?;
+    let command = [
+        "/lane/bin/ovpn-tests",
+        "bridge",
+        "--module",
+        module,
+        "/dev/tty2",
+    ];
+    let mut guest = Guest::new(ctx, lane, command.map(str::to_owned).to_vec())?;
+    guest.timeout = TIMEOUT;
+    guest.line = Some(theirs);
+    let label = ui::label();
+    let mut tally = Tally::default();
+    let outcome = thread::scope(|scope| {
+        let guest = scope.spawn(move || {
+            ui::set_label(&label);
+            let outcome = guest.run(ctx, |line| ui::say(line));
+            // Its end of the line goes with it: who still waits for an answer learns that there will be none.
+            drop(guest);
+            outcome
+        });
+        let tests = Cmd::new(ctx, "node")
+            .arg("tests/run.mjs")
+            .arg(BROWSER)
+            .arg(&pictures)
+            .args(part);
+        let driven = ours
+            .try_clone()
+            .map_err(Into::into)
+            .and_then(|line| tap(tests.stdin(OwnedFd::from(line)).cwd(&dir).timeout(TIMEOUT)));
+        // Told, not hung up on: user-mode Linux (7.2, arch/um/drivers/chan_kern.c) frees the line's interrupt inside
+        // that interrupt, which may sleep.
+        let _ = (&ours).write_all(b"{\"end\": true}\n");
+        (driven, guest.join())
+    });
+    let (driven, guest) = outcome;
+    tally += driven?;
+    let guest = guest.map_err(|_| anyhow!("the guest's thread panicked"))??;
+    tally += check_log(lane, &guest.dmesg);
+    tally += match guest.code() {
+        Ok(0) => Tally::pass(),
+        Ok(code) => Tally::fail(format!("bridge: exit status {code}")),
+        Err(err) => Tally::fail(format!("bridge: {err:#}")),
+    };
+    ui::say(format!("pictures: {}", pictures.display()));
     Ok(tally)
 }
 

@@ -43,6 +43,7 @@ lane VERB [ARGUMENT]...
   run [..] LANE -- COMMAND [ARGUMENT]..
                      a command in a guest (`lane run` alone lists its options)
   selftests          the kernel's own selftests on every lane, as one table
+  luci [CASE]        the web pages in a browser, against a router in a guest
   check NAME         one of workspace, unit, loom, fuzz, recipes, pages
   fetch              every source of sources.lock
   host-deps          missing packages of this machine
@@ -93,6 +94,9 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         }),
         ("selftests-arm", scripts) => done(arm::selftests(&ctx, scripts)),
         ("selftests", []) => steps::selftests(&ctx).map(total),
+        ("luci", _) => {
+            luci::browser(&ctx, steps::UM, steps::OURS, rest.first().copied()).map(total)
+        }
         ("check", [name]) => checks::one_of(&ctx, name).map(total),
         ("run", _) => run(&ctx, args.get(1..).unwrap_or_default()),
         ("fetch", []) => done(fetch::everything(&ctx)),

@@ -20,11 +20,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-const UM: &str = "um-7.2";
+pub const UM: &str = "um-7.2";
 const UM_OLD: &str = "um-6.12";
 const ARM: &str = "arm-6.12";
 /// Our module as the user-mode guests see it.
-const OURS: &str = "/lane/module/ovpn.ko";
+pub const OURS: &str = "/lane/module/ovpn.ko";
 const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
 /// Suites of `ovpn-tests` that one guest runs after the other; the last ones belong to `lane test` only.
 const FAST_SUITES: &str = "fast";
@@ -105,6 +105,10 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("recipes", &["host packages"], 1, || packages::recipes(ctx));
     plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
     plan.step("pages", &["host packages"], 1, || crate::luci::lint(ctx));
+    let browser_ready = ["um programs", "um module", "um root", "pages"];
+    plan.step("luci", &browser_ready, 1, || {
+        crate::luci::browser(ctx, UM, OURS, None)
+    });
     plan.step("loom", &["host packages"], 1, || checks::loom(ctx));
     plan.step("um module lints", &["um kernel"], 1, || {
         kernel::module_lints(ctx, UM).map(|()| Tally::pass())

@@ -8,6 +8,8 @@ use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::personality::{self, Persona};
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,6 +43,8 @@ pub struct Guest {
     pub cpus: u32,
     /// After this the guest is killed.
     pub timeout: Duration,
+    /// What the guest has as /dev/tty2: the other end reads and writes there.
+    pub line: Option<UnixStream>,
 }
 
 /// How a guest ended.
@@ -80,6 +84,7 @@ impl Guest {
             mem: 1024,
             cpus: 2,
             timeout: Duration::from_secs(120),
+            line: None,
         })
     }
 
@@ -130,6 +135,12 @@ impl Guest {
             command.args(["seccomp=on", &format!("ncpus={}", self.cpus)]);
         }
         command.stdin(Stdio::null()).process_group(0);
+        if let Some(line) = &self.line {
+            // The only descriptor that a child gets without further ado.
+            command
+                .arg("con2=fd:0")
+                .stdin(OwnedFd::from(line.try_clone()?));
+        }
         let (out, out_writer) = std::io::pipe()?;
         // Straight into a file: it is there even when this process is killed.
         let dmesg_path = job.join("dmesg");
