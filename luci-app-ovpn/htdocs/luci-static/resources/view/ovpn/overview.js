@@ -99,7 +99,8 @@ function details(peer) {
 			[ _('Dropped, %s').format(format.drop(reason)), packets ])
 	];
 
-	ui.showModal(_('Peer %s').format(peer.description || peer.name), [
+	/* LuCI takes a title for HTML. */
+	ui.showModal(_('Peer %h').format(peer.description || peer.name), [
 		E('table', { 'class': 'table ovpn-details' }, rows.map(([ title, value ]) => E('tr', { 'class': 'tr' }, [
 			E('td', { 'class': 'td left', 'width': '40%' }, [ title ]),
 			E('td', { 'class': 'td left' }, [ value == null || value === '' ? '–' : String(value) ])

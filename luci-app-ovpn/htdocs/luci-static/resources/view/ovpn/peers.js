@@ -128,8 +128,11 @@ function addOptions(ss, net) {
 		_('Its nonces repeat after every restart, so that recorded traffic can be decrypted: for tests only.'));
 	o.rmempty = false;
 	o.modalonly = true;
-	o.validate = (section_id, value) => value == '1' ? true
-		: _('Without accepting the risk the peer does not start.');
+	/* LuCI hands over what a ticked box would be worth, whether it is ticked or not. */
+	o.validate = function(section_id) {
+		return this.formvalue(section_id) == '1' ? true
+			: _('Without accepting the risk the peer does not start.');
+	};
 
 	o = ss.option(form.Value, 'keepalive_interval', _('Keepalive'), _('Seconds between two keepalives.'));
 	o.placeholder = '10';

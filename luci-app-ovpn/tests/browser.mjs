@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A page in a real browser, and what tests do with it.
+
+import fs from 'node:fs';
+import path from 'node:path';
+import puppeteer from 'puppeteer-core';
+
+const DESKTOP = { width: 1280, height: 900 };
+const PHONE = { width: 390, height: 844, screenWidth: 390, screenHeight: 844, deviceScaleFactor: 2, mobile: true };
+/* Milliseconds for what a loaded machine may make wait. */
+export const PATIENCE = 30000;
+
+export class Browser {
+	static async start(program, shots) {
+		const self = new Browser();
+
+		fs.mkdirSync(shots, { recursive: true });
+		// Tests run as root, where the browser's own sandbox does not; it sees these pages and nothing else.
+		self.browser = await puppeteer.launch({ executablePath: program, args: [ '--no-sandbox', '--disable-gpu', '--lang=en' ],
+			protocolTimeout: 2 * PATIENCE });
+		self.shots = shots;
+		self.faults = [];
+
+		return self;
+	}
+
+	async open(address) {
+		await this.page?.close();
+		this.page = await this.browser.newPage();
+		// Not the library's own way to another size, which loads the page anew. The size lasts as long as the session.
+		this.session = await this.page.createCDPSession();
+		this.page.setDefaultTimeout(PATIENCE);
+		await this.page.setViewport(DESKTOP);
+		this.page.on('pageerror', error => this.faults.push(`${address}: ${error.stack ?? error}`));
+		this.page.on('console', message => {
+			if (message.type() == 'error')
+				this.faults.push(`${address}: ${message.text()}`);
+		});
+		// What a page hands out as a download.
+		await this.page.evaluateOnNewDocument(() => {
+			window.downloads = [];
+			const make = URL.createObjectURL.bind(URL);
+			URL.createObjectURL = blob => { blob.text().then(text => window.downloads.push(text)); return make(blob); };
+		});
+		await this.page.goto(address, { waitUntil: 'domcontentloaded' });
+		await this.rendered();
+
+		return this.page;
+	}
+
+	/** Waits until LuCI has put the page in its place. */
+	rendered() {
+		return this.until(() => {
+			const view = document.querySelector('#view');
+
+			return view?.children.length && !view.querySelector(':scope > .spinning, :scope > script');
+		});
+	}
+
+	/** Saves and applies the page's form, and waits until LuCI shows the page anew. */
+	async apply(button = '.cbi-page-actions .cbi-button-apply') {
+		const shown = this.page.waitForNavigation({ waitUntil: 'domcontentloaded' });
+
+		await this.click(button);
+		await shown;
+		await this.rendered();
+	}
+
+	/** The text of what a selector finds, all of it. */
+	text(selector) {
+		return this.page.$$eval(selector, nodes => nodes.map(node => node.textContent).join('\n'));
+	}
+
+	/** Waits until `test`, a function for the page, holds. */
+	until(test, ...args) {
+		return this.page.waitForFunction(test, { timeout: PATIENCE }, ...args);
+	}
+
+	async click(selector) {
+		const node = await this.page.waitForSelector(selector, { visible: true });
+
+		await node.evaluate(one => one.scrollIntoView({ block: 'center' }));
+		await node.click();
+	}
+
+	/** Presses the button with this text, in `scope`. */
+	async press(words, scope = 'body') {
+		const found = await this.until((text, where) => [ ...document.querySelectorAll(`${where} button`) ]
+			.find(one => one.textContent.trim() == text && one.offsetParent && !one.disabled), words, scope);
+		const node = found.asElement();
+
+		await node.evaluate(one => one.scrollIntoView({ block: 'center' }));
+		await node.click();
+	}
+
+	/** Types into a field in place of what is there, and leaves it. */
+	async fill(selector, text) {
+		const node = await this.page.waitForSelector(selector, { visible: true });
+
+		await node.evaluate(one => { one.scrollIntoView({ block: 'center' }); one.value = ''; });
+		await node.type(text);
+		await node.evaluate(one => {
+			one.dispatchEvent(new Event('keyup', { bubbles: true }));
+			one.dispatchEvent(new Event('change', { bubbles: true }));
+			one.blur();
+		});
+	}
+
+	/** Adds a value to a list that grows. */
+	async add(selector, text) {
+		const node = await this.page.waitForSelector(selector, { visible: true });
+
+		await node.evaluate(one => one.scrollIntoView({ block: 'center' }));
+		await node.type(text);
+		await node.press('Enter');
+	}
+
+	/** Keeps pictures of the page at the widths of a desktop and of a phone. */
+	async shoot(name) {
+		const session = this.session;
+
+		for (const [ device, size ] of [ [ 'desktop', { ...DESKTOP, deviceScaleFactor: 1, mobile: false } ], [ 'phone', PHONE ] ]) {
+			await session.send('Emulation.setDeviceMetricsOverride', size);
+			await this.page.evaluate(() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+
+			const wide = await this.page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+
+			if (device == 'phone' && wide > 1)
+				this.faults.push(`${name}: ${wide} pixels wider than a phone`);
+
+			const { data } = await session.send('Page.captureScreenshot', { captureBeyondViewport: true });
+
+			fs.writeFileSync(path.join(this.shots, `${name}-${device}.png`), Buffer.from(data, 'base64'));
+		}
+
+		await session.send('Emulation.setDeviceMetricsOverride', { ...DESKTOP, deviceScaleFactor: 1, mobile: false });
+	}
+
+	close() {
+		return this.browser.close();
+	}
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// What is tried: [name, async ({ open, browser, router, rpcd, guest, server })].
+
+import assert from 'node:assert/strict';
+import { editing } from './cases-peers.mjs';
+import { importing } from './cases-import.mjs';
+
+const row = peer => `[data-interface="vpn0"] tr[data-peer="${peer}"]`;
+
+/** Every line of a tunnel's peer is what the kernel says. */
+async function overview({ open, browser, router, guest }) {
+	await guest.start([ 'ping', '-q', '-i', '0.1', '-s', '1000', '-w', '60', '10.8.0.2' ]);
+
+	await open('ovpn/overview');
+
+	const driver = await browser.text('#ovpn-driver');
+	const status = await router.call('status');
+
+	assert.match(driver, new RegExp(`kmod-ovpn ${status.kernel.module_version}`));
+	assert.match(await browser.text('[data-interface="vpn0"] h3'), /vpn0\s*up\s*static key/);
+
+	const peer = await router.peer('alice');
+	const text = await browser.text(row('alice'));
+
+	assert.match(text, /Alice, at home/);
+	assert.ok(text.includes(peer.remote) && text.includes(peer.cipher), text);
+	assert.equal(await browser.text(`${row('alice')} .ovpn-engine`), peer.engine);
+	assert.equal(await browser.text(`${row('alice')} .ovpn-dropped`), String(Object.values(peer.drops).reduce((a, b) => a + b, 0)));
+	assert.match(await browser.text(`${row('alice')} .ovpn-seen`), /ago/);
+
+	// Poll after poll, the graph grows and the totals do: 10 pings of 1 KiB in a second are about 82 kbit/s a way.
+	const first = await browser.text(`${row('alice')} .ovpn-total`);
+
+	await browser.until(() => document.querySelector('polyline.ovpn-rx').getAttribute('points').split(' ').length >= 2);
+	await browser.until((selector, old) => document.querySelector(selector).textContent != old, `${row('alice')} .ovpn-total`, first);
+
+	const rate = await browser.text('.ovpn-now .ovpn-rx');
+	const [ , number, unit ] = rate.match(/([0-9.]+) ([KM]?)bit/);
+	const bits = number * { '': 1, K: 1e3, M: 1e6 }[unit];
+
+	assert.ok(bits > 20e3 && bits < 500e3, rate);
+	await browser.shoot('overview');
+
+	await browser.press('Details', row('alice'));
+	await browser.until(() => document.querySelector('.modal .ovpn-details'));
+	assert.ok((await browser.text('.modal')).includes(peer.key_fingerprint));
+	await browser.shoot('overview-details');
+	await browser.press('Dismiss', '.modal');
+	await browser.until(() => !document.body.classList.contains('modal-overlay-active'));
+}
+
+/** What keeps a tunnel from the kernel stands there with its remedy. */
+async function findings({ open, browser, router, guest }) {
+	await guest.write('/etc/config/openvpn', "config openvpn 'office'\n\toption enabled '1'\n\toption dev 'tun'\n\toption fragment '1300'\n\toption remote 'vpn.example.org'\n", '0644');
+
+	try {
+		const { subjects } = await router.call('diag');
+		const wanted = subjects.flatMap(subject => subject.findings);
+
+		assert.ok(wanted.some(finding => finding.code == 'fragment'), JSON.stringify(subjects));
+		await open('ovpn/overview');
+
+		for (const finding of wanted) {
+			const shown = await browser.text(`.ovpn-finding[data-code="${finding.code}"]`);
+
+			assert.ok(shown.includes(finding.text) && shown.includes(finding.remedy), shown);
+		}
+
+		await browser.shoot('overview-findings');
+	}
+	finally {
+		await guest.ok([ 'rm', '/etc/config/openvpn' ]);
+	}
+}
+
+/** A fault in the configuration is said with its file and line, and the rest goes on. */
+async function problems({ open, browser, router, guest }) {
+	const good = await guest.ok([ 'cat', '/etc/config/network' ]);
+
+	await guest.write('/etc/config/network', good.replace("option cipher 'aes-256-gcm'", "option cipher 'rot13'"), '0644');
+	await router.call('reload');
+
+	try {
+		const [ problem ] = (await router.call('interfaces', { interface: 'vpn0' })).interfaces[0].problems;
+
+		await open('ovpn/overview');
+		assert.ok((await browser.text('[data-interface="vpn0"] .ovpn-finding')).includes(problem.text));
+		assert.match(problem.text, /network:\d+:.*cipher/);
+		await open('ovpn/peers');
+		assert.ok((await browser.text('.ovpn-finding')).includes(problem.text));
+	}
+	finally {
+		await guest.write('/etc/config/network', good, '0644');
+		await router.call('reload');
+	}
+}
+
+async function disconnect({ open, browser, router }) {
+	const before = (await router.peer('alice')).losses;
+
+	await open('ovpn/overview');
+	await browser.click(`${row('alice')} .ovpn-disconnect`);
+	await router.until('the loss', async () => (await router.peer('alice')).losses > before);
+	await router.until('the peer in the kernel', async () => (await router.kernel()).has(1));
+	await router.reaches('10.8.0.2');
+}
+
+/** The options of the interface, by Network > Interfaces' part of the page. */
+async function protocol({ open, browser, guest, router }) {
+	const field = (name, kind) => `[data-name="${name}"] ${kind}`;
+
+	await open('ovpn-test/protocol');
+	await browser.shoot('protocol');
+	await browser.fill(field('local_port', 'input'), '70000');
+	assert.ok(await browser.page.$('[data-name="local_port"] .cbi-input-invalid'), 'port 70000 is taken');
+	await browser.fill(field('local_port', 'input'), '1194');
+	await browser.page.select(field('transport', 'select'), 'tcp');
+	await browser.until(() => document.querySelector('[data-name="transport"] .cbi-input-invalid'));
+	await browser.page.select(field('transport', 'select'), 'udp');
+	await browser.page.$$eval('.cbi-tabmenu a', links => links.find(link => link.textContent.trim() == 'Advanced').click());
+	await browser.fill(field('mtu', 'input'), '1300');
+	await browser.fill(field('fwmark', 'input'), '0xzz');
+	assert.ok(await browser.page.$('[data-name="fwmark"] .cbi-input-invalid'), 'mark 0xzz is taken');
+	await browser.fill(field('fwmark', 'input'), '');
+	await browser.apply();
+
+	const [ link ] = JSON.parse(await guest.ok([ 'ip', '-j', 'link', 'show', 'vpn0' ]));
+
+	assert.equal(link.mtu, 1300, 'MTU in the kernel');
+	assert.match(await guest.ok([ 'cat', '/etc/config/network' ]), /option mtu '1300'/);
+	await router.reaches('10.8.0.2');
+}
+
+async function widget({ open, browser }) {
+	await open('ovpn-test/widget');
+	assert.match(await browser.text('.ovpn-status'), /vpn0\s*up\s*1 of 1 up/);
+	await browser.shoot('widget');
+}
+
+/** What the access list does not name is refused, to the page too. */
+async function forbidden({ open, browser, rpcd, server, guest }) {
+	const page = await open('ovpn/overview');
+	const call = (...params) => page.evaluate(async (session, rest) => {
+		const answer = await fetch('/ubus/', { method: 'POST', body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'call',
+			params: [ session, ...rest ] }) });
+
+		return answer.json();
+	}, rpcd.session, params);
+	const denied = answer => answer.error?.code == -32002 || answer.result?.[0] == 6;
+
+	for (const params of [
+		[ 'ovpnd', 'peer_add', {} ], [ 'ovpnd', 'peer_set', {} ], [ 'ovpnd', 'peer_del', {} ], [ 'ovpnd', 'reload', {} ],
+		[ 'uci', 'get', { config: 'dropbear' } ], [ 'uci', 'set', { config: 'firewall', section: 'a', values: {} } ],
+		[ 'file', 'write', { path: '/etc/passwd', data: 'x' } ], [ 'file', 'write', { path: '/etc/ovpn/alice.key', data: 'x' } ],
+		[ 'file', 'read', { path: '/etc/ovpn/alice.key' } ], [ 'file', 'exec', { command: '/bin/sh' } ]
+	])
+		assert.ok(denied(await call(...params)), `allowed: ${JSON.stringify(params)}`);
+
+	assert.ok(!denied(await call('ovpnd', 'status', {})));
+	rpcd.readOnly = server.state.readOnly = true;
+
+	for (const params of [ [ 'ovpnd', 'key_generate', { file: 'x.key' } ], [ 'ovpnd', 'peer_disconnect', { interface: 'vpn0', peer: 'alice' } ],
+		[ 'file', 'write', { path: '/etc/openvpn/x.ovpn', data: 'x' } ], [ 'uci', 'set', { config: 'network', section: 'vpn0', values: {} } ] ])
+		assert.ok(denied(await call(...params)), `allowed to one who may only read: ${JSON.stringify(params)}`);
+
+	assert.equal((await guest.run([ 'ls', '/etc/ovpn/x.key', '/etc/openvpn/x.ovpn' ])).out, '');
+
+	// The pages show such a user what there is, and no button that would fail.
+	rpcd.calls = [];
+	await open('ovpn/overview');
+	assert.ok(await browser.page.$eval('.ovpn-disconnect', button => button.disabled));
+	assert.deepEqual(rpcd.calls.filter(one => one.denied), []);
+}
+
+async function german({ open, browser, server }) {
+	server.state.language = 'de';
+	await open('ovpn/overview');
+	assert.equal(await browser.text('h2'), 'OpenVPN-Tunnel');
+	assert.match(await browser.text('[data-interface="vpn0"]'), /Gegenstellen.*1 von 1 verbunden/s);
+	await browser.shoot('overview-german');
+}
+
+/** Both themes have colours for what the pages show. */
+async function material({ open, browser, server }) {
+	server.state.theme = 'material';
+	await open('ovpn/overview');
+	await browser.shoot('overview-material');
+}
+
+/** Without the daemon the page says so, and comes back with it. */
+async function daemon({ open, browser, guest, router }) {
+	await open('ovpn/overview');
+	await guest.ok([ 'pkill', '-x', '-o', 'ovpnd' ]);
+	await browser.until(() => document.querySelector('[data-code="no-daemon"]'));
+	await browser.shoot('overview-no-daemon');
+	await guest.start([ 'ovpnd', '--config-dir', '/etc/config', '--ubus-socket', router.socket ]);
+	await browser.until(() => !document.querySelector('[data-code="no-daemon"]') && document.querySelector('[data-interface="vpn0"]'));
+	await router.reaches('10.8.0.2');
+}
+
+export const cases = [
+	[ 'overview: tunnels and peers, live', overview ],
+	[ 'overview: what keeps a tunnel from the kernel', findings ],
+	[ 'overview and peers: a fault in the configuration', problems ],
+	[ 'overview: disconnect', disconnect ],
+	...editing,
+	...importing,
+	[ 'protocol page', protocol ],
+	[ 'status widget', widget ],
+	[ 'forbidden calls', forbidden ],
+	[ 'German', german ],
+	[ 'theme material', material ],
+	[ 'overview: the daemon goes and comes', daemon ]
+];
