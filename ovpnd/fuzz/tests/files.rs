@@ -16,8 +16,9 @@ fn files_are_read_alike() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         files += 1;
         let mut one = |text: &str| {
-            texts += 1;
-            taken += usize::from(compare(text).is_some());
+            let compared = compare(text);
+            texts += usize::from(compared.is_some());
+            taken += usize::from(compared == Some(true));
         };
         one(&text);
         for (at, char) in text.char_indices() {
