@@ -10,7 +10,7 @@ use ovpn_netlink::{
     PeerId, PeerInfo, Rtnl, Slot,
 };
 
-use crate::config::HwCrypto;
+use crate::config::{HwCrypto, Interface, MssFix};
 use crate::engines::Chosen;
 use crate::keys::{KeyEvent, KeySource};
 use crate::net;
@@ -64,8 +64,8 @@ pub trait Kernel {
         keys: Option<&dyn KeySource>,
     ) -> Result<(), Failure>;
 
-    /// Has keys that come to an interface from now on be carried by these crypto drivers.
-    fn prefer(&mut self, interface: &str, engines: &HwCrypto);
+    /// Has an interface that comes fit TCP segments, and keys that come to it be carried, as its configuration says.
+    fn prefer(&mut self, interface: &str, wanted: &Interface);
 
     /// Carries out what a key source wants for a peer.
     ///
@@ -110,8 +110,16 @@ pub struct Netlink {
     links: BTreeMap<String, Link>,
     /// Interfaces of others.
     strangers: BTreeMap<String, u32>,
-    /// Which crypto drivers carry keys, where that is not left to the module; and whether it was told that it cannot be.
-    engines: BTreeMap<String, (HwCrypto, bool)>,
+    /// What the module is to make in another way than it would by itself.
+    wishes: BTreeMap<String, Wishes>,
+}
+
+#[derive(Debug)]
+struct Wishes {
+    engines: HwCrypto,
+    mssfix: MssFix,
+    /// It was told that a wish cannot be fulfilled.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -166,6 +174,21 @@ fn deleted(result: Result<(), Error>) -> Result<(), Failure> {
     match result {
         Err(error) if error.is_gone() => Ok(()),
         result => Ok(result?),
+    }
+}
+
+impl Wishes {
+    fn granted(
+        &mut self,
+        interface: &str,
+        chosen: Result<Option<Chosen>, String>,
+    ) -> Option<Chosen> {
+        if let Err(why) = &chosen
+            && !std::mem::replace(&mut self.told, true)
+        {
+            log::warn!("{interface}: {why}");
+        }
+        chosen.ok().flatten()
     }
 }
 
@@ -336,7 +359,11 @@ impl Netlink {
             Err(Error::NoSuchLink(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        let wishes = self.wishes.get_mut(interface);
+        let chosen =
+            wishes.and_then(|wishes| wishes.granted(interface, Chosen::clamp(wishes.mssfix)));
         handles.rtnl.link_new(interface, mode)?;
+        drop(chosen);
         let index = handles.rtnl.link(interface)?.index;
         self.links.insert(
             interface.to_owned(),
@@ -430,13 +457,17 @@ impl Kernel for Netlink {
         }
     }
 
-    fn prefer(&mut self, interface: &str, engines: &HwCrypto) {
-        let known = self.engines.get(interface).map(|(known, _)| known);
-        if *engines == HwCrypto::Auto {
-            self.engines.remove(interface);
-        } else if known != Some(engines) {
-            self.engines
-                .insert(interface.to_owned(), (engines.clone(), false));
+    fn prefer(&mut self, interface: &str, wanted: &Interface) {
+        let known = self.wishes.get(interface);
+        let same = known
+            .is_some_and(|known| known.engines == wanted.hwcrypto && known.mssfix == wanted.mssfix);
+        if !same {
+            let wishes = Wishes {
+                engines: wanted.hwcrypto.clone(),
+                mssfix: wanted.mssfix,
+                told: false,
+            };
+            self.wishes.insert(interface.to_owned(), wishes);
         }
     }
 
@@ -446,13 +477,10 @@ impl Kernel for Netlink {
         peer: PeerId,
         event: &KeyEvent,
     ) -> Result<(), Failure> {
-        let chosen = match (event, self.engines.get_mut(interface)) {
-            (KeyEvent::Install(key), Some((engines, told))) => {
-                let chosen = Chosen::new(key.cipher, engines);
-                if let (Err(why), false) = (&chosen, std::mem::replace(told, true)) {
-                    log::warn!("{interface}: {why}");
-                }
-                chosen.ok().flatten()
+        let chosen = match (event, self.wishes.get_mut(interface)) {
+            (KeyEvent::Install(key), Some(wishes)) => {
+                let chosen = Chosen::carriers(key.cipher, &wishes.engines);
+                wishes.granted(interface, chosen)
             }
             _ => None,
         };

@@ -223,16 +223,18 @@ fn ours(ours: &Ours, facts: &Facts) -> Subject {
             ));
         }
     }
-    if ours.mssfix.as_deref().is_some_and(|value| value != "auto") {
+    let theirs = facts.driver.version.is_none();
+    let mssfix = ours.mssfix.as_deref().filter(|value| *value != "auto");
+    if mssfix.is_some_and(|value| value != "off" || theirs) {
         findings.push(Finding::new(
             Severity::Info,
             "mssfix",
-            "mssfix has no effect: the driver fits segments to the path by itself where it can.",
-            "Take the option out, or set mtu.",
+            "mssfix has no effect: kmod-ovpn fits segments to the path by itself or not at all, the kernel's own driver never does.",
+            "Set it to auto or off, or set mtu.",
         ));
     }
     let chosen = ours.hwcrypto.as_deref().filter(|value| *value != "auto");
-    if let (Some(_), true) = (chosen, facts.driver.version.is_none()) {
+    if let (Some(_), true) = (chosen, theirs) {
         findings.push(Finding::new(
             Severity::Info,
             "hwcrypto",

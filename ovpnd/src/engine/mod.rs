@@ -453,7 +453,7 @@ impl<K: Kernel> Engine<K> {
         }
         let goal = managed.goal(now);
         if let Some(wanted) = &managed.wanted {
-            self.kernel.prefer(name, &wanted.hwcrypto);
+            self.kernel.prefer(name, wanted);
         }
         let mut fault = None;
         let mut failed_peers = BTreeSet::new();

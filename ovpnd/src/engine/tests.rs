@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 use super::*;
-use crate::config::HwCrypto;
 use crate::keyfile::StaticKey;
 use crate::keys::{KeyEvent, KeySource};
 use crate::resolver::Found;
@@ -48,7 +47,7 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn prefer(&mut self, _: &str, _: &HwCrypto) {}
+    fn prefer(&mut self, _: &str, _: &Interface) {}
 
     fn key_event(&mut self, _: &str, _: PeerId, _: &KeyEvent) -> Result<(), Failure> {
         Ok(())

@@ -322,8 +322,9 @@ fn late_driver(ctx: &Ctx) -> Outcome {
     outcome
 }
 
-/// The crypto driver that `hwcrypto` wants carries the keys, and others' keys are not concerned.
-fn hwcrypto(_: &Ctx) -> Outcome {
+/// The crypto driver that `hwcrypto` wants carries the keys, `mssfix` switches the fitting of segments off, and other
+/// interfaces are not concerned.
+fn wishes(_: &Ctx) -> Outcome {
     const PARAMETER: &str = "/sys/module/ovpn/parameters/chacha20_poly1305";
     if !Module::ours() {
         return Err(Failure::Skipped("mainline's driver has no choice".into()));
@@ -370,7 +371,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("started again after a crash", crash),
         Case::new("the broker goes and comes", broker),
         Case::new("the driver comes later", late_driver),
-        Case::new("hwcrypto chooses what carries keys", hwcrypto),
+        Case::new("hwcrypto and mssfix are heeded", wishes),
     ];
     cases.extend(faults::cases());
     cases.extend(ctl::cases());
