@@ -156,10 +156,12 @@ pub(crate) fn modules(kernel: &Path, installed: &Path, target: &Path) -> Result<
         .join("ovpn.ko");
     fs::copy(&ours, home.join("ovpn.ko"))
         .with_context(|| format!("our module {}", ours.display()))?;
+    // The last one: of a kernel that does not tell its configuration itself.
     for list in [
         "modules.order",
         "modules.builtin",
         "modules.builtin.modinfo",
+        "config",
     ] {
         if kernel.join(list).is_file() {
             fs::copy(kernel.join(list), home.join(list))?;

@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 pub enum Bus {
     /// Memory mapped, found through the device tree (`virtio-net-device`).
     Mmio,
-    /// PCI (`virtio-net-pci`).
+    /// PCI (`virtio-net-pci`), in the slots that Malta has interrupt lines for
+    /// (0x12 to 0x15, arch/mips/pci/fixup-malta.c).
     Pci,
 }
 
@@ -20,9 +21,12 @@ impl Bus {
     pub(crate) fn device(self, kind: &str) -> String {
         match self {
             Self::Mmio => format!("virtio-{kind}-device"),
-            // A network card there would have a ROM to boot from.
-            Self::Pci if kind == "net" => "virtio-net-pci,romfile=".to_owned(),
-            Self::Pci => format!("virtio-{kind}-pci"),
+            Self::Pci => match kind {
+                "serial" => "virtio-serial-pci,addr=0x12".to_owned(),
+                "rng" => "virtio-rng-pci,addr=0x13".to_owned(),
+                // It would have a ROM to boot from.
+                _ => format!("virtio-{kind}-pci,addr=0x14,romfile="),
+            },
         }
     }
 }
@@ -97,13 +101,32 @@ pub(crate) const COUNTED_NS: u32 = 4;
 
 /// QEMU's `virt` board with two Cortex-A53, the CPU of filogic and ipq807x
 /// routers, with AES instructions.
-static ARM64: Machine = Machine {
+const CORTEX_A53: Machine = Machine {
     lane: "arm64-6.12",
     qemu: "qemu-system-aarch64",
     board: &["-M", "virt", "-cpu", "cortex-a53"],
     multiarch: "aarch64-linux-gnu",
     description: "QEMU virt, 2 x Cortex-A53, 256 MiB, emulated (TCG)",
     ..CORTEX_A7
+};
+
+/// As the table has it.
+static ARM64: Machine = CORTEX_A53;
+
+/// The same two boards with Debian's kernels, which are larger.
+static ARM_DEBIAN: Machine = Machine {
+    lane: "armhf-debian",
+    memory_mib: 512,
+    description: "QEMU virt, 2 x Cortex-A7, 512 MiB, emulated (TCG), Debian's kernel",
+    ..CORTEX_A7
+};
+
+/// See above.
+static ARM64_DEBIAN: Machine = Machine {
+    lane: "arm64-debian",
+    memory_mib: 512,
+    description: "QEMU virt, 2 x Cortex-A53, 512 MiB, emulated (TCG), Debian's kernel",
+    ..CORTEX_A53
 };
 
 /// QEMU's Malta board with a MIPS 24Kc, the CPU of ath79 routers: big-endian,
@@ -140,7 +163,7 @@ static MIPSEL: Machine = Machine {
 /// # Errors
 /// No board is emulated for that lane.
 pub fn of_lane(lane: &str) -> Result<&'static Machine> {
-    [&ARM, &ARM64, &MIPS, &MIPSEL]
+    [&ARM, &ARM_DEBIAN, &ARM64, &ARM64_DEBIAN, &MIPS, &MIPSEL]
         .into_iter()
         .find(|machine| machine.lane == lane)
         .with_context(|| format!("no board is emulated for {lane}"))

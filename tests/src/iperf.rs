@@ -267,7 +267,11 @@ fn report(wish: Wish, to: SocketAddr) -> Outcome<Value> {
     };
     let seconds = received.micros.max(1) as f64 / 1e6;
     let bits = received.bytes as f64 * 8.0 / seconds;
-    let lost = sent.sent.saturating_sub(received.datagrams);
+    // Writes to a connection are no datagrams.
+    let lost = match wish.datagram {
+        0 => 0,
+        _ => sent.sent.saturating_sub(received.datagrams),
+    };
     let sum =
         json!({ "start": 0, "end": seconds, "bytes": received.bytes, "bits_per_second": bits });
     let percent = lost as f64 * 100.0 / sent.sent.max(1) as f64;

@@ -7,6 +7,7 @@ use crate::fetch;
 use crate::lock::Lane;
 use crate::selftests;
 use crate::stamp::{self, Key};
+use crate::stock;
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -16,16 +17,16 @@ use std::thread::available_parallelism;
 /// Configures and builds a lane's kernel and its modules; nothing happens when it is built from the same inputs.
 pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     let lane = ctx.lock.lane(name)?;
+    if let Some(stock) = &lane.stock {
+        return stock::build(ctx, lane, stock);
+    }
     let source = fetch::unpack(ctx, &lane.source)?;
     let config = fragment(ctx, lane)?;
-    let gcc = Cmd::new(ctx, format!("{}gcc", lane.cross_compile))
-        .arg("--version")
-        .output()?;
     let key = Key::new("kernel 1")
         .with(&ctx.lock.deb(&lane.source)?.sha256)
         .with_file(&config)?
         .with(fetch::rustc_version(ctx)?)
-        .with(gcc)
+        .with(gcc_version(ctx, lane)?)
         .with(lane.make.join(" "));
     let dir = ctx.lane(name);
     let image = dir.join("kernel").join(&lane.image);
@@ -44,6 +45,13 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What a lane's compiler says of itself.
+pub fn gcc_version(ctx: &Ctx, lane: &Lane) -> Result<String> {
+    Cmd::new(ctx, format!("{}gcc", lane.cross_compile))
+        .arg("--version")
+        .output()
 }
 
 /// Object files of another kernel source would be taken for current ones: their time stamps say nothing.
@@ -110,7 +118,7 @@ fn install_modules(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<()> {
 }
 
 /// `make` in a kernel source with the lane's settings.
-fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
+pub fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
     let cmd = Cmd::new(ctx, "nice")
         .args(["make", &format!("-j{}", available_parallelism()?), "-C"])
         .arg(source)
@@ -119,6 +127,9 @@ fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
             ctx.lane(&lane.name).join("kernel").display()
         ));
     let cmd = settings(lane, cmd);
+    if lane.stock.is_some() {
+        return Ok(cmd);
+    }
     // A kernel without Rust need not wait for the tools.
     let config = fs::read_to_string(fragment(ctx, lane)?)?;
     match config.lines().any(|l| l == "CONFIG_RUST=y") {

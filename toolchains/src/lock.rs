@@ -144,7 +144,10 @@ pub struct Lane {
     /// Prefix of the C compiler.
     pub cross_compile: String,
     /// File below `toolchains/configs`, merged on top of allnoconfig.
+    #[serde(default)]
     pub config: String,
+    /// Somebody else's build of it, instead of one made here.
+    pub stock: Option<Stock>,
     /// Files merged before that one: what several lanes have in common.
     #[serde(default)]
     pub base: Vec<String>,
@@ -163,6 +166,18 @@ pub struct Lane {
     pub targets: Vec<String>,
     /// What boots, relative to the build directory.
     pub image: String,
+}
+
+/// A kernel as its distribution built it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stock {
+    /// Pinned package with what modules are built against.
+    pub headers: String,
+    /// Pinned package with the kernel itself.
+    pub image: String,
+    /// Its modules that the guests use.
+    pub modules: Vec<String>,
 }
 
 impl Lane {
@@ -233,6 +248,11 @@ impl Lock {
                 "{}: {} is not unpacked",
                 lane.name,
                 source.name
+            );
+            ensure!(
+                lane.config.is_empty() == lane.stock.is_some(),
+                "{}: either config or stock",
+                lane.name
             );
         }
         for deb in self.roots.iter().flat_map(|r| &r.debs) {

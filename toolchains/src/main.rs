@@ -22,6 +22,7 @@ mod selftests;
 mod small;
 mod stamp;
 mod steps;
+mod stock;
 mod tally;
 mod ui;
 mod um;

@@ -19,29 +19,39 @@ pub struct Target {
     zig: &'static str,
     /// zig's name of the processor. Only zig's own libc looks at it; rustc has the triple.
     cpu: &'static str,
+    /// More arguments of rustc.
+    cfg: &'static str,
 }
+
+/// Crate rustix takes musl's time calls for those with 64 bits, which Rust's libc does not name on 32. It sets this
+/// itself for x86, and calls the kernel without libc on ARM.
+const OLD_TIME: &str = " --cfg=fix_y2038";
 
 const TARGETS: [Target; 4] = [
     Target {
         triple: "armv7-unknown-linux-musleabihf",
         zig: "arm-linux-musleabihf",
         cpu: "cortex_a7",
+        cfg: "",
     },
     Target {
         triple: "aarch64-unknown-linux-musl",
         zig: "aarch64-linux-musl",
         cpu: "cortex_a53",
+        cfg: "",
     },
     // Neither has an FPU, nor a kernel that emulates one.
     Target {
         triple: "mips-unknown-linux-musl",
         zig: "mips-linux-musleabi",
         cpu: "mips32r2+soft_float",
+        cfg: OLD_TIME,
     },
     Target {
         triple: "mipsel-unknown-linux-musl",
         zig: "mipsel-linux-musleabi",
         cpu: "mips32r2+soft_float",
+        cfg: OLD_TIME,
     },
 ];
 
@@ -97,7 +107,10 @@ pub fn cross(ctx: &Ctx, to: &Target, cmd: Cmd) -> Result<Cmd> {
         // zig brings crt1.o, libc and the unwinder; a std built here has none of its own.
         .env(
             &format!("{cargo}_RUSTFLAGS"),
-            "-Clink-self-contained=no -Ctarget-feature=+crt-static",
+            format!(
+                "-Clink-self-contained=no -Ctarget-feature=+crt-static{}",
+                to.cfg
+            ),
         )
         .env(&format!("CC_{name}"), &linker);
     Ok(zig_cache(ctx, cmd))
