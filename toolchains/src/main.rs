@@ -38,6 +38,7 @@ use std::thread;
 const USAGE: &str = "\
 lane VERB [ARGUMENT]...
   test               everything; the last line is the sum
+  test-lanes         the emulated routers of every processor and kernel
   test-fast          unit tests and the fast suites in user-mode Linux
   bench [ARGUMENT].. our driver against the mainline one, in user-mode Linux
   demo               two emulated ARM routers and a tunnel between them
@@ -83,6 +84,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
     let ctx = Ctx::new()?;
     match (*verb, rest) {
         ("test", []) => steps::test(&ctx).map(total),
+        ("test-lanes", []) => steps::test_lanes(&ctx).map(total),
         ("test-fast", []) => steps::test_fast(&ctx).map(total),
         ("bench", _) => done(steps::bench(&ctx, args.get(1..).unwrap_or_default())),
         ("demo", []) => done(steps::demo(&ctx)),

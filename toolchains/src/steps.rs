@@ -7,6 +7,7 @@ use crate::ctx::Ctx;
 use crate::fetch;
 use crate::kernel;
 use crate::lock::Lane;
+use crate::mips;
 use crate::musl;
 use crate::packages;
 use crate::plan::Plan;
@@ -23,6 +24,17 @@ use std::time::Duration;
 pub const UM: &str = "um-7.2";
 const UM_OLD: &str = "um-6.12";
 const ARM: &str = "arm-6.12";
+/// Beside that one: a representative of every other processor, and of kernels built by others.
+const ROUTERS: [&str; 3] = ["mips-6.12", "arm64-debian", "armhf-debian"];
+/// All that have emulated routers.
+const ALL_ROUTERS: [&str; 6] = [
+    ARM,
+    "mips-6.12",
+    "mipsel-6.12",
+    "arm64-6.12",
+    "arm64-debian",
+    "armhf-debian",
+];
 /// Our module as the user-mode guests see it.
 pub const OURS: &str = "/lane/module/ovpn.ko";
 const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
@@ -82,7 +94,10 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     um_old_lane(ctx, &mut plan);
     // The longest first.
     let arm_ready = ["arm packages", "arm root"];
-    plan.step("system arm", &arm_ready, 1, || system_arm(ctx));
+    plan.step("system arm", &arm_ready, 1, || system(ctx, ARM));
+    for lane in ROUTERS {
+        router_lane(ctx, &mut plan, lane);
+    }
     selftest_steps(ctx, &mut plan, &table);
     plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
     // No processor is set aside for it.
@@ -118,6 +133,19 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     let sum = plan.run()?;
     show_table(ctx, &table)?;
     Ok(sum)
+}
+
+/// The emulated routers of every processor and every kernel.
+pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    plan.prepare("arm source", &["host packages"], 1, || {
+        fetch::unpack(ctx, "linux-source-6.12").map(drop)
+    });
+    for lane in ALL_ROUTERS {
+        router_lane(ctx, &mut plan, lane);
+    }
+    plan.run()
 }
 
 /// The kernel's own selftests alone, on every lane.
@@ -359,6 +387,30 @@ fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     });
 }
 
+/// Builds a lane and tests its routers. Lanes with one root or one set of programs find it made.
+fn router_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
+    let step = |what: &str| format!("{lane} {what}");
+    let [kernel, module] = [step("kernel"), step("module")];
+    let [programs, packages] = [step("programs"), step("packages")];
+    plan.prepare(&kernel, &["arm source"], 2, move || {
+        kernel::build(ctx, lane)
+    });
+    plan.step(&module, &[&kernel, "rust tools"], 2, move || {
+        kernel::module(ctx, lane)?;
+        match ctx.lock.lane(lane)?.arch.as_str() {
+            "mips" => mips::check(ctx, lane),
+            _ => Ok(Tally::pass()),
+        }
+    });
+    plan.prepare(&programs, &["rust tools"], 2, move || {
+        crate::steps::programs(ctx, lane)
+    });
+    plan.step(&packages, &[&module, &programs], 1, move || {
+        packages::test(ctx, lane)
+    });
+    plan.step(&step("system"), &[&packages], 1, move || system(ctx, lane));
+}
+
 /// Builds what the guests of a lane run.
 pub fn programs(ctx: &Ctx, lane: &str) -> Result<()> {
     match lane {
@@ -461,10 +513,10 @@ fn suite(ctx: &Ctx, lane: &str, suites: &str, args: &[&str]) -> Result<Tally> {
 }
 
 /// Runs the emulated routers' tests in a process of their own, which can be killed as a whole.
-fn system_arm(ctx: &Ctx) -> Result<Tally> {
+fn system(ctx: &Ctx, lane: &str) -> Result<Tally> {
     let mut tap = Tap::default();
     let status = Cmd::new(ctx, std::env::current_exe()?)
-        .args(["system", ARM])
+        .args(["system", lane])
         .timeout(ARM_TIMEOUT)
         .status_with(|line| {
             tap.line(line);
@@ -473,7 +525,7 @@ fn system_arm(ctx: &Ctx) -> Result<Tally> {
     let mut tally = tap.finish();
     if !status.success() && tally.is_clean() {
         tally += Tally::fail(format!(
-            "system-arm: {status}, although nothing was reported"
+            "system {lane}: {status}, although nothing was reported"
         ));
     }
     Ok(tally)
