@@ -97,7 +97,9 @@ pub fn demo(inputs: &Inputs) -> Result<()> {
 pub fn system_test(inputs: &Inputs) -> Result<Tally> {
     let mut report = Report::new(Style::Tap, inputs.machine.lane);
     run(inputs, &mut report, true)?;
-    suites(inputs, &mut report)?;
+    if inputs.machine.suites {
+        suites(inputs, &mut report)?;
+    }
     Ok(report.finish())
 }
 

@@ -60,6 +60,8 @@ pub struct Machine {
     pub traps: Option<&'static str>,
     /// Whether the root file system has stock OpenVPN.
     pub openvpn: bool,
+    /// Whether the suites of the test program run there: once for a processor.
+    pub suites: bool,
     /// One line for people.
     pub description: &'static str,
 }
@@ -89,6 +91,7 @@ const CORTEX_A7: Machine = Machine {
     off: "poweroff -f",
     traps: None,
     openvpn: true,
+    suites: true,
     description: "QEMU virt, 2 x Cortex-A7, 256 MiB, emulated (TCG)",
 };
 
@@ -117,6 +120,7 @@ static ARM64: Machine = CORTEX_A53;
 static ARM_DEBIAN: Machine = Machine {
     lane: "armhf-debian",
     memory_mib: 512,
+    suites: false,
     description: "QEMU virt, 2 x Cortex-A7, 512 MiB, emulated (TCG), Debian's kernel",
     ..CORTEX_A7
 };
@@ -144,6 +148,7 @@ const MIPS_24KC: Machine = Machine {
     off: "reboot -f",
     traps: Some("/sys/kernel/debug/mips/unaligned_instructions"),
     openvpn: false,
+    suites: true,
     description: "QEMU Malta, MIPS 24Kc big-endian, 128 MiB, emulated (TCG)",
 };
 
