@@ -2,8 +2,11 @@
 // What is tried: [name, async ({ open, browser, router, rpcd, guest, server })].
 
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import { editing } from './cases-peers.mjs';
 import { importing } from './cases-import.mjs';
+import { APP, LUCI_SRC, find } from './server.mjs';
 
 const row = peer => `[data-interface="vpn0"] tr[data-peer="${peer}"]`;
 
@@ -105,6 +108,67 @@ async function disconnect({ open, browser, router }) {
 	await router.reaches('10.8.0.2');
 }
 
+/** With more peers than a page has room for, each is on one. */
+async function many({ open, browser, router, guest }) {
+	const good = await guest.ok([ 'cat', '/etc/config/network' ]);
+	const names = Array.from({ length: 60 }, (none, index) => `m${index + 10}`);
+	const peer = name => `
+config openvpn_dco_vpn0 '${name}'
+	option peer_id '${name.slice(1)}'
+	option endpoint_host '10.10.0.9'
+	list vpn_ip '10.8.1.${name.slice(1)}'
+	option key_file '/etc/ovpn/many/${name}'
+	option key_direction '0'
+	option insecure_static_key '1'
+`;
+
+	await guest.ok([ 'bash', '-c', `mkdir -p /etc/ovpn/many; umask 077; for name in ${names.join(' ')}; do ovpnctl genkey > /etc/ovpn/many/$name; done` ]);
+	await guest.write('/etc/config/network', good + names.map(peer).join(''), '0644');
+
+	try {
+		assert.deepEqual((await router.call('reload')).problems ?? [], []);
+
+		const page = await open('ovpn/overview');
+		const shown = () => page.$$eval('tr[data-peer]', rows => rows.map(row => row.dataset.peer));
+		const first = await shown();
+
+		assert.equal(first.length, 50);
+		assert.match(await browser.text('.ovpn-pager'), /1 to 50 of 61/);
+		await browser.press('Next');
+		await browser.until(() => /51 to 61 of 61/.test(document.querySelector('.ovpn-pager').textContent));
+
+		const second = await shown();
+
+		assert.deepEqual([ ...first, ...second ].sort(), [ 'alice', ...names ].sort());
+		await browser.press('Previous');
+		await browser.until(() => /1 to 50/.test(document.querySelector('.ovpn-pager').textContent));
+	}
+	finally {
+		await guest.write('/etc/config/network', good, '0644');
+		await router.call('reload');
+	}
+}
+
+/** Every page of the menu is there, and who may see it is in the access list. */
+async function menu({ rpcd }) {
+	const file = (...parts) => fs.readFileSync(path.join(APP, ...parts), 'utf8');
+	const entries = Object.entries(JSON.parse(file('root/usr/share/luci/menu.d/luci-app-ovpn.json')));
+	const lists = Object.keys(JSON.parse(file('root/usr/share/rpcd/acl.d/luci-app-ovpn.json')));
+
+	for (const [ address, { action, depends } ] of entries) {
+		if (action.type == 'view')
+			assert.ok(find(`/luci-static/resources/view/${action.path}.js`), address);
+
+		assert.ok((depends?.acl ?? []).every(name => lists.includes(name)), address);
+	}
+
+	// Least privilege: each call that the list allows is one that a page makes, and the other way round.
+	const declared = [ ...file('htdocs/luci-static/resources/ovpn/api.js').matchAll(/object: 'ovpnd', method: '(\w+)'/g) ].map(match => match[1]);
+	const allowed = rpcd.lists.flatMap(list => [ list.read, list.write ]).flatMap(rights => rights.ubus.ovpnd);
+
+	assert.deepEqual(allowed.sort(), declared.sort());
+}
+
 /** The options of the interface, by Network > Interfaces' part of the page. */
 async function protocol({ open, browser, guest, router }) {
 	const field = (name, kind) => `[data-name="${name}"] ${kind}`;
@@ -187,11 +251,25 @@ async function material({ open, browser, server }) {
 	await browser.shoot('overview-material');
 }
 
+/** The stand-in and LuCI itself give the same answers; only where both are. */
+async function honest({ browser, server }) {
+	const answers = [];
+
+	for (const src of [ LUCI_SRC, null ]) {
+		server.state.src = src;
+		await browser.open(`${server.address}ovpn-test/probe`);
+		answers.push(JSON.parse(await browser.text('#probe')));
+	}
+
+	assert.ok(Object.keys(answers[0]).length > 50);
+	assert.deepEqual(answers[1], answers[0]);
+}
+
 /** Without the daemon the page says so, and comes back with it. */
 async function daemon({ open, browser, guest, router }) {
 	await open('ovpn/overview');
 	await guest.ok([ 'pkill', '-x', '-o', 'ovpnd' ]);
-	await browser.until(() => document.querySelector('[data-code="no-daemon"]'));
+	await browser.until(() => document.querySelector('[data-code="no-daemon"]') && !document.querySelector('[data-interface]'));
 	await browser.shoot('overview-no-daemon');
 	await guest.start([ 'ovpnd', '--config-dir', '/etc/config', '--ubus-socket', router.socket ]);
 	await browser.until(() => !document.querySelector('[data-code="no-daemon"]') && document.querySelector('[data-interface="vpn0"]'));
@@ -203,6 +281,8 @@ export const cases = [
 	[ 'overview: what keeps a tunnel from the kernel', findings ],
 	[ 'overview and peers: a fault in the configuration', problems ],
 	[ 'overview: disconnect', disconnect ],
+	[ 'overview: more peers than a page', many ],
+	[ 'menu and access list', menu ],
 	...editing,
 	...importing,
 	[ 'protocol page', protocol ],
@@ -210,5 +290,6 @@ export const cases = [
 	[ 'forbidden calls', forbidden ],
 	[ 'German', german ],
 	[ 'theme material', material ],
-	[ 'overview: the daemon goes and comes', daemon ]
+	[ 'overview: the daemon goes and comes', daemon ],
+	...LUCI_SRC ? [ [ 'the stand-in is like LuCI', honest ] ] : []
 ];

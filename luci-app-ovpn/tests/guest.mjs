@@ -3,6 +3,11 @@
 
 import net from 'node:net';
 
+/* Characters of a request that are sent at once: in JSON, and each up to three bytes, they fit. */
+const PIECE = 500;
+/* Milliseconds for an answer. */
+const PATIENCE = 60000;
+
 export class Guest {
 	/** `fd` is a socket that leads to the guest's console. */
 	constructor(fd) {
@@ -29,14 +34,46 @@ export class Guest {
 			this.waiting.shift()?.resolve(JSON.parse(line));
 	}
 
-	async ask(request) {
+	/** Sends a line and resolves to that which answers it. */
+	async exchange(line) {
 		await this.ready;
 
 		const answer = this.next();
+		const late = new Promise((resolve, reject) => {
+			this.alarm = setTimeout(() => reject(new Error(`no answer of the guest to ${line.slice(0, 200)}`)), PATIENCE);
+		});
 
-		this.socket.write(JSON.stringify(request) + '\n');
+		this.socket.write(line + '\n');
 
-		const got = await answer;
+		try {
+			return await Promise.race([ answer, late ]);
+		}
+		finally {
+			clearTimeout(this.alarm);
+		}
+	}
+
+	/* One after the other: the pieces of two requests must not mix. */
+	ask(request) {
+		const turn = (this.last ?? Promise.resolve()).then(() => this.asked(request));
+
+		this.last = turn.catch(() => {});
+
+		return turn;
+	}
+
+	async asked(request) {
+		let line = JSON.stringify(request);
+
+		// A terminal takes 4 KiB that nobody has read yet, and loses more.
+		if (line.length > PIECE) {
+			for (let at = 0; at < line.length; at += PIECE)
+				await this.exchange(JSON.stringify({ piece: line.slice(at, at + PIECE) }));
+
+			line = '{"whole":true}';
+		}
+
+		const got = await this.exchange(line);
 
 		if (got.error)
 			throw new Error(`the guest: ${JSON.stringify(request)}: ${got.error}`);

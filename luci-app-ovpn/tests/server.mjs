@@ -17,19 +17,19 @@ const ROOT = '/cgi-bin/luci';
 const TYPES = { '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.svg': 'image/svg+xml', '.png': 'image/png' };
 
 /* Where a file of /luci-static may be, in order. */
-const PLACES = [
+const places = src => [
 	path.join(APP, 'htdocs'),
 	path.join(HERE, 'pages'),
-	...LUCI_SRC ? [
-		path.join(LUCI_SRC, 'modules/luci-base/htdocs'),
-		path.join(LUCI_SRC, 'modules/luci-mod-status/htdocs'),
-		path.join(LUCI_SRC, 'themes/luci-theme-bootstrap/htdocs'),
-		path.join(LUCI_SRC, 'themes/luci-theme-material/htdocs')
+	...src ? [
+		path.join(src, 'modules/luci-base/htdocs'),
+		path.join(src, 'modules/luci-mod-status/htdocs'),
+		path.join(src, 'themes/luci-theme-bootstrap/htdocs'),
+		path.join(src, 'themes/luci-theme-material/htdocs')
 	] : [ path.join(HERE, 'stand-in') ]
 ];
 
-function translations(language) {
-	const table = language == 'de' ? Object.fromEntries([ ...read('po/de/ovpn.po') ].map(([ id, text ]) => [ LUCI_SRC ? sfh(id) : id, text ])) : {};
+function translations({ language, src }) {
+	const table = language == 'de' ? Object.fromEntries([ ...read('po/de/ovpn.po') ].map(([ id, text ]) => [ src ? sfh(id) : id, text ])) : {};
 
 	return `window.TR = ${JSON.stringify(table)};`;
 }
@@ -44,7 +44,7 @@ function page(view, state) {
 		nodespec: { satisfied: true, readonly: state.readOnly, action: { type: 'view', path: view } },
 		apply_rollback: 30, apply_holdoff: 0.2, apply_timeout: 5, apply_display: 0.5, rollback_token: null
 	};
-	const style = [ 'cascade.css', 'mobile.css' ].filter(name => find(`/luci-static/${state.theme}/${name}`));
+	const style = [ 'cascade.css', 'mobile.css' ].filter(name => find(`/luci-static/${state.theme}/${name}`, state.src));
 
 	return `<!DOCTYPE html>
 <html lang="${state.language}"><head><meta charset="utf-8"><title>ovpn</title>
@@ -60,9 +60,9 @@ ${style.map(name => `<link rel="stylesheet" href="/luci-static/${state.theme}/${
 </div></body></html>`;
 }
 
-/** The file of an address below /luci-static, or null. */
-export function find(address) {
-	for (const place of PLACES) {
+/** The file of an address below /luci-static, or null; LuCI's own from its checkout `src` if there is one. */
+export function find(address, src = LUCI_SRC) {
+	for (const place of places(src)) {
 		const file = path.join(place, path.normalize(address));
 
 		if (file.startsWith(place + path.sep) && fs.statSync(file, { throwIfNoEntry: false })?.isFile())
@@ -93,7 +93,7 @@ async function respond(request, rpcd, state) {
 	}
 
 	if (admin?.startsWith('translations/'))
-		return [ 200, '.js', translations(admin.split('/')[1]) ];
+		return [ 200, '.js', translations(state) ];
 
 	if (admin?.startsWith('uci/')) {
 		await body(request);
@@ -117,14 +117,14 @@ async function respond(request, rpcd, state) {
 	if (admin?.startsWith('vpn/'))
 		return [ 200, '.html', page(admin.slice(4), state) ];
 
-	const file = find(url.pathname);
+	const file = find(url.pathname, state.src);
 
 	return file ? [ 200, path.extname(file), fs.readFileSync(file) ] : [ 404, '.html', 'not found' ];
 }
 
 /** Serves on a free port; resolves to { address, state, missing, close }. */
 export function serve(rpcd, session) {
-	const state = { session, token: 'token', theme: 'bootstrap', language: 'en', readOnly: false };
+	const state = { session, token: 'token', theme: 'bootstrap', language: 'en', readOnly: false, src: LUCI_SRC };
 	const missing = [];
 	const server = http.createServer((request, response) => {
 		respond(request, rpcd, state).catch(error => [ 500, '.html', String(error.stack) ]).then(([ status, ends, data ]) => {

@@ -4,6 +4,7 @@
 //! A line of JSON is a request, and each is answered by one: `{"run": [WORD...], "ns": 0 | 1, "input": TEXT}` by
 //! `{"code", "out", "err"}`; `{"start": [WORD...], "ns"}` leaves the program running; `{"ubus": [OBJECT, METHOD], "args",
 //! "socket"}` by `{"status", "data"}`, where an answer comes with its data whatever its status; `{"end": true}` ends it.
+//! `{"piece": TEXT}`, some times, and then `{"whole": true}` are a request too long for a terminal to hold.
 //! Both namespaces are those of a pair of routers, 10.10.0.1 and 10.10.0.2.
 
 use std::fs::OpenOptions;
@@ -52,9 +53,18 @@ pub fn run(mut args: impl Iterator<Item = String>) -> Outcome<Totals> {
         started: Vec::new(),
     };
     writeln!(output, "{}", json!({ "ready": true }))?;
+    let mut pieces = String::new();
     for line in BufReader::new(input).lines() {
         let line = line?;
-        let request: Value = serde_json::from_str(&line).map_err(Failure::new)?;
+        let mut request: Value = serde_json::from_str(&line).map_err(Failure::new)?;
+        if let Some(piece) = request["piece"].as_str() {
+            pieces.push_str(piece);
+            writeln!(output, "{{}}")?;
+            continue;
+        }
+        if request["whole"] == true {
+            request = serde_json::from_str(&std::mem::take(&mut pieces)).map_err(Failure::new)?;
+        }
         if request["end"] == true {
             break;
         }

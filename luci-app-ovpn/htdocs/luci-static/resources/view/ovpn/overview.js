@@ -242,7 +242,7 @@ return view.extend({
 		return Promise.all([ api.status(), api.interfaces(), diag ]).then(([ status, interfaces, subjects ]) => {
 			this.subjects = subjects;
 
-			const peers = interfaces.map(one =>
+			const peers = (status ? interfaces : []).map(one =>
 				api.peers(one.name, this.tunnels.get(one.name)?.offset ?? 0, PAGE));
 
 			return Promise.all(peers).then(lists => ({ status, interfaces, subjects, lists }));
@@ -258,7 +258,9 @@ return view.extend({
 
 		if (!status) {
 			dom.content(this.banners, parts.noDaemon());
+			/* What was true before is not shown as if it were now. */
 			dom.content(this.driver, '');
+			dom.content(this.list, '');
 			return;
 		}
 
