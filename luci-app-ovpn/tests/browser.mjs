@@ -115,6 +115,17 @@ export class Browser {
 		await node.press('Enter');
 	}
 
+	/** Notes what reaches over the screen's edge and stays there; what scrolls by itself does not count. */
+	async fits(name) {
+		const wide = () => Array.from(document.querySelectorAll('#view *, .modal-overlay-active .modal *'))
+			.filter(node => !node.closest('pre, svg') && node.getBoundingClientRect().right > screen.width + 1)
+			.map(node => `${node.tagName}.${node.className}`);
+
+		// A theme may take its time to move a dialog to its new place.
+		await this.page.waitForFunction(`!(${wide})().length`, { timeout: PATIENCE / 10 }).catch(async () =>
+			this.faults.push(`${name}: wider than a phone: ${(await this.page.evaluate(wide)).join(', ')}`));
+	}
+
 	/** Keeps pictures of the page at the widths of a desktop and of a phone. */
 	async shoot(name) {
 		const session = this.session;
@@ -124,12 +135,8 @@ export class Browser {
 			await this.page.evaluate(() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 
 			// Of what is seen: the boxes of hidden things, and of what scrolls by itself, do not count.
-			const wide = await this.page.evaluate(() => Math.max(0, ...Array.from(
-				document.querySelectorAll('#view *, .modal-overlay-active .modal *'),
-				node => node.closest('pre, svg') ? 0 : node.getBoundingClientRect().right - screen.width)));
-
-			if (device == 'phone' && wide > 1)
-				this.faults.push(`${name}: ${wide} pixels wider than a phone`);
+			if (device == 'phone')
+				await this.fits(name);
 
 			const { data } = await session.send('Page.captureScreenshot', { captureBeyondViewport: true });
 

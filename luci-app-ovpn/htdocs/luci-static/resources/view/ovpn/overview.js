@@ -151,6 +151,10 @@ class Tunnel {
 			fact(_('Sent'), format.bytes(view.vpn.tx_bytes))
 		]);
 
+		/* An answer about a page that was turned meanwhile. */
+		if (peers.offset != this.offset)
+			return;
+
 		dom.content(this.peers, peers.total ? [ this.table(peers.peers), this.pager(peers.total) ]
 			: E('p', { 'class': 'ovpn-empty' }, [ E('em', [ _('No peers.') ]) ]));
 	}
@@ -242,8 +246,11 @@ return view.extend({
 		return Promise.all([ api.status(), api.interfaces(), diag ]).then(([ status, interfaces, subjects ]) => {
 			this.subjects = subjects;
 
-			const peers = (status ? interfaces : []).map(one =>
-				api.peers(one.name, this.tunnels.get(one.name)?.offset ?? 0, PAGE));
+			const peers = (status ? interfaces : []).map(one => {
+				const offset = this.tunnels.get(one.name)?.offset ?? 0;
+
+				return api.peers(one.name, offset, PAGE).then(list => ({ ...list, offset }));
+			});
 
 			return Promise.all(peers).then(lists => ({ status, interfaces, subjects, lists }));
 		});
