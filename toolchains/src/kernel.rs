@@ -10,6 +10,7 @@ use crate::stamp::{self, Key};
 use crate::stock;
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -22,12 +23,15 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     }
     let source = fetch::unpack(ctx, &lane.source)?;
     let config = fragment(ctx, lane)?;
-    let key = Key::new("kernel 1")
+    let mut key = Key::new("kernel 1")
         .with(&ctx.lock.deb(&lane.source)?.sha256)
         .with_file(&config)?
         .with(fetch::rustc_version(ctx)?)
-        .with(gcc_version(ctx, lane)?)
+        .with(compiler_version(ctx, lane)?)
         .with(lane.make.join(" "));
+    if let Some(header) = stacktrace_header(ctx, lane) {
+        key = key.with_file(&header)?;
+    }
     let dir = ctx.lane(name);
     let image = dir.join("kernel").join(&lane.image);
     let ran = stamp::once(&stamp::path(&dir, "kernel"), &image, key, || {
@@ -48,10 +52,8 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
 }
 
 /// What a lane's compiler says of itself.
-pub fn gcc_version(ctx: &Ctx, lane: &Lane) -> Result<String> {
-    Cmd::new(ctx, format!("{}gcc", lane.cross_compile))
-        .arg("--version")
-        .output()
+pub fn compiler_version(ctx: &Ctx, lane: &Lane) -> Result<String> {
+    Cmd::new(ctx, compiler(lane)).arg("--version").output()
 }
 
 /// Object files of another kernel source would be taken for current ones: their time stamps say nothing.
@@ -126,9 +128,12 @@ pub fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
             "O={}",
             ctx.lane(&lane.name).join("kernel").display()
         ));
-    let cmd = settings(lane, cmd);
+    let mut cmd = settings(lane, cmd);
     if lane.stock.is_some() {
         return Ok(cmd);
+    }
+    if let Some(header) = stacktrace_header(ctx, lane) {
+        cmd = cmd.arg(format!("CFLAGS_stacktrace.o=-include {}", header.display()));
     }
     // A kernel without Rust need not wait for the tools.
     let config = fs::read_to_string(fragment(ctx, lane)?)?;
@@ -148,7 +153,8 @@ fn fragment(ctx: &Ctx, lane: &Lane) -> Result<PathBuf> {
     let mut text = String::new();
     for file in lane.base.iter().map(|b| configs.join(b)).chain([own]) {
         let part = fs::read_to_string(&file);
-        text += &part.with_context(|| format!("cannot read {}", file.display()))?;
+        let part = part.with_context(|| format!("cannot read {}", file.display()))?;
+        text = overridden(&text, &part);
     }
     let merged = ctx.lane(&lane.name).join("merged.config");
     if !fs::read_to_string(&merged).is_ok_and(|old| old == text) {
@@ -156,6 +162,31 @@ fn fragment(ctx: &Ctx, lane: &Lane) -> Result<PathBuf> {
         fs::write(&merged, text)?;
     }
     Ok(merged)
+}
+
+fn stacktrace_header(ctx: &Ctx, lane: &Lane) -> Option<PathBuf> {
+    let name = lane.stacktrace_header.as_ref()?;
+    Some(ctx.project.join("toolchains/configs").join(name))
+}
+
+/// `base` without the options that `fragment` sets, and the fragment.
+fn overridden(base: &str, fragment: &str) -> String {
+    let option = |line: &str| line.split_once('=').map(|(option, _)| option.to_owned());
+    let set: BTreeSet<_> = fragment.lines().filter_map(option).collect();
+    let kept = base
+        .lines()
+        .filter(|line| option(line).is_none_or(|option| !set.contains(&option)));
+    kept.chain(fragment.lines())
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+/// The C compiler that the lane's `make` takes.
+fn compiler(lane: &Lane) -> String {
+    match lane.make.iter().find_map(|arg| arg.strip_prefix("LLVM=")) {
+        Some(version) => format!("clang{version}"),
+        None => format!("{}gcc", lane.cross_compile),
+    }
 }
 
 fn settings(lane: &Lane, mut cmd: Cmd) -> Cmd {
@@ -290,6 +321,15 @@ pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fragment_overrides() {
+        let base = "# about A=1\nCONFIG_A=y\nCONFIG_AB=y\nCONFIG_C=y\n";
+        assert_eq!(
+            overridden(base, "CONFIG_A=m\nCONFIG_C=n\nCONFIG_D=y\n"),
+            "# about A=1\nCONFIG_AB=y\nCONFIG_A=m\nCONFIG_C=n\nCONFIG_D=y\n"
+        );
+    }
 
     #[test]
     fn lost_options_are_named() {

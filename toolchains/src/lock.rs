@@ -148,7 +148,7 @@ pub struct Lane {
     pub config: String,
     /// Somebody else's build of it, instead of one made here.
     pub stock: Option<Stock>,
-    /// Files merged before that one: what several lanes have in common.
+    /// Files before that one, whose options it may set otherwise: what several lanes have in common.
     #[serde(default)]
     pub base: Vec<String>,
     /// Rust's name of the guests' processor, where their programs are built here.
@@ -162,6 +162,8 @@ pub struct Lane {
     pub smp: bool,
     /// More arguments of `make`, for the kernel and for our module.
     pub make: Vec<String>,
+    /// Header below `toolchains/configs` that each `stacktrace.o` of the kernel begins with.
+    pub stacktrace_header: Option<String>,
     /// Make targets; none means the default one.
     pub targets: Vec<String>,
     /// What boots, relative to the build directory.

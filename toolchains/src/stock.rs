@@ -22,7 +22,7 @@ pub fn build(ctx: &Ctx, lane: &Lane, stock: &Stock) -> Result<()> {
     let mut key = Key::new("stock 1")
         .with(lane.make.join(" "))
         .with(stock.modules.join(" "))
-        .with(kernel::gcc_version(ctx, lane)?);
+        .with(kernel::compiler_version(ctx, lane)?);
     for deb in [&lane.source, &stock.headers, &stock.image] {
         key = key.with(&ctx.lock.deb(deb)?.sha256);
     }
