@@ -246,10 +246,14 @@ pub struct Tunnel {
 impl Tunnel {
     /// Both ends up, key number 1 in the primary slot.
     pub fn new(spec: TunnelSpec) -> Outcome<Self> {
-        let Pair { a, b } = Pair::new()?;
+        Self::between(Pair::new()?, spec)
+    }
+
+    /// The same between namespaces that are there.
+    pub fn between(pair: Pair, spec: TunnelSpec) -> Outcome<Self> {
         let (mut a, mut b) = (
-            End::new(a, true, spec.outer)?,
-            End::new(b, false, spec.outer)?,
+            End::new(pair.a, true, spec.outer)?,
+            End::new(pair.b, false, spec.outer)?,
         );
         if spec.outer.is_tcp() {
             let (near, far) = tcp_pair(&a.ns, &b.ns, spec.outer.is_v6())?;

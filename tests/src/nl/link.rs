@@ -45,8 +45,8 @@ impl Links {
         Ok(Self(Sock::open(ns, libc::NETLINK_ROUTE)?))
     }
 
-    /// Creates a link of kind "ovpn"; `data` is the content of IFLA_INFO_DATA, `None` leaves it out.
-    pub fn create(&self, name: &str, data: Option<(u16, &[u8])>) -> Outcome<Result<(), Refusal>> {
+    /// The request of [`Links::create`].
+    pub fn creation(name: &str, data: Option<(u16, &[u8])>) -> Msg {
         let mut msg = Msg::new(
             RTM_NEWLINK,
             flags(libc::NLM_F_CREATE | libc::NLM_F_EXCL),
@@ -61,7 +61,17 @@ impl Links {
                     });
                 }
             });
-        Ok(self.0.request(&msg)?.map(drop))
+        msg
+    }
+
+    /// The request of [`Links::delete`].
+    pub fn deletion(index: u32) -> Msg {
+        Msg::new(RTM_DELLINK, flags(0), &ifinfomsg(index))
+    }
+
+    /// Creates a link of kind "ovpn"; `data` is the content of IFLA_INFO_DATA, `None` leaves it out.
+    pub fn create(&self, name: &str, data: Option<(u16, &[u8])>) -> Outcome<Result<(), Refusal>> {
+        Ok(self.0.request(&Self::creation(name, data))?.map(drop))
     }
 
     /// Asks to change the mode of an existing link.
@@ -78,10 +88,7 @@ impl Links {
 
     /// Deletes a link.
     pub fn delete(&self, index: u32) -> Outcome<Result<(), Refusal>> {
-        Ok(self
-            .0
-            .request(&Msg::new(RTM_DELLINK, flags(0), &ifinfomsg(index)))?
-            .map(drop))
+        Ok(self.0.request(&Self::deletion(index))?.map(drop))
     }
 
     /// Reads one link.

@@ -201,25 +201,7 @@ impl Sock {
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(e) => return Err(e).during("netlink receive"),
         }
-        let mut rest = buffer.as_slice();
-        let mut replies = Vec::new();
-        while let Some((header, _)) = rest.split_first_chunk::<NLMSG_HDRLEN>() {
-            let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *header;
-            let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
-            let Some(body) = rest.get(NLMSG_HDRLEN..len) else {
-                break;
-            };
-            replies.push((
-                u32::from_ne_bytes([s0, s1, s2, s3]),
-                Reply {
-                    kind: u16::from_ne_bytes([k0, k1]),
-                    flags: u16::from_ne_bytes([f0, f1]),
-                    body: body.to_vec(),
-                },
-            ));
-            rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-        }
-        Ok(Some(replies))
+        Ok(Some(replies(&buffer)))
     }
 
     /// Bytes that may wait to be received, as the kernel charges them.
@@ -268,10 +250,90 @@ impl Sock {
         }
     }
 
+    /// Sends a request that the kernel may have no memory for: its verdict, unless that was lost.
+    pub fn attempt(&self, msg: &Msg) -> Outcome<Option<Result<(), Refusal>>> {
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        self.attempt_raw(&msg.finish(sequence))
+    }
+
+    /// Sends bytes as they are and takes what the kernel answers: its last verdict, if there was one.
+    pub fn attempt_raw(&self, bytes: &[u8]) -> Outcome<Option<Result<(), Refusal>>> {
+        // SAFETY: `bytes` is readable for its length.
+        let sent =
+            unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        if let Err(e) = check(sent as i64) {
+            // It has not come as far as to anybody who would answer.
+            let errno = e.raw_os_error().unwrap_or(0);
+            return Ok(Some(Err(Refusal {
+                errno,
+                ..Refusal::default()
+            })));
+        }
+        let mut last = None;
+        let mut errors = 0;
+        loop {
+            let mut buffer = [0u8; 65536];
+            // SAFETY: `buffer` is writable for its length.
+            let got = check(unsafe {
+                libc::recv(
+                    self.fd.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    libc::MSG_DONTWAIT,
+                )
+            } as i64);
+            match got {
+                Ok(n) => {
+                    let verdicts = replies(buffer.get(..n).unwrap_or_default());
+                    for (_, reply) in verdicts {
+                        let verdict = match i32::from(reply.kind) {
+                            libc::NLMSG_ERROR => verdict(&reply, 4 + NLMSG_HDRLEN),
+                            libc::NLMSG_DONE => verdict(&reply, 4),
+                            _ => continue,
+                        };
+                        last = Some(if verdict.errno == 0 {
+                            Ok(())
+                        } else {
+                            Err(verdict)
+                        });
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(last),
+                // An answer was lost, and the socket says so once.
+                Err(e) => {
+                    errors += 1;
+                    crate::check!(errors < 100, "netlink receive: {e}");
+                }
+            }
+        }
+    }
+
     /// Like [`Sock::request`], where a refusal is a failure.
     pub fn ok(&self, msg: &Msg) -> Outcome<Vec<Reply>> {
         Ok(self.request(msg)??)
     }
+}
+
+/// Messages of a datagram with their sequence numbers.
+fn replies(mut rest: &[u8]) -> Vec<(u32, Reply)> {
+    let mut replies = Vec::new();
+    while let Some((header, _)) = rest.split_first_chunk::<NLMSG_HDRLEN>() {
+        let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *header;
+        let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
+        let Some(body) = rest.get(NLMSG_HDRLEN..len) else {
+            break;
+        };
+        replies.push((
+            u32::from_ne_bytes([s0, s1, s2, s3]),
+            Reply {
+                kind: u16::from_ne_bytes([k0, k1]),
+                flags: u16::from_ne_bytes([f0, f1]),
+                body: body.to_vec(),
+            },
+        ));
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    replies
 }
 
 /// Reads nlmsgerr or the end of a dump; `header` bytes precede the report's attributes (NETLINK_CAP_ACK: the request's

@@ -19,7 +19,8 @@ const ROUNDS: usize = 10;
 /// kmemleak reports no object younger than this (MSECS_MIN_AGE in mm/kmemleak.c), so it has to be waited out.
 const MIN_AGE: Duration = Duration::from_millis(5500);
 
-fn command(what: &str) -> Outcome {
+/// Tells kmemleak to do something; skips the case where there is none.
+pub(super) fn command(what: &str) -> Outcome {
     match fs::write(KMEMLEAK, what) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == ErrorKind::NotFound => Err(Failure::Skipped(
@@ -30,6 +31,13 @@ fn command(what: &str) -> Outcome {
         )),
         Err(e) => Err(e).during(format!("kmemleak: {what}")),
     }
+}
+
+/// What kmemleak finds of that which was lost before now.
+pub(super) fn scan() -> Outcome<String> {
+    thread::sleep(MIN_AGE);
+    command("scan")?;
+    fs::read_to_string(KMEMLEAK).during("kmemleak report")
 }
 
 /// A tunnel's whole life with every kind of object in it: both slots, replaced keys, drops, notifications.
@@ -101,9 +109,7 @@ fn ten_times(ctx: &Ctx) -> Outcome {
     }
     for scan in 1..=2 {
         let since = Instant::now();
-        thread::sleep(MIN_AGE);
-        command("scan")?;
-        let report = fs::read_to_string(KMEMLEAK).during("kmemleak report")?;
+        let report = self::scan()?;
         note!(
             "scan {scan}: {} bytes of report, {:.1} s",
             report.len(),

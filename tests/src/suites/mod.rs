@@ -4,6 +4,7 @@
 pub mod bench;
 mod daemon;
 mod engine;
+mod faults;
 mod leak;
 mod mp;
 mod openvpn;
@@ -85,6 +86,10 @@ const SUITES: &[Suite] = &[
         name: "place",
         cases: place::cases,
     },
+    Suite {
+        name: "faults",
+        cases: faults::cases,
+    },
 ];
 
 /// Names for several suites at once.
@@ -94,7 +99,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("openvpn-server", "openvpn-matrix,openvpn-clients"),
     (
         "all",
-        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,engine,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,leak",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,engine,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,leak,faults",
     ),
 ];
 
