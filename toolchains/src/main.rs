@@ -8,6 +8,7 @@ mod checks;
 mod cli;
 mod cmd;
 mod ctx;
+mod faults;
 mod fetch;
 mod guest;
 mod kernel;
@@ -46,6 +47,7 @@ lane VERB [ARGUMENT]...
                      a command in a guest (`lane run` alone lists its options)
   selftests          the kernel's own selftests on every lane, as one table
   luci [CASE]        the web pages in a browser, against a router in a guest
+  faults             hostile peers, fuzzing, failing allocations: both drivers on the kernel that notices faults
   check NAME         one of workspace, unit, loom, fuzz, recipes, pages
   fetch              every source of sources.lock
   host-deps          missing packages of this machine
@@ -100,6 +102,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("luci", _) => {
             luci::browser(&ctx, steps::UM, steps::OURS, rest.first().copied()).map(total)
         }
+        ("faults", []) => steps::faults(&ctx).map(total),
         ("check", [name]) => checks::one_of(&ctx, name).map(total),
         ("run", _) => run(&ctx, args.get(1..).unwrap_or_default()),
         ("fetch", []) => done(fetch::everything(&ctx)),

@@ -4,6 +4,7 @@
 use crate::checks;
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
+use crate::faults::{self, Driver, Figures};
 use crate::fetch;
 use crate::kernel;
 use crate::lock::Lane;
@@ -78,6 +79,8 @@ const EMULATED: Column = Column {
     module: None,
     ours: true,
 };
+/// Steps before guests of the kernel that notices faults can start.
+const DEBUG_READY: [&str; 3] = ["um programs", "debug module", "um root"];
 /// Guests share two processors with everything else: deadlines are this many times longer.
 const PATIENCE: &str = "2";
 /// The longest suite takes a quarter of this on an idle machine.
@@ -87,11 +90,13 @@ const ARM_TIMEOUT: Duration = Duration::from_secs(25 * 60);
 /// Everything.
 pub fn test(ctx: &Ctx) -> Result<Tally> {
     let table = Table::default();
+    let figures = Figures::default();
     let mut plan = Plan::default();
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
     arm_lane(ctx, &mut plan);
     um_old_lane(ctx, &mut plan);
+    debug_lane(ctx, &mut plan);
     // The longest first.
     let arm_ready = ["arm packages", "arm root"];
     plan.step("system arm", &arm_ready, 1, || system(ctx, ARM));
@@ -99,6 +104,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
         router_lane(ctx, &mut plan, lane);
     }
     selftest_steps(ctx, &mut plan, &table);
+    fault_steps(ctx, &mut plan, &figures);
     plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
     // No processor is set aside for it.
     plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, 0, || {
@@ -132,6 +138,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("fuzz", &["host packages"], 1, || checks::fuzz(ctx));
     let sum = plan.run()?;
     show_table(ctx, &table)?;
+    show_figures(ctx, &figures)?;
     Ok(sum)
 }
 
@@ -146,6 +153,40 @@ pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
         router_lane(ctx, &mut plan, lane);
     }
     plan.run()
+}
+
+/// The suite `faults` alone, on both drivers.
+pub fn faults(ctx: &Ctx) -> Result<Tally> {
+    let figures = Figures::default();
+    let mut plan = Plan::default();
+    host(ctx, &mut plan);
+    um_lane(ctx, &mut plan);
+    debug_lane(ctx, &mut plan);
+    fault_steps(ctx, &mut plan, &figures);
+    let sum = plan.run()?;
+    show_figures(ctx, &figures)?;
+    Ok(sum)
+}
+
+fn fault_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, figures: &'a Figures) {
+    plan.step("faults", &DEBUG_READY, 1, || {
+        faults::run(ctx, Driver::Ours, figures)
+    });
+    plan.step("faults mainline", &DEBUG_READY, 1, || {
+        faults::run(ctx, Driver::Mainline, figures)
+    });
+}
+
+/// Prints what the suite `faults` measured, and keeps it beside the logs.
+fn show_figures(ctx: &Ctx, figures: &Figures) -> Result<()> {
+    let text = figures.text();
+    fs::create_dir_all(ctx.logs())?;
+    fs::write(ctx.logs().join("faults.txt"), &text)?;
+    ui::say_as(
+        "",
+        &format!("\nfaults, on the kernel that notices them\n{text}"),
+    );
+    Ok(())
 }
 
 /// The kernel's own selftests alone, on every lane.
@@ -370,6 +411,15 @@ fn um_old_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     );
 }
 
+fn debug_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    plan.prepare("debug kernel", &["um source", "rust tools"], 2, || {
+        kernel::build(ctx, faults::LANE)
+    });
+    plan.step("debug module", &["debug kernel"], 2, || {
+        kernel::module(ctx, faults::LANE).map(|_| Tally::pass())
+    });
+}
+
 fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("arm source", &["host packages"], 1, || {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
@@ -444,6 +494,14 @@ fn host_programs(ctx: &Ctx) -> Result<()> {
     for name in ["ovpn-tests", "ovpnd", "ovpnctl"] {
         fetch::place(&ctx.target_dir().join("release").join(name), &bin)?;
     }
+    // What the fuzz test makes its requests from.
+    let source = fetch::unpack(ctx, "linux-source-7.2")?;
+    for spec in [
+        source.join("Documentation/netlink/specs/ovpn.yaml"),
+        ctx.project.join("kmod-ovpn/uapi/ovpn-ext.yaml"),
+    ] {
+        fetch::place(&spec, &bin)?;
+    }
     fetch::guest_programs(ctx, UM, "host", Ok)?;
     no_suite_forgotten(ctx)
 }
@@ -464,6 +522,7 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
     {
         run.extend(suites(name)?);
     }
+    run.extend(suites("faults")?);
     let all = suites("all")?;
     let forgotten: Vec<_> = all.difference(&run).cloned().collect();
     ensure!(
