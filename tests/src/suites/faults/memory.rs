@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::figure;
 use super::tcp::Listener;
-use crate::lab::{Cipher, Flow, Module, Ns, Outer, Pair, Ping, Tunnel, TunnelSpec};
+use crate::lab::{Cipher, Flow, Module, Ns, Outer, Pair, Ping, Tunnel, TunnelSpec, wait_for};
 use crate::nl::link::{IFLA_OVPN_MODE, Links};
 use crate::nl::ovpn::{KeySpec, Ovpn, PRIMARY, cmd, keyconf, peer, put_dir, put_remote, top};
 use crate::nl::{Msg, Refusal, Sock};
@@ -366,19 +366,22 @@ fn starve(near: &Ns, far: &Ns) -> Outcome {
     knob("verbose", "0")?;
     knob("ignore-gfp-wait", "Y")?;
     knob("times", "-1")?;
+    let before = near.netdev("tun")?.rx_packets;
+    let pings = Ping::new(Tunnel::inner(false, 2), 1_000_000)
+        .interval(2)
+        .spawn(near)?;
+    // Its own socket has to be there first.
+    wait_for("the first replies", Duration::from_secs(5), || {
+        Ok((near.netdev("tun")?.rx_packets > before).then_some(()))
+    })?;
     knob("probability", "5")?;
-    let pings = Ping::new(Tunnel::inner(false, 2), 1_000_000).interval(2);
-    let outcome = pings.spawn(near).and_then(|pings| {
-        let flow = Flow::tcp(Tunnel::inner(false, 2), 3);
-        // Its own connections may fail as well: what it achieves says nothing.
-        let flow = flow.start(far, near);
-        std::thread::sleep(Duration::from_secs(3));
-        drop(flow);
-        pings.signal(libc::SIGINT);
-        Ping::stats(&pings.finish(Duration::from_secs(10))?)
-    });
+    // Its own connections may fail as well: what it achieves says nothing.
+    let flow = Flow::tcp(Tunnel::inner(false, 2), 3).start(far, near);
+    std::thread::sleep(Duration::from_secs(3));
     knob("probability", "0")?;
-    let pinged = outcome?;
+    drop(flow);
+    pings.signal(libc::SIGINT);
+    let pinged = Ping::stats(&pings.finish(Duration::from_secs(10))?)?;
     note!(
         "{} of {} pings answered meanwhile",
         pinged.received,

@@ -20,8 +20,10 @@ use crate::{Ctx, check, check_eq, note};
 
 const SEED: u64 = 0xf022_ba11;
 const MESSAGES: usize = 100_000;
-/// Requests after which the state is looked at, which takes more of them than it watches.
+/// Refused requests after which the state is looked at again. A look takes more requests than that, so that it is not
+/// known all the time: after a change it is learned anew at one message in so many.
 const LOOK_EVERY: u32 = 16;
+const LEARN_ONE_IN: usize = 64;
 /// Links are slow to make and to delete: one message in so many.
 const LINK_ONE_IN: usize = 250;
 /// Marks an attribute as being in network byte order (include/uapi/linux/netlink.h).
@@ -402,7 +404,7 @@ pub fn fuzz(_: &Ctx) -> Outcome {
         let Some(op) = lab.random.pick(&lab.spec.ops) else {
             break;
         };
-        if known.is_none() && lab.random.one_in(LOOK_EVERY as usize) {
+        if known.is_none() && lab.random.one_in(LEARN_ONE_IN) {
             known = Some(lab.state().during(during())?);
         }
         let verdict = lab.raw.attempt_raw(&lab.message(op)).during(during())?;
