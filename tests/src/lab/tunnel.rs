@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use crate::lab::{Netdev, Ns, Pair, Ping, tcp_pair};
+use crate::lab::{Echo, Netdev, Ns, Pair, tcp_pair};
 use crate::nl::link::Links;
 use crate::nl::ovpn::{AES_GCM, CHACHA20_POLY1305, KeyDir, KeySpec, Ovpn, PRIMARY, Stats};
 use crate::tap::{During, Failure, Outcome};
@@ -284,7 +284,7 @@ impl Tunnel {
     }
 
     /// Demands that `count` pings from `a` to `b` lose nothing.
-    pub fn works(&self, count: u32) -> Outcome {
-        Ping::new(Self::inner(false, 2), count).lossless(&self.a.ns)
+    pub fn works(&self, count: u16) -> Outcome {
+        Echo::new(Self::inner(false, 2), count).lossless(&self.a.ns)
     }
 }

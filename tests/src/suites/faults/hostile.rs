@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Random, figure, pinged_while, rounds};
 use crate::lab::{
-    Cipher, DropReasons, Flow, Hub, Module, Ns, Outer, Pair, Ping, Soft, Tunnel, wait_for,
+    Cipher, DropReasons, Echo, Flow, Hub, Module, Ns, Outer, Pair, Soft, Tunnel, wait_for,
 };
 use crate::nl::link::Links;
 use crate::nl::ovpn::{Ovpn, PRIMARY, Stats};
@@ -346,7 +346,7 @@ fn under_attack() -> Outcome {
     let far = soft.ns.clone();
     let good = Good::new(&hub, &far, cipher)?;
     let inner = Tunnel::inner(false, 1);
-    Ping::new(inner, 20).lossless(&far)?;
+    Echo::new(inner, 20).lossless(&far)?;
 
     let plan = Plan::new(&mut soft)?;
     let stranger = far.udp(false, 4444)?;
@@ -467,5 +467,5 @@ fn under_attack() -> Outcome {
         "hostile peer, UDP: packets accounted for",
         format!("{} of {}", plan.shots.len(), plan.shots.len()),
     );
-    Ping::new(inner, 20).lossless(&far)
+    Echo::new(inner, 20).lossless(&far)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::tcp::{Listener, StreamEnd, peer_new};
 use super::{Random, figure, pinged_while, rounds};
-use crate::lab::{Cipher, Module, Ns, Pair, Ping, Server, Tunnel, wait_for};
+use crate::lab::{Cipher, Echo, Module, Ns, Pair, Server, Tunnel, wait_for};
 use crate::nl::ovpn::{Event, PRIMARY, Reason, Stats};
 use crate::tap::{During, Failure, Outcome};
 use crate::wire::{self, DATA_V1, DATA_V2, Header, KEEPALIVE};
@@ -297,7 +297,7 @@ pub fn tcp(_: &Ctx) -> Outcome {
         .enter(|| Ok(std::net::UdpSocket::bind("10.8.0.1:4000")?))?;
     let good = StreamEnd::new(&b, GOOD, far, CIPHER, GOOD)?;
     let inner = Tunnel::inner(false, 1);
-    Ping::new(inner, 20).lossless(&b)?;
+    Echo::new(inner, 20).lossless(&b)?;
     let before = good.nl.stats(good.ifindex, id)?;
 
     let random = Random::new(SEED);
