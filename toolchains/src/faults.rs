@@ -86,6 +86,14 @@ fn after_boot(log: &str) -> &str {
         .map_or(log, |(_, rest)| rest)
 }
 
+/// The log without what allocations that fail on purpose make the kernel's own accounts say: that they miss an entry.
+fn without_injected(log: &str) -> String {
+    log.lines()
+        .filter(|line| !line.contains("ref_tracker: memory allocation failure"))
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
 /// Runs the suite.
 pub fn run(ctx: &Ctx, driver: Driver, figures: &Figures) -> Result<Tally> {
     let mut command = vec!["/lane/bin/ovpn-tests"];
@@ -106,7 +114,8 @@ pub fn run(ctx: &Ctx, driver: Driver, figures: &Figures) -> Result<Tally> {
     })?;
     ui::say(format!("kernel log: {}", outcome.dmesg_path.display()));
     let mut tally = tap.finish();
-    tally += check_log(LANE, after_boot(&outcome.dmesg));
+    let log = without_injected(after_boot(&outcome.dmesg));
+    tally += check_log(LANE, &log);
     if let Err(err) = outcome.code() {
         tally += Tally::fail(format!("faults: {err:#}"));
     }
@@ -125,6 +134,13 @@ pub fn run(ctx: &Ctx, driver: Driver, figures: &Figures) -> Result<Tally> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn injected_failures_are_no_fault() {
+        let injected = "ref_tracker: memory allocation failure, unreliable refcount tracker.\n";
+        let fault = "refcount_t: underflow\n";
+        assert_eq!(without_injected(&format!("{injected}{fault}")), fault);
+    }
 
     #[test]
     fn figures_stand_beside_each_other() {
