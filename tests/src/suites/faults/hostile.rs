@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Random, figure, pinged_while, rounds};
@@ -288,7 +288,7 @@ fn attack(shots: &[Shot], known: &UdpSocket, stranger: &UdpSocket) -> Outcome<f6
 }
 
 /// Counts what arrives at a socket until told to stop.
-fn drain(sock: &UdpSocket, stop: &AtomicBool, count: &AtomicU64) -> Outcome {
+fn drain(sock: &UdpSocket, stop: &AtomicBool, count: &AtomicU32) -> Outcome {
     let mut buffer = [0; 2048];
     sock.set_read_timeout(Some(Duration::from_millis(20)))?;
     while !stop.load(Ordering::Relaxed) {
@@ -366,7 +366,7 @@ fn under_attack() -> Outcome {
     let dropped_before = server.ns.netdev("mp")?.rx_dropped;
     let before = (stats(soft.peer_id)?, stats(GOOD.into())?, good.stats()?);
 
-    let (stop, control, arrived) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, control, arrived) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
     let flow = Flow {
         mbit: 5,
         ..Flow::tcp(inner, 3)
@@ -381,7 +381,7 @@ fn under_attack() -> Outcome {
             // All in: the packets that reached sockets have been read, or counted as too many.
             let quiet = || -> Outcome<u64> {
                 let read = control.load(Ordering::Relaxed) + arrived.load(Ordering::Relaxed);
-                Ok(read + overflowed(&server.ns, 1194)? + overflowed(&server.ns, 4000)?)
+                Ok(u64::from(read) + overflowed(&server.ns, 1194)? + overflowed(&server.ns, 4000)?)
             };
             let expected = plan.of(CONTROL) + plan.of(DELIVERED);
             let all = wait_for("every packet to arrive", Duration::from_secs(10), || {
@@ -447,7 +447,7 @@ fn under_attack() -> Outcome {
         "packets of the hostile peer: received, delivered"
     );
     let (read, lost) = (
-        control.load(Ordering::Relaxed),
+        u64::from(control.load(Ordering::Relaxed)),
         overflowed(&server.ns, 1194)?,
     );
     check_eq!(
