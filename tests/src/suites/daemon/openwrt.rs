@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::router::{Dir, LATER, Router, SOON, Uci, genkey};
-use crate::lab::{Ns, Pair, wait_for};
+use crate::lab::{Module, Ns, Pair, wait_for};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
@@ -165,6 +165,7 @@ fn scripts(_: &Ctx) -> Outcome {
             "procd_set_param no_new_privs 1".to_owned(),
             "procd_set_param respawn 3600 5 0".to_owned(),
             format!("procd_add_jail_mount {key}"),
+            "procd_add_jail_mount_rw /sys/module/ovpn/parameters".to_owned(),
             "procd_add_reload_trigger network ovpnd".to_owned(),
         ] {
             check!(said.contains(&line), "port {port}: {said:?} lacks {line:?}");
@@ -184,6 +185,35 @@ fn scripts(_: &Ctx) -> Outcome {
             "{step} {interface}: {said:?}"
         );
     }
+    Ok(())
+}
+
+/// In the jail /sys is read-only but for what the init script asks for, which is enough to choose a crypto driver.
+fn jail(_: &Ctx) -> Outcome {
+    if !Module::ours() {
+        return Err(Failure::Skipped("mainline's driver has no choice".into()));
+    }
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let Pair { a, b } = Pair::new()?;
+    let side = |own| {
+        let uci = Uci::side(own, false, &key).with("cipher", "chacha20-poly1305");
+        uci.with("hwcrypto", "on").text()
+    };
+    let b = Router::start(b, &side(2), false)?;
+    // As ujail mounts: in the order of the names, so that what lies below /sys comes after it (procd's jail/fs.c).
+    let mut script = "set -e\nmount -t sysfs -o ro sysfs /mnt\n".to_owned();
+    for line in asks(&b, "init", INIT, "", "")? {
+        if let Some(path) = line.strip_prefix("procd_add_jail_mount_rw /sys/") {
+            script += &format!("mount --bind /sys/{path} /mnt/{path}\n");
+        }
+    }
+    script += "mount --move /mnt /sys\nexec \"$@\"\n";
+    let by = format!("unshare --mount sh {}", keys.write("jail", &script)?);
+    let a = Router::start_under(&by, a, &side(1), true)?;
+    a.reaches("10.8.0.2")?;
+    let engine = a.peer("vpn0")?["engine"].take();
+    check!(engine != "library", "hwcrypto 'on' gives {engine}");
     Ok(())
 }
 
@@ -229,6 +259,7 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         Case::new("openwrt: netifd's handler", handler),
         Case::new("openwrt: init script and hotplug", scripts),
+        Case::new("openwrt: the jail lets a crypto driver be chosen", jail),
         Case::new("openwrt: another way to the world", another_address),
     ]
 }
