@@ -126,6 +126,8 @@ impl Ping {
 
 /// Bytes of socket buffer where a burst after a stall of the machine must not count as loss.
 const BUFFER: u32 = 4 << 20;
+/// Bytes of payload of a UDP datagram: fits the tunnel's default MTU of 1416 over IPv6.
+const DATAGRAM: u32 = 1350;
 
 /// Lets sockets have buffers of [`BUFFER`] bytes: Linux 7.2 does for sending (net/core/sock.c), older ones do not.
 pub fn large_buffers() -> Outcome {
@@ -168,10 +170,8 @@ pub struct Flow {
     pub streams: u32,
     /// The server sends.
     pub reverse: bool,
-    /// UDP at this rate in Mbit/s instead of TCP; 0 is as fast as the sender can.
+    /// UDP at this rate in Mbit/s instead of TCP.
     pub udp: Option<u32>,
-    /// Bytes of payload of each UDP datagram.
-    pub datagram: u32,
     /// Pages of a file are sent without a copy (`-Z`), so the driver sees page cache it must not write to.
     pub zerocopy: bool,
     /// Limit per stream in Mbit/s; 0 is none.
@@ -199,8 +199,6 @@ impl Flow {
             streams: 1,
             reverse: false,
             udp: None,
-            // Fits the tunnel's default MTU of 1416 over IPv6.
-            datagram: 1350,
             zerocopy: false,
             mbit: 0,
         }
@@ -220,7 +218,7 @@ impl Flow {
             self.dst, self.port, self.seconds, self.streams
         );
         if let Some(mbit) = self.udp {
-            line += &format!(" -u -b {mbit}M -l {} -w {BUFFER}", self.datagram);
+            line += &format!(" -u -b {mbit}M -l {DATAGRAM} -w {BUFFER}");
         } else if self.mbit > 0 {
             // After a stall of the machine iperf3 catches up as fast as it may: the window keeps that burst shorter
             // than any queue on the way. Small blocks, so that a slow second does not count as nothing.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What the cases are built from: namespaces, processes, traffic, the kernel's log, the module.
 
+pub mod burst;
 mod cmd;
 mod drops;
 mod echo;

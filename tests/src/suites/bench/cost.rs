@@ -2,28 +2,23 @@
 //! What a packet costs, counted by the clock of the machine.
 //!
 //! One thread sends UDP datagrams through a tunnel whose ends share the machine: with one processor all of a packet's
-//! way, from `send` to the receiver's queue, runs inside that call, so that the time of many sends divided by their
-//! number is the cost of the way. On an emulator whose clock counts instructions (QEMU's `-icount shift=0,sleep=off`:
+//! way, from `sendmmsg` to the receiver's queue, runs inside that call, so that its time divided by the number of
+//! datagrams is the cost of the way. On an emulator whose clock counts instructions (QEMU's `-icount shift=0,sleep=off`:
 //! one nanosecond each) it is a number of instructions that does not depend on the host. The same sends over the bare
 //! veth pair tell which part of it is not the driver's.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::time::Instant;
-
-use crate::lab::{Cipher, Module, Ns, Outer, Pair, Tunnel, TunnelSpec};
+use super::bursts::{BURST, Bursts};
+use crate::lab::{Cipher, Module, Outer, Pair, Tunnel, TunnelSpec};
 use crate::tap::{During, Failure, Outcome, Totals};
 
 /// Bytes of payload of the datagrams.
 const SIZES: [usize; 3] = [64, 512, 1400];
 /// MTU that the largest of them fit.
 const MTU: u32 = 1428;
-/// Datagrams between two looks at the receiver's queue: fewer than it holds.
-const BURST: u32 = 50;
-const PORT: u16 = 9000;
 
 struct Args {
     module: Module,
-    packets: u32,
+    packets: usize,
     /// Nanoseconds an instruction takes, where the clock counts them.
     instruction: Option<u32>,
 }
@@ -55,63 +50,13 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
     })
 }
 
-/// Sends bursts and empties the receiver between them.
-struct Lane {
-    from: UdpSocket,
-    to: UdpSocket,
-    at: SocketAddr,
-}
-
-impl Lane {
-    fn new(from: &Ns, to: &Ns, at: SocketAddr) -> Outcome<Self> {
-        let lane = Self {
-            from: from.udp(false, PORT)?,
-            to: to.udp(false, PORT)?,
-            at,
-        };
-        lane.to.set_nonblocking(true)?;
-        Ok(lane)
-    }
-
-    /// Datagrams that have arrived.
-    fn arrived(&self) -> u32 {
-        let mut buffer = [0; 2048];
-        let mut count = 0;
-        while self.to.recv(&mut buffer).is_ok() {
-            count += 1;
-        }
-        count
-    }
-
-    /// Nanoseconds for each of at least `packets` sends; every datagram must arrive.
-    fn cost(&self, size: usize, packets: u32) -> Outcome<f64> {
-        let data = vec![0x5a; size];
-        // The first ones resolve addresses.
-        for _ in 0..BURST {
-            self.from.send_to(&data, self.at)?;
-        }
-        self.arrived();
-        let (mut spent, mut sent, mut arrived) = (std::time::Duration::ZERO, 0, 0);
-        while sent < packets {
-            let start = Instant::now();
-            for _ in 0..BURST {
-                self.from.send_to(&data, self.at)?;
-            }
-            spent += start.elapsed();
-            sent += BURST;
-            arrived += self.arrived();
-        }
-        crate::check_eq!(arrived, sent, "datagrams of {size} bytes that arrived");
-        Ok(spent.as_nanos() as f64 / f64::from(sent))
-    }
-
-    /// The cost for each size.
-    fn costs(&self, packets: u32) -> Outcome<Vec<f64>> {
-        SIZES
-            .map(|size| self.cost(size, packets))
-            .into_iter()
-            .collect()
-    }
+/// The cost for each size, in nanoseconds.
+fn costs(bursts: &Bursts, packets: usize) -> Outcome<Vec<f64>> {
+    let cost = |size| {
+        let taken = bursts.run(size, |sent, _| sent >= packets)?;
+        Ok(taken.sending.as_nanos() as f64 / taken.datagrams as f64)
+    };
+    SIZES.map(cost).into_iter().collect()
 }
 
 fn print(what: &str, unit: f64, costs: &[f64], bare: &[f64]) {
@@ -142,12 +87,8 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
         .collect();
     println!("{:<24}{heads}", "");
     let pair = Pair::new()?;
-    let bare = Lane::new(
-        &pair.a,
-        &pair.b,
-        SocketAddr::new(Pair::outer(false, 2), PORT),
-    )?
-    .costs(packets)?;
+    let bare = Bursts::new(&pair.a, &pair.b, Pair::outer(false, 2))?;
+    let bare = costs(&bare, packets)?;
     print("no tunnel", unit, &bare, &bare);
     for cipher in [Cipher::Aes256, Cipher::ChaCha] {
         let tunnel = Tunnel::new(TunnelSpec {
@@ -156,10 +97,8 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
             mtu: Some(MTU),
         })?;
         tunnel.works(5)?;
-        let at = SocketAddr::new(Tunnel::inner(false, 2), PORT);
-        let costs = Lane::new(&tunnel.a.ns, &tunnel.b.ns, at)?
-            .costs(packets)
-            .during(cipher.name())?;
+        let bursts = Bursts::new(&tunnel.a.ns, &tunnel.b.ns, Tunnel::inner(false, 2))?;
+        let costs = costs(&bursts, packets).during(cipher.name())?;
         print(cipher.name(), unit, &costs, &bare);
     }
     Ok(Totals::default())

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Throughput of two modules side by side: measured in turns in one run, so that both see the same machine.
 
+mod bursts;
 pub mod cost;
 pub mod memory;
 
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
+
+use bursts::{BURST, Bursts};
 
 use crate::lab::{Cipher, Flow, Module, Outer, Tunnel, TunnelSpec, iperf};
 use crate::tap::{During, Failure, Outcome, Totals};
@@ -44,8 +48,8 @@ struct Args {
 enum Load {
     /// This many TCP connections.
     Flows(u32),
-    /// UDP datagrams of this many bytes, as many as the sender can make.
-    Datagrams(u32),
+    /// UDP datagrams of this many bytes, in bursts of which none is lost.
+    Datagrams(usize),
 }
 
 impl Load {
@@ -61,21 +65,6 @@ impl Load {
     /// MTU of the tunnel: the default, or what the largest datagrams and their headers just fit.
     fn mtu(self) -> Option<u32> {
         matches!(self, Self::Datagrams(_)).then_some(1428)
-    }
-
-    fn flow(self, seconds: u32) -> Flow {
-        let to = Tunnel::inner(false, 2);
-        match self {
-            Self::Flows(streams) => Flow {
-                streams,
-                ..Flow::tcp(to, seconds)
-            },
-            // 0: without limit.
-            Self::Datagrams(bytes) => Flow {
-                datagram: bytes,
-                ..Flow::udp(to, seconds, 0)
-            },
-        }
     }
 }
 
@@ -101,7 +90,7 @@ impl fmt::Display for Row {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let (mut a, mut b, mut rounds, mut seconds, mut json) = (None, None, 3, 2, None);
+    let (mut a, mut b, mut rounds, mut seconds, mut json) = (None, None, 5, 2, None);
     let mut only = Vec::new();
     while let Some(arg) = args.next() {
         let value = args.next().ok_or(format!("{arg} needs a value"))?;
@@ -158,7 +147,23 @@ fn measure(row: &Row, seconds: u32) -> Outcome<f64> {
     })?;
     // The first packets resolve addresses and warm caches.
     tunnel.works(5)?;
-    Ok(iperf(&row.load.flow(seconds), &tunnel.b.ns, &tunnel.a.ns)?.mbit)
+    let to = Tunnel::inner(false, 2);
+    match row.load {
+        Load::Flows(streams) => {
+            let flow = Flow {
+                streams,
+                ..Flow::tcp(to, seconds)
+            };
+            Ok(iperf(&flow, &tunnel.b.ns, &tunnel.a.ns)?.mbit)
+        }
+        Load::Datagrams(bytes) => {
+            let time = Duration::from_secs(seconds.into());
+            let bursts = Bursts::new(&tunnel.a.ns, &tunnel.b.ns, to)?;
+            let taken = bursts.run(bytes, |_, whole| whole >= time)?;
+            let bits = 8.0 * bytes as f64 * taken.datagrams as f64;
+            Ok(bits / taken.whole.as_secs_f64() / 1e6)
+        }
+    }
 }
 
 /// Every row that is asked for.
@@ -214,7 +219,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Outcome<Totals> {
     let mut rows = rows(&only);
     let (machine, [a, b]) = (machine(), &candidates);
     println!(
-        "{machine}; iperf3, {seconds} s, {rounds} rounds in turns, both ends on this machine; Mbit/s received: median (range); ratio: median of the rounds"
+        "{machine}; {seconds} s, {rounds} rounds in turns, both ends on this machine; TCP by iperf3, UDP in bursts of {BURST}, none lost; Mbit/s received: median (range); ratio: median of the rounds"
     );
     let total = rows.len();
     for round in 1..=rounds {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Random, figure, pinged_while, rounds};
 use crate::lab::{
-    Cipher, DropReasons, Echo, Flow, Hub, Module, Ns, Outer, Pair, Soft, Tunnel, wait_for,
+    Cipher, DropReasons, Echo, Flow, Hub, Module, Ns, Outer, Pair, Soft, Tunnel, burst, wait_for,
 };
 use crate::nl::link::Links;
 use crate::nl::ovpn::{Ovpn, PRIMARY, Stats};
@@ -243,45 +243,13 @@ impl Plan {
     }
 }
 
-/// Sends datagrams by as few calls as possible.
-fn burst(sock: &UdpSocket, packets: &[&[u8]]) -> Outcome {
-    let mut vectors: Vec<libc::iovec> = packets
-        .iter()
-        .map(|p| libc::iovec {
-            iov_base: p.as_ptr().cast_mut().cast(),
-            iov_len: p.len(),
-        })
-        .collect();
-    let mut headers: Vec<libc::mmsghdr> = vectors
-        .iter_mut()
-        .map(|vector| {
-            // SAFETY: all-zero is a valid mmsghdr.
-            let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-            header.msg_hdr.msg_iov = vector;
-            header.msg_hdr.msg_iovlen = 1;
-            header
-        })
-        .collect();
-    let mut rest = headers.as_mut_slice();
-    while !rest.is_empty() {
-        // SAFETY: every header points to one vector, and that to bytes that are only read; all outlive the call.
-        let sent =
-            unsafe { libc::sendmmsg(sock.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) };
-        let Ok(sent @ 1..) = usize::try_from(sent) else {
-            return Err(std::io::Error::last_os_error()).during("sendmmsg");
-        };
-        rest = rest.get_mut(sent..).unwrap_or_default();
-    }
-    Ok(())
-}
-
 fn attack(shots: &[Shot], known: &UdpSocket, stranger: &UdpSocket) -> Outcome<f64> {
     let start = Instant::now();
     for shots in shots.chunks(BURST) {
         for (sock, strange) in [(known, false), (stranger, true)] {
             let packets = shots.iter().filter(|s| s.stranger == strange);
             let packets: Vec<&[u8]> = packets.map(|s| s.packet.as_slice()).collect();
-            burst(sock, &packets)?;
+            burst::send(sock, &packets)?;
         }
     }
     Ok(start.elapsed().as_secs_f64())
