@@ -75,6 +75,7 @@ impl<'a> Plan<'a> {
     /// Runs everything, prints the closing table and gives the sum.
     pub fn run(self) -> Result<Tally> {
         let started = Instant::now();
+        let before = ticks();
         ensure!(!self.steps.is_empty(), "the plan is empty");
         let shared = Shared {
             steps: Mutex::new(self.steps),
@@ -102,8 +103,30 @@ impl<'a> Plan<'a> {
             }
         });
         let steps = shared.steps.into_inner().unwrap_or_else(|e| e.into_inner());
-        Ok(summary(&steps, started.elapsed()))
+        let sum = summary(&steps);
+        let busy = busy(before, ticks()).unwrap_or_default();
+        let took = ui::clock(started.elapsed());
+        ui::say_as("", &format!("all in {took}{busy}"));
+        Ok(sum)
     }
+}
+
+/// Clock ticks that all processors have had, and those they were idle (`cpu` of /proc/stat, proc(5)).
+fn ticks() -> Option<(u64, u64)> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let words = stat.lines().next()?.split_whitespace().skip(1);
+    let ticks: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+    // The last two are contained in the first two.
+    let all = ticks.iter().take(8).sum();
+    Some((all, ticks.get(3)? + ticks.get(4)?))
+}
+
+/// How busy the machine was between two looks, for who wonders why a run takes so long.
+fn busy(before: Option<(u64, u64)>, after: Option<(u64, u64)>) -> Option<String> {
+    let ((all, idle), (all_then, idle_then)) = (after?, before?);
+    let (all, idle) = (all.checked_sub(all_then)?, idle.checked_sub(idle_then)?);
+    let share = all.checked_sub(idle)? * 100 / all.max(1);
+    Some(format!(", processors {share} % busy"))
 }
 
 struct Shared<'a> {
@@ -199,7 +222,7 @@ fn verdict(tally: &Tally) -> &'static str {
     }
 }
 
-fn summary(steps: &[Step<'_>], elapsed: Duration) -> Tally {
+fn summary(steps: &[Step<'_>]) -> Tally {
     let mut sum = Tally::default();
     let mut text = format!(
         "\n{:<28} {:>8} {:>7} {:>7} {:>8} {:>7}\n",
@@ -225,7 +248,6 @@ fn summary(steps: &[Step<'_>], elapsed: Duration) -> Tally {
             text += &format!("{word} {case}\n");
         }
     }
-    text += &format!("all in {}\n", ui::clock(elapsed));
     ui::say_as("", &text);
     sum
 }
@@ -248,6 +270,19 @@ mod tests {
         assert_eq!(sum.passed, 3);
         assert_eq!(sum.failed, ["b: broken", "f: the harness itself failed"]);
         assert_eq!(sum.skipped, ["c: needs b", "d: needs c", "e: gone"]);
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_no_fault() {
+        let share = |before, after| busy(Some(before), Some(after));
+        assert_eq!(
+            share((100, 50), (300, 100)).as_deref(),
+            Some(", processors 75 % busy")
+        );
+        assert!(share((100, 50), (100, 50)).is_some());
+        assert_eq!(share((300, 50), (100, 50)), None);
+        assert_eq!(busy(None, Some((1, 1))), None);
+        assert!(ticks().is_none_or(|(all, idle)| all >= idle));
     }
 
     #[test]
