@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Crates with fuzz targets, seconds each of these runs, and the sanitizer: libuci brings a C library's, and two are
 /// one too many.
-const FUZZED: [(&str, u32, &str); 2] = [("kmod-ovpn/core", 60, "address"), ("ovpnd", 20, "none")];
+const FUZZED: [(&str, u32, &str); 2] = [("kmod-ovpn/core", 30, "address"), ("ovpnd", 15, "none")];
 /// What libuci-sys takes is an old libclang.
 const OLD_LIBCLANG: &str = "/usr/lib/llvm-14/lib";
 /// Longest source file, lines.

@@ -12,14 +12,20 @@ use std::time::{Duration, Instant};
 
 type Work<'a> = Box<dyn FnOnce() -> Result<Tally> + Send + 'a>;
 
-/// Processors the plan shares out, however many the machine has: its steps are made for two.
-const CORES: u32 = 2;
+/// What a step keeps busy, in halves of a processor: nothing, because it waits for the network or for minutes to pass.
+pub const NONE: u32 = 0;
+/// Tests that wait for each other as long as they work.
+pub const HALF: u32 = 1;
+/// One processor.
+pub const ONE: u32 = 2;
+/// Whatever there is. The plan shares out two processors, however many the machine has: its steps are made for two.
+pub const BOTH: u32 = 4;
 
 /// One thing to do.
 pub struct Step<'a> {
     name: String,
     needs: Vec<String>,
-    cores: u32,
+    load: u32,
     work: Option<Work<'a>>,
     state: State,
 }
@@ -37,13 +43,13 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Adds a step that waits for `needs` (which must be in the plan already) and keeps `cores` of the two
-    /// processors busy; 0 for one that mostly waits for the network.
+    /// Adds a step that waits for `needs` (which must be in the plan already) and keeps `load` of the processors busy:
+    /// one of [`NONE`], [`HALF`], [`ONE`] and [`BOTH`].
     pub fn step(
         &mut self,
         name: &str,
         needs: &[&str],
-        cores: u32,
+        load: u32,
         work: impl FnOnce() -> Result<Tally> + Send + 'a,
     ) {
         debug_assert!(
@@ -55,7 +61,7 @@ impl<'a> Plan<'a> {
         self.steps.push(Step {
             name: name.to_owned(),
             needs: needs.iter().map(|n| (*n).to_owned()).collect(),
-            cores: cores.min(CORES),
+            load: load.min(BOTH),
             work: Some(Box::new(work)),
             state: State::Waiting,
         });
@@ -66,10 +72,10 @@ impl<'a> Plan<'a> {
         &mut self,
         name: &str,
         needs: &[&str],
-        cores: u32,
+        load: u32,
         work: impl FnOnce() -> Result<()> + Send + 'a,
     ) {
-        self.step(name, needs, cores, || work().map(|()| Tally::default()));
+        self.step(name, needs, load, || work().map(|()| Tally::default()));
     }
 
     /// Runs everything, prints the closing table and gives the sum.
@@ -202,16 +208,17 @@ fn skip_hopeless(steps: &mut [Step<'_>]) {
     }
 }
 
-/// The first step that waits for nothing but processors, if they are free: later ones must not keep taking the
-/// single processors a step for two is waiting for.
+/// The first step that waits for nothing but processors, and for which enough are free. None overtakes one that wants
+/// them all: it would never get them.
 fn next(steps: &[Step<'_>]) -> Option<usize> {
     let running = steps.iter().filter(|s| matches!(s.state, State::Running));
-    let busy: u32 = running.map(|s| s.cores).sum();
-    let (at, first) = steps.iter().enumerate().find(|(_, step)| {
-        let ready = step.needs.iter().all(|n| done(steps, n).is_some());
-        matches!(step.state, State::Waiting) && ready
-    })?;
-    (busy + first.cores <= CORES).then_some(at)
+    let busy: u32 = running.map(|s| s.load).sum();
+    let ready = |step: &Step<'_>| {
+        matches!(step.state, State::Waiting) && step.needs.iter().all(|n| done(steps, n).is_some())
+    };
+    let mut queue = steps.iter().enumerate().filter(|(_, step)| ready(step));
+    let (at, first) = queue.find(|(_, step)| step.load == BOTH || busy + step.load <= BOTH)?;
+    (busy + first.load <= BOTH).then_some(at)
 }
 
 fn verdict(tally: &Tally) -> &'static str {
@@ -260,12 +267,12 @@ mod tests {
     #[test]
     fn what_needs_a_failed_step_is_skipped() {
         let mut plan = Plan::default();
-        plan.step("a", &[], 1, || Ok(Tally::passes(3)));
-        plan.step("b", &["a"], 1, || anyhow::bail!("broken"));
-        plan.step("c", &["b"], 1, || Ok(Tally::pass()));
-        plan.step("d", &["c"], 1, || Ok(Tally::pass()));
-        plan.step("e", &["a"], 2, || Err(Unavailable("gone".into()).into()));
-        plan.step("f", &["a"], 1, || panic!("a fault of the harness"));
+        plan.step("a", &[], ONE, || Ok(Tally::passes(3)));
+        plan.step("b", &["a"], ONE, || anyhow::bail!("broken"));
+        plan.step("c", &["b"], ONE, || Ok(Tally::pass()));
+        plan.step("d", &["c"], ONE, || Ok(Tally::pass()));
+        plan.step("e", &["a"], BOTH, || Err(Unavailable("gone".into()).into()));
+        plan.step("f", &["a"], ONE, || panic!("a fault of the harness"));
         let sum = plan.run().unwrap();
         assert_eq!(sum.passed, 3);
         assert_eq!(sum.failed, ["b: broken", "f: the harness itself failed"]);
@@ -290,20 +297,20 @@ mod tests {
         let busy = AtomicU32::new(0);
         let most = AtomicU32::new(0);
         let mut plan = Plan::default();
-        for (n, cores) in [1, 2, 1, 1, 2, 1].into_iter().enumerate() {
+        for (n, load) in [ONE, BOTH, HALF, HALF, BOTH, ONE].into_iter().enumerate() {
             let (busy, most) = (&busy, &most);
-            plan.step(&n.to_string(), &[], cores, move || {
+            plan.step(&n.to_string(), &[], load, move || {
                 most.fetch_max(
-                    busy.fetch_add(cores, Ordering::SeqCst) + cores,
+                    busy.fetch_add(load, Ordering::SeqCst) + load,
                     Ordering::SeqCst,
                 );
                 thread::yield_now();
-                busy.fetch_sub(cores, Ordering::SeqCst);
+                busy.fetch_sub(load, Ordering::SeqCst);
                 Ok(Tally::pass())
             });
         }
         assert_eq!(plan.run().unwrap(), Tally::passes(6));
-        assert!(most.load(Ordering::SeqCst) <= CORES);
+        assert!(most.load(Ordering::SeqCst) <= BOTH);
     }
 
     #[test]
@@ -313,16 +320,16 @@ mod tests {
         let mut plan = Plan::default();
         let note = &note;
         let (begin, begun) = std::sync::mpsc::channel();
-        plan.prepare("one", &[], 1, move || {
+        plan.prepare("one", &[], ONE, move || {
             begin.send(())?;
             Ok(())
         });
-        plan.prepare("two", &[], 2, move || {
+        plan.prepare("two", &[], BOTH, move || {
             begun.recv()?;
             note("two");
             Ok(())
         });
-        plan.prepare("late", &[], 1, move || {
+        plan.prepare("late", &[], ONE, move || {
             note("late");
             Ok(())
         });
@@ -336,7 +343,7 @@ mod tests {
         let mut plan = Plan::default();
         for (name, needs) in [("a", vec![]), ("b", vec!["a"]), ("c", vec!["b", "a"])] {
             let order = &order;
-            plan.prepare(name, &needs, 0, move || {
+            plan.prepare(name, &needs, NONE, move || {
                 order.lock().unwrap().push(name);
                 Ok(())
             });

@@ -11,7 +11,7 @@ use crate::lock::Lane;
 use crate::mips;
 use crate::musl;
 use crate::packages;
-use crate::plan::Plan;
+use crate::plan::{BOTH, HALF, NONE, ONE, Plan};
 use crate::root;
 use crate::selftests::{self, Column, Reader, Table};
 use crate::tally::{Tally, Tap, check_log};
@@ -39,21 +39,24 @@ const ALL_ROUTERS: [&str; 6] = [
 /// Our module as the user-mode guests see it.
 pub const OURS: &str = "/lane/module/ovpn.ko";
 const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
-/// Suites of `ovpn-tests` that one guest runs after the other; the last ones belong to `lane test` only.
+/// The suite of `lane test-fast`.
 const FAST_SUITES: &str = "fast";
-const SLOW_SUITES: &[(&str, &[&str])] = &[
-    ("server", &[]),
-    ("engine", &[]),
-    ("openvpn", &[]),
-    ("openvpn-server", &[]),
-    ("daemon", &[]),
-    ("leak", &["kmemleak=on"]),
+/// Suites of `ovpn-tests`, the load they are, and what the kernel is told.
+const SUITES: &[(&str, u32, &[&str])] = &[
+    (FAST_SUITES, HALF, &[]),
+    ("server", HALF, &[]),
+    ("openvpn", HALF, &[]),
+    ("openvpn-server", HALF, &[]),
+    ("daemon", HALF, &[]),
+    ("engine", ONE, &[]),
+    ("leak", ONE, &["kmemleak=on"]),
 ];
 /// Renegotiations for five minutes: most of it is waiting.
 const WAITING_SUITE: &str = "openvpn-reneg";
 /// The module in embedded mode on 64 bits, and the checks that this mode may change.
 const UM_OLD_READY: [&str; 3] = ["um programs", "um-6.12 module", "um root"];
-const UM_OLD_SUITES: [(&str, &[&str]); 2] = [(FAST_SUITES, &[]), ("leak", &["kmemleak=on"])];
+const UM_OLD_SUITES: [(&str, u32, &[&str]); 2] =
+    [(FAST_SUITES, HALF, &[]), ("leak", ONE, &["kmemleak=on"])];
 /// The kernel's own selftests: this driver on every lane, and the mainline one where the kernel has it.
 const NATIVE: Column = Column {
     title: "um-7.2",
@@ -97,48 +100,49 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     arm_lane(ctx, &mut plan);
     um_old_lane(ctx, &mut plan);
     debug_lane(ctx, &mut plan);
-    // What takes the whole machine comes first, then the longest.
+    // What takes the whole machine comes first, then the longest, and beside it what mostly waits.
     for lane in ROUTERS {
         router_lane(ctx, &mut plan, lane);
     }
-    let arm_ready = ["arm packages", "arm root"];
-    plan.step("system arm", &arm_ready, 1, || system(ctx, ARM));
-    for lane in ROUTERS {
-        router_system(ctx, &mut plan, lane);
-    }
     selftest_steps(ctx, &mut plan, &table);
-    fault_steps(ctx, &mut plan, &figures);
-    plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
     // No processor is set aside for it.
-    plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, 0, || {
+    plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, NONE, || {
         suite(ctx, UM, WAITING_SUITE, &[])
     });
-    for (name, args) in SLOW_SUITES {
-        plan.step(&format!("um {name}"), &UM_READY, 1, move || {
+    for (name, load, args) in SUITES {
+        plan.step(&format!("um {name}"), &UM_READY, *load, move || {
             suite(ctx, UM, name, args)
         });
     }
-    for (name, args) in UM_OLD_SUITES {
-        plan.step(&format!("um-6.12 {name}"), &UM_OLD_READY, 1, move || {
+    for (name, load, args) in UM_OLD_SUITES {
+        plan.step(&format!("um-6.12 {name}"), &UM_OLD_READY, load, move || {
             suite(ctx, UM_OLD, name, args)
         });
     }
-    plan.step("workspace", &["host packages"], 1, || {
+    let arm_ready = ["arm packages", "arm root"];
+    plan.step("system arm", &arm_ready, ONE, || system(ctx, ARM));
+    for lane in ROUTERS {
+        router_system(ctx, &mut plan, lane);
+    }
+    fault_steps(ctx, &mut plan, &figures);
+    plan.step("workspace", &["host packages"], ONE, || {
         checks::workspace(ctx)
     });
-    plan.step("recipes", &["host packages"], 1, || packages::recipes(ctx));
-    plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
-    plan.step("pages", &["host packages"], 1, || crate::luci::lint(ctx));
+    plan.step("recipes", &["host packages"], ONE, || {
+        packages::recipes(ctx)
+    });
+    plan.step("unit", &["host packages"], ONE, || checks::unit(ctx));
+    plan.step("pages", &["host packages"], ONE, || crate::luci::lint(ctx));
     let browser_ready = ["um programs", "um module", "um root", "pages"];
-    plan.step("luci", &browser_ready, 1, || {
+    plan.step("luci", &browser_ready, ONE, || {
         crate::luci::browser(ctx, UM, OURS, None)
     });
-    plan.step("loom", &["host packages"], 1, || checks::loom(ctx));
-    plan.step("um module lints", &["um kernel"], 1, || {
+    plan.step("loom", &["host packages"], ONE, || checks::loom(ctx));
+    plan.step("um module lints", &["um kernel"], ONE, || {
         kernel::module_lints(ctx, UM).map(|()| Tally::pass())
     });
-    plan.step("libuci", &["host packages"], 1, || checks::libuci(ctx));
-    plan.step("fuzz", &["host packages"], 1, || checks::fuzz(ctx));
+    plan.step("libuci", &["host packages"], ONE, || checks::libuci(ctx));
+    plan.step("fuzz", &["host packages"], BOTH, || checks::fuzz(ctx));
     let sum = plan.run()?;
     show_table(ctx, &table)?;
     show_figures(ctx, &figures)?;
@@ -149,7 +153,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
 pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
     let mut plan = Plan::default();
     host(ctx, &mut plan);
-    plan.prepare("arm source", &["host packages"], 1, || {
+    plan.prepare("arm source", &["host packages"], ONE, || {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
     });
     for lane in ALL_ROUTERS {
@@ -175,10 +179,10 @@ pub fn faults(ctx: &Ctx) -> Result<Tally> {
 }
 
 fn fault_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, figures: &'a Figures) {
-    plan.step("faults", &DEBUG_READY, 1, || {
+    plan.step("faults", &DEBUG_READY, ONE, || {
         faults::run(ctx, Driver::Ours, figures)
     });
-    plan.step("faults mainline", &DEBUG_READY, 1, || {
+    plan.step("faults mainline", &DEBUG_READY, HALF, || {
         faults::run(ctx, Driver::Mainline, figures)
     });
 }
@@ -211,16 +215,16 @@ pub fn selftests(ctx: &Ctx) -> Result<Tally> {
 
 fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
     // Not beside the other root of this architecture: they share a package manager's state.
-    plan.prepare("selftests root", &["arm root", "um source"], 1, || {
+    plan.prepare("selftests root", &["arm root", "um source"], ONE, || {
         selftests::stage(ctx)?;
         crate::arm::selftests_root(ctx)
     });
     let ready = ["arm packages", "selftests root"];
-    plan.step("selftests arm", &ready, 1, || selftests_arm(ctx, table));
-    plan.step("selftests um-7.2", &UM_READY, 1, || {
+    plan.step("selftests arm", &ready, ONE, || selftests_arm(ctx, table));
+    plan.step("selftests um-7.2", &UM_READY, HALF, || {
         selftests::um(ctx, table, &[NATIVE, MAINLINE], 2)
     });
-    plan.step("selftests um-6.12", &UM_OLD_READY, 1, || {
+    plan.step("selftests um-6.12", &UM_OLD_READY, HALF, || {
         selftests::um(ctx, table, &[EMBEDDED], 3)
     });
 }
@@ -258,8 +262,10 @@ pub fn test_fast(ctx: &Ctx) -> Result<Tally> {
     let mut plan = Plan::default();
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
-    plan.step("unit", &["host packages"], 1, || checks::unit(ctx));
-    plan.step("um fast", &UM_READY, 1, || suite(ctx, UM, FAST_SUITES, &[]));
+    plan.step("unit", &["host packages"], ONE, || checks::unit(ctx));
+    plan.step("um fast", &UM_READY, HALF, || {
+        suite(ctx, UM, FAST_SUITES, &[])
+    });
     plan.run()
 }
 
@@ -348,27 +354,27 @@ pub fn packages(ctx: &Ctx, lanes: &[&str]) -> Result<Tally> {
     let lanes = if lanes.is_empty() { &all } else { lanes };
     let mut plan = Plan::default();
     host(ctx, &mut plan);
-    plan.prepare("source", &["host packages"], 1, || {
+    plan.prepare("source", &["host packages"], ONE, || {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
     });
     for lane in lanes.iter().copied() {
         let step = |what: &str| format!("{lane} {what}");
-        plan.prepare(&step("kernel"), &["source"], 2, move || {
+        plan.prepare(&step("kernel"), &["source"], BOTH, move || {
             kernel::build(ctx, lane)
         });
         plan.step(
             &step("module"),
             &[&step("kernel"), "rust tools"],
-            2,
+            BOTH,
             move || kernel::module(ctx, lane).map(|_| Tally::pass()),
         );
-        plan.prepare(&step("programs"), &["rust tools"], 2, move || {
+        plan.prepare(&step("programs"), &["rust tools"], BOTH, move || {
             musl::build(ctx, lane)
         });
         plan.step(
             &step("packages"),
             &[&step("module"), &step("programs")],
-            1,
+            ONE,
             move || packages::test(ctx, lane),
         );
     }
@@ -381,64 +387,68 @@ pub fn packages(ctx: &Ctx, lanes: &[&str]) -> Result<Tally> {
 
 /// Packages and tools of the build machine.
 fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
-    plan.prepare("host packages", &[], 1, || fetch::host_deps(ctx));
+    plan.prepare("host packages", &[], ONE, || fetch::host_deps(ctx));
     // Its one long crate leaves a processor idle: something else may use both.
-    plan.prepare("rust tools", &["host packages"], 0, || {
+    plan.prepare("rust tools", &["host packages"], NONE, || {
         fetch::rust_library(ctx)?;
         fetch::tool(ctx, "bindgen-cli").map(drop)
     });
 }
 
 fn um_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
-    plan.prepare("um source", &["host packages"], 1, || {
+    plan.prepare("um source", &["host packages"], ONE, || {
         fetch::unpack(ctx, "linux-source-7.2").map(drop)
     });
-    plan.prepare("um kernel", &["um source", "rust tools"], 2, || {
+    plan.prepare("um kernel", &["um source", "rust tools"], BOTH, || {
         kernel::build(ctx, UM)
     });
-    plan.step("um module", &["um kernel"], 2, || {
+    plan.step("um module", &["um kernel"], BOTH, || {
         kernel::module(ctx, UM).map(|_| Tally::pass())
     });
-    plan.prepare("um root", &["host packages"], 1, || {
+    plan.prepare("um root", &["host packages"], ONE, || {
         root::build(ctx, um::ROOT)
     });
-    plan.prepare("um programs", &["um source"], 2, || programs(ctx, UM));
+    plan.prepare("um programs", &["um source"], BOTH, || programs(ctx, UM));
 }
 
 fn um_old_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
-    plan.prepare("um-6.12 kernel", &["arm source"], 2, || {
+    plan.prepare("um-6.12 kernel", &["arm source"], BOTH, || {
         kernel::build(ctx, UM_OLD)
     });
     plan.step(
         "um-6.12 module",
         &["um-6.12 kernel", "rust tools"],
-        2,
+        BOTH,
         || kernel::module(ctx, UM_OLD).map(|_| Tally::pass()),
     );
 }
 
 fn debug_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
-    plan.prepare("debug kernel", &["um source", "rust tools"], 2, || {
+    plan.prepare("debug kernel", &["um source", "rust tools"], BOTH, || {
         kernel::build(ctx, faults::LANE)
     });
-    plan.step("debug module", &["debug kernel"], 2, || {
+    plan.step("debug module", &["debug kernel"], BOTH, || {
         kernel::module(ctx, faults::LANE).map(|_| Tally::pass())
     });
 }
 
 fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
-    plan.prepare("arm source", &["host packages"], 1, || {
+    plan.prepare("arm source", &["host packages"], ONE, || {
         fetch::unpack(ctx, "linux-source-6.12").map(drop)
     });
-    plan.prepare("arm root", &["host packages"], 1, || {
+    plan.prepare("arm root", &["host packages"], ONE, || {
         crate::arm::root(ctx, ARM)
     });
-    plan.prepare("arm kernel", &["arm source"], 2, || kernel::build(ctx, ARM));
-    plan.step("arm module", &["arm kernel", "rust tools"], 2, || {
+    plan.prepare("arm kernel", &["arm source"], BOTH, || {
+        kernel::build(ctx, ARM)
+    });
+    plan.step("arm module", &["arm kernel", "rust tools"], BOTH, || {
         kernel::module(ctx, ARM).map(|_| Tally::pass())
     });
-    plan.prepare("arm programs", &["rust tools"], 2, || musl::build(ctx, ARM));
-    plan.step("arm packages", &["arm module", "arm programs"], 1, || {
+    plan.prepare("arm programs", &["rust tools"], BOTH, || {
+        musl::build(ctx, ARM)
+    });
+    plan.step("arm packages", &["arm module", "arm programs"], ONE, || {
         packages::test(ctx, ARM)
     });
 }
@@ -448,20 +458,20 @@ fn router_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
     let step = |what: &str| format!("{lane} {what}");
     let [kernel, module] = [step("kernel"), step("module")];
     let [programs, packages] = [step("programs"), step("packages")];
-    plan.prepare(&kernel, &["arm source"], 2, move || {
+    plan.prepare(&kernel, &["arm source"], BOTH, move || {
         kernel::build(ctx, lane)
     });
-    plan.step(&module, &[&kernel, "rust tools"], 2, move || {
+    plan.step(&module, &[&kernel, "rust tools"], BOTH, move || {
         kernel::module(ctx, lane)?;
         match ctx.lock.lane(lane)?.arch.as_str() {
             "mips" => mips::check(ctx, lane),
             _ => Ok(Tally::pass()),
         }
     });
-    plan.prepare(&programs, &["rust tools"], 2, move || {
+    plan.prepare(&programs, &["rust tools"], BOTH, move || {
         crate::steps::programs(ctx, lane)
     });
-    plan.step(&packages, &[&module, &programs], 1, move || {
+    plan.step(&packages, &[&module, &programs], ONE, move || {
         packages::test(ctx, lane)
     });
 }
@@ -469,7 +479,7 @@ fn router_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
 /// Tests the routers of a lane that [`router_lane`] built.
 fn router_system<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
     let packages = format!("{lane} packages");
-    plan.step(&format!("{lane} system"), &[&packages], 1, move || {
+    plan.step(&format!("{lane} system"), &[&packages], ONE, move || {
         system(ctx, lane)
     });
 }
@@ -527,12 +537,8 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
         let names = list.lines().filter_map(|l| l.split_once(": "));
         Ok(names.map(|(suite, _)| suite.to_owned()).collect())
     };
-    let mut run = suites(FAST_SUITES)?;
-    for name in SLOW_SUITES
-        .iter()
-        .map(|(name, _)| *name)
-        .chain([WAITING_SUITE])
-    {
+    let mut run = BTreeSet::new();
+    for name in SUITES.iter().map(|(name, ..)| *name).chain([WAITING_SUITE]) {
         run.extend(suites(name)?);
     }
     run.extend(suites("faults")?);
