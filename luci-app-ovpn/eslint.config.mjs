@@ -49,6 +49,20 @@ export default defineConfig([
 		}
 	},
 	{
+		// LuCI takes a string that is no list's for HTML.
+		files: [ 'htdocs/**/*.js' ],
+		rules: {
+			'no-restricted-syntax': [ 'error', ...[
+				'CallExpression[callee.name="E"][arguments.1.type=/^(Template)?Literal$/]',
+				'CallExpression[callee.name="E"][arguments.2.type=/^(Template)?Literal$/]',
+				'CallExpression[callee.name="E"] > CallExpression[callee.name="_"]',
+				'CallExpression[callee.name="E"] > CallExpression[callee.property.name="format"]',
+				'CallExpression[callee.object.name="dom"] > CallExpression[callee.name="_"]',
+				'CallExpression[callee.object.name="dom"][arguments.1.type=/^(Template)?Literal$/][arguments.1.value!=""]'
+			].map(selector => ({ selector, message: 'Text goes into a list: [ text ].' })) ]
+		}
+	},
+	{
 		files: [ '**/*.mjs' ],
 		plugins: { js },
 		extends: [ 'js/recommended' ],

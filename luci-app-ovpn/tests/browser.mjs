@@ -6,7 +6,10 @@ import path from 'node:path';
 import puppeteer from 'puppeteer-core';
 
 const DESKTOP = { width: 1280, height: 900 };
-const PHONE = { width: 390, height: 844, screenWidth: 390, screenHeight: 844, deviceScaleFactor: 2, mobile: true };
+/* The narrowest that is still common. */
+const PHONE = { width: 360, height: 780, screenWidth: 360, screenHeight: 780, deviceScaleFactor: 2, mobile: true };
+/* Pixels of a picture's height beyond which a long list tells nothing more. */
+const TALL = 3000;
 /* Milliseconds for what a loaded machine may make wait. */
 export const PATIENCE = 30000;
 
@@ -117,28 +120,58 @@ export class Browser {
 
 	/** Notes what reaches over the screen's edge and stays there; what scrolls by itself does not count. */
 	async fits(name) {
-		const wide = () => Array.from(document.querySelectorAll('#view *, .modal-overlay-active .modal *'))
-			.filter(node => !node.closest('pre, svg') && node.getBoundingClientRect().right > screen.width + 1)
-			.map(node => `${node.tagName}.${node.className}`);
+		const wide = () => [ ...document.documentElement.scrollWidth > screen.width + 1 ? [ 'the page' ] : [],
+			...Array.from(document.querySelectorAll('#view *, .modal-overlay-active .modal *'))
+				.filter(node => !node.closest('pre, svg') && node.getBoundingClientRect().right > screen.width + 1)
+				.map(node => `${node.tagName}.${node.className}`) ];
 
 		// A theme may take its time to move a dialog to its new place.
 		await this.page.waitForFunction(`!(${wide})().length`, { timeout: PATIENCE / 10 }).catch(async () =>
 			this.faults.push(`${name}: wider than a phone: ${(await this.page.evaluate(wide)).join(', ')}`));
 	}
 
-	/** Keeps pictures of the page at the widths of a desktop and of a phone. */
-	async shoot(name) {
+	/** Notes fields and buttons of ours that have no name for one who does not see them. */
+	async named(name) {
+		const nameless = await this.page.$$eval('.ovpn-tunnel, .ovpn-keys, .ovpn-drop, #ovpn-import-preview', parts => parts
+			.flatMap(part => [ ...part.querySelectorAll('input, textarea, select, button, svg') ])
+			.filter(node => node.checkVisibility() && ![ node.getAttribute('aria-label'), node.title, node.textContent,
+				...Array.from(node.labels ?? [], label => label.textContent) ].some(text => typeof text == 'string' && text.trim()))
+			.map(node => node.outerHTML.slice(0, 100)));
+
+		if (nameless.length)
+			this.faults.push(`${name}: without a name: ${nameless.join(', ')}`);
+	}
+
+	/** Moves to what a selector finds as one does who has no mouse. */
+	async tab(selector) {
+		for (let presses = 0; presses < 30; presses++) {
+			await this.page.keyboard.press('Tab');
+
+			if (await this.page.evaluate(wanted => document.activeElement.matches(wanted), selector))
+				return;
+		}
+
+		throw new Error(`the tabulator does not lead to ${selector}`);
+	}
+
+	/** Keeps pictures of the page at the widths of a desktop and of a phone; `ours` are held to our rules. */
+	async shoot(name, ours = true) {
 		const session = this.session;
+
+		if (ours)
+			await this.named(name);
 
 		for (const [ device, size ] of [ [ 'desktop', { ...DESKTOP, deviceScaleFactor: 1, mobile: false } ], [ 'phone', PHONE ] ]) {
 			await session.send('Emulation.setDeviceMetricsOverride', size);
 			await this.page.evaluate(() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))));
 
 			// Of what is seen: the boxes of hidden things, and of what scrolls by itself, do not count.
-			if (device == 'phone')
+			if (device == 'phone' && ours)
 				await this.fits(name);
 
-			const { data } = await session.send('Page.captureScreenshot', { captureBeyondViewport: true });
+			const height = await this.page.evaluate(() => document.documentElement.scrollHeight);
+			const clip = height > TALL ? { clip: { x: 0, y: 0, width: size.width, height: TALL, scale: 1 } } : {};
+			const { data } = await session.send('Page.captureScreenshot', { captureBeyondViewport: true, ...clip });
 
 			fs.writeFileSync(path.join(this.shots, `${name}-${device}.png`), Buffer.from(data, 'base64'));
 		}

@@ -36,8 +36,34 @@ async function drop(browser, name, text) {
 
 async function paste(browser, text) {
 	await browser.page.$eval('#ovpn-text', (node, value) => { node.value = value; }, text);
+	await browser.page.$eval('#ovpn-import-preview', node => node.replaceChildren());
 	await browser.click('#ovpn-check');
 	await browser.until(() => document.querySelector('#ovpn-import-preview').children.length);
+}
+
+/** The same without a mouse. */
+async function type(browser, text) {
+	await browser.tab('#ovpn-text');
+	await browser.page.keyboard.sendCharacter(text);
+	await browser.tab('#ovpn-check');
+	await browser.page.keyboard.press('Enter');
+	await browser.until(() => document.querySelector('#ovpn-import-preview').children.length);
+}
+
+/** Drops what is no such file, and resolves to what is said at the field. */
+async function refused(browser, name, size, byte) {
+	await browser.page.$eval('#ovpn-wrong', node => node.replaceChildren());
+	await browser.page.$eval('.ovpn-drop', (node, file, length, value) => {
+		const data = new DataTransfer();
+
+		data.items.add(new File([ new Uint8Array(length).fill(value) ], file));
+		node.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+	}, name, size, byte);
+	await browser.until(() => document.querySelector('#ovpn-wrong').textContent);
+	assert.equal(await browser.page.$eval('#ovpn-text', node => node.getAttribute('aria-invalid')), 'true');
+	assert.equal(await browser.page.$('#ovpn-create'), null);
+
+	return browser.text('#ovpn-wrong');
 }
 
 /** A dropped file that the kernel takes: seen first, then written, and no key is shown. */
@@ -56,6 +82,8 @@ async function good({ open, browser, guest, rpcd, router }) {
 	await browser.click('#ovpn-create');
 	assert.ok(await browser.page.$('#ovpn-name .cbi-input-invalid'), 'the name of another interface is taken');
 	await browser.fill('#ovpn-name input', 'office');
+	await browser.click('#ovpn-create');
+	assert.ok(await browser.page.$('#ovpn-user .cbi-input-invalid'), 'a file that asks for a user is taken without one');
 	await browser.fill('#ovpn-user input', 'anna');
 	await browser.fill('#ovpn-password input', 'geheim');
 	await browser.apply('#ovpn-create');
@@ -81,8 +109,13 @@ async function slow({ open, browser, router }) {
 	const { findings } = await router.call('lint', { text });
 
 	await open('ovpn/import');
-	await paste(browser, text);
+	await type(browser, text);
 	assert.match(await browser.text('#ovpn-verdict'), /cannot carry/);
+
+	// From top to bottom, the worst first.
+	const lines = await browser.page.$$eval('#ovpn-import-preview .ovpn-finding h4', heads => heads.map(head => +head.textContent.match(/line (\d+)/)?.[1]).filter(Boolean));
+
+	assert.deepEqual(lines, [ ...lines ].sort((a, b) => a - b));
 	assert.ok([ 'tap', 'comp', 'fragment' ].every(code => findings.some(finding => finding.code == code)), JSON.stringify(findings));
 
 	for (const finding of findings) {
@@ -100,18 +133,34 @@ async function slow({ open, browser, router }) {
 async function bad({ open, browser, rpcd }) {
 	await open('ovpn/import');
 	await browser.click('#ovpn-check');
-	await browser.until(() => /no text/.test(document.querySelector('#ovpn-import-preview').textContent));
+	await browser.until(() => /no text to import/.test(document.querySelector('#ovpn-wrong').textContent));
+	assert.match(await refused(browser, 'big.ovpn', 10 << 20, 0x78), /big\.ovpn is too big/);
+	assert.match(await refused(browser, 'client.zip', 300, 0), /client\.zip is no text/);
+	assert.match(await refused(browser, 'photo.jpg', 300, 0xff), /photo\.jpg is no text/);
+	assert.equal(await browser.page.$eval('#ovpn-text', node => node.value), '');
+
+	for (const [ text, code, words ] of [
+		[ 'Dear customer,\nthank you.\n', 'config-file', /no directive of OpenVPN/ ],
+		[ profile('').replace(/remote .*\n/, ''), 'remote', /names no server/ ],
+		[ profile('remote-crt-tls server\nhttp_proxy a\n'), 'unknown', /remote-crt-tls \(line 7\) and http_proxy \(line 8\)/ ],
+		[ profile('').replace('dev tun', "dev 'tun"), 'config-file', /line 2 has a quote that is never closed/ ]
+	]) {
+		await paste(browser, text);
+		assert.match(await browser.text(`#ovpn-import-preview [data-code="${code}"]`), words);
+		assert.equal(await browser.page.$eval('#ovpn-create', button => button.disabled), code != 'unknown', code);
+		assert.equal((await browser.text('#ovpn-wrong')) != '', code != 'unknown', code);
+
+		if (code == 'remote')
+			await browser.shoot('import-wrong');
+	}
+
+	// Servers by connection are servers.
+	await paste(browser, profile('').replace(/remote .*\n/, '<connection>\nremote a.example 1195 tcp\n</connection>\n'));
+	assert.equal(await browser.text('#ovpn-remotes'), 'a.example:1195 tcp');
 	await paste(browser, 'client\n<key>\nnever ends\n');
 	await browser.until(() => document.querySelector('#ovpn-create'));
 	assert.ok(await browser.page.$eval('#ovpn-create', button => button.disabled), 'a broken file may be written');
 	assert.ok(!(await browser.text('.ovpn-preview')).includes('never ends'));
-	await browser.page.$eval('.ovpn-drop', node => {
-		const data = new DataTransfer();
-
-		data.items.add(new File([ 'x'.repeat(300 * 1024) ], 'big.ovpn'));
-		node.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
-	});
-	await browser.until(() => /too big/.test(document.querySelector('#ovpn-import-preview').textContent));
 	assert.deepEqual(rpcd.calls.filter(one => [ 'write', 'add', 'set', 'apply' ].includes(one.name)), []);
 }
 

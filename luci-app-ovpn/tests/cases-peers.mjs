@@ -11,7 +11,7 @@ async function dialog(browser, peer) {
 	await browser.until(() => document.querySelector('.modal [data-name="peer_id"] input'));
 }
 
-async function closed(browser) {
+export async function closed(browser) {
 	await browser.until(() => !document.body.classList.contains('modal-overlay-active'));
 }
 
@@ -22,8 +22,8 @@ async function addPeer(browser, name) {
 }
 
 /** Whether a field says that its value is wrong, and in which words. */
-function complaint(browser, name) {
-	return browser.page.$eval(`.modal [data-name="${name}"]`, node => {
+export function complaint(browser, name, scope = '.modal') {
+	return browser.page.$eval(`${scope} [data-name="${name}"]`, node => {
 		const wrong = [ node, ...node.querySelectorAll('*') ].filter(one => one.matches('.cbi-input-invalid'));
 
 		return wrong.length ? wrong.map(one => one.getAttribute('data-tooltip') ?? 'invalid').join('\n') : null;
@@ -47,6 +47,7 @@ async function fields({ open, browser, rpcd, guest }) {
 		[ 'endpoint_host', '', '10.10.0.2', /UDP/ ],
 		[ 'endpoint_port', '0', '1195', /./ ],
 		[ 'key_file', 'bob.key', '/etc/ovpn/x.key', /path/ ],
+		[ 'key_file', '/etc/ovpn/alice.key', '/etc/ovpn/x.key', /alice has this key/ ],
 		[ 'keepalive_interval', '1e3', '10', /seconds/ ],
 		[ 'keepalive_timeout', '5', '60', /longer/ ]
 	]) {
@@ -62,6 +63,14 @@ async function fields({ open, browser, rpcd, guest }) {
 	await browser.add(field('vpn_ip', 'input[type="text"]'), '10.8.0.2');
 	assert.match(await complaint(browser, 'vpn_ip') ?? 'nothing', /alice has this address/);
 	await browser.shoot('peers-wrong');
+	await browser.fill(field('vpn_ip', 'input[type="text"]'), '10.8.0.300');
+	assert.match(await complaint(browser, 'vpn_ip') ?? 'nothing', /IP address/);
+	await browser.fill(field('vpn_ip', 'input[type="text"]'), '');
+	await browser.add(field('vpn_ip', 'input[type="text"]'), '10.8.0.9');
+	await browser.add(field('vpn_ip', 'input[type="text"]'), '10.8.0.10');
+	assert.match(await complaint(browser, 'vpn_ip') ?? 'nothing', /one IPv4/);
+	await browser.add(field('allowed_ips', 'input[type="text"]'), '192.168.9.0/33');
+	assert.match(await complaint(browser, 'allowed_ips') ?? 'nothing', /prefix length/);
 
 	// Saving a form that is wrong changes nothing.
 	await browser.press('Save', '.modal');
@@ -78,6 +87,20 @@ async function fields({ open, browser, rpcd, guest }) {
 	await browser.press('Add peer');
 	await browser.until(() => /taken/.test(document.querySelector('.alert-message')?.textContent));
 	assert.equal(await browser.page.$('.modal-overlay-active'), null);
+
+	// Point to point there is one peer, and it is there.
+	await guest.write('/etc/config/network', before.replace("option mode 'mp'", "option mode 'p2p'"), '0644');
+	rpcd.forget();
+
+	try {
+		await open('ovpn/peers');
+		await browser.fill('.cbi-section-create-name', 'carol');
+		await browser.press('Add peer');
+		await browser.until(() => /point to point and has the peer alice/.test(document.querySelector('.alert-message')?.textContent));
+	}
+	finally {
+		await guest.write('/etc/config/network', before, '0644');
+	}
 }
 
 /** Bob, with a key made in the browser for both ends, up to a packet that comes back. */

@@ -6,12 +6,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { editing } from './cases-peers.mjs';
 import { importing } from './cases-import.mjs';
+import { states } from './cases-states.mjs';
+import { interfaces } from './cases-interfaces.mjs';
 import { APP, LUCI_SRC, find } from './server.mjs';
 
 const row = peer => `[data-interface="vpn0"] tr[data-peer="${peer}"]`;
 
 /** Every line of a tunnel's peer is what the kernel says. */
-async function overview({ open, browser, router, guest }) {
+async function overview({ open, browser, router, guest, rpcd }) {
 	await guest.start([ 'ping', '-q', '-i', '0.1', '-s', '1000', '-w', '60', '10.8.0.2' ]);
 
 	await open('ovpn/overview');
@@ -43,6 +45,12 @@ async function overview({ open, browser, router, guest }) {
 
 	assert.ok(bits > 20e3 && bits < 500e3, rate);
 	await browser.shoot('overview');
+
+	// Every five seconds, as LuCI's other pages.
+	const looks = rpcd.calls.filter(one => one.object == 'ovpnd' && one.name == 'status').map(one => one.at);
+	const between = looks.at(-1) - looks.at(-2);
+
+	assert.ok(between > 4500 && between < 9000, `${between} ms between two looks`);
 
 	await browser.press('Details', row('alice'));
 	await browser.until(() => document.querySelector('.modal .ovpn-details'));
@@ -108,47 +116,6 @@ async function disconnect({ open, browser, router }) {
 	await router.reaches('10.8.0.2');
 }
 
-/** With more peers than a page has room for, each is on one. */
-async function many({ open, browser, router, guest }) {
-	const good = await guest.ok([ 'cat', '/etc/config/network' ]);
-	const names = Array.from({ length: 60 }, (none, index) => `m${index + 10}`);
-	const peer = name => `
-config openvpn_dco_vpn0 '${name}'
-	option peer_id '${name.slice(1)}'
-	option endpoint_host '10.10.0.9'
-	list vpn_ip '10.8.1.${name.slice(1)}'
-	option key_file '/etc/ovpn/many/${name}'
-	option key_direction '0'
-	option insecure_static_key '1'
-`;
-
-	await guest.ok([ 'bash', '-c', `mkdir -p /etc/ovpn/many; umask 077; for name in ${names.join(' ')}; do ovpnctl genkey > /etc/ovpn/many/$name; done` ]);
-	await guest.write('/etc/config/network', good + names.map(peer).join(''), '0644');
-
-	try {
-		assert.deepEqual((await router.call('reload')).problems ?? [], []);
-
-		const page = await open('ovpn/overview');
-		const shown = () => page.$$eval('tr[data-peer]', rows => rows.map(row => row.dataset.peer));
-		const first = await shown();
-
-		assert.equal(first.length, 50);
-		assert.match(await browser.text('.ovpn-pager'), /1 to 50 of 61/);
-		await browser.press('Next');
-		await browser.until(() => /51 to 61 of 61/.test(document.querySelector('.ovpn-pager').textContent));
-
-		const second = await shown();
-
-		assert.deepEqual([ ...first, ...second ].sort(), [ 'alice', ...names ].sort());
-		await browser.press('Previous');
-		await browser.until(() => /1 to 50/.test(document.querySelector('.ovpn-pager').textContent));
-	}
-	finally {
-		await guest.write('/etc/config/network', good, '0644');
-		await router.call('reload');
-	}
-}
-
 /** Every page of the menu is there, and who may see it is in the access list. */
 async function menu({ rpcd }) {
 	const file = (...parts) => fs.readFileSync(path.join(APP, ...parts), 'utf8');
@@ -167,32 +134,6 @@ async function menu({ rpcd }) {
 	const allowed = rpcd.lists.flatMap(list => [ list.read, list.write ]).flatMap(rights => rights.ubus.ovpnd);
 
 	assert.deepEqual(allowed.sort(), declared.sort());
-}
-
-/** The options of the interface, by Network > Interfaces' part of the page. */
-async function protocol({ open, browser, guest, router }) {
-	const field = (name, kind) => `[data-name="${name}"] ${kind}`;
-
-	await open('ovpn-test/protocol');
-	await browser.shoot('protocol');
-	await browser.fill(field('local_port', 'input'), '70000');
-	assert.ok(await browser.page.$('[data-name="local_port"] .cbi-input-invalid'), 'port 70000 is taken');
-	await browser.fill(field('local_port', 'input'), '1194');
-	await browser.page.select(field('transport', 'select'), 'tcp');
-	await browser.until(() => document.querySelector('[data-name="transport"] .cbi-input-invalid'));
-	await browser.page.select(field('transport', 'select'), 'udp');
-	await browser.page.$$eval('.cbi-tabmenu a', links => links.find(link => link.textContent.trim() == 'Advanced').click());
-	await browser.fill(field('mtu', 'input'), '1300');
-	await browser.fill(field('fwmark', 'input'), '0xzz');
-	assert.ok(await browser.page.$('[data-name="fwmark"] .cbi-input-invalid'), 'mark 0xzz is taken');
-	await browser.fill(field('fwmark', 'input'), '');
-	await browser.apply();
-
-	const [ link ] = JSON.parse(await guest.ok([ 'ip', '-j', 'link', 'show', 'vpn0' ]));
-
-	assert.equal(link.mtu, 1300, 'MTU in the kernel');
-	assert.match(await guest.ok([ 'cat', '/etc/config/network' ]), /option mtu '1300'/);
-	await router.reaches('10.8.0.2');
 }
 
 async function widget({ open, browser }) {
@@ -257,7 +198,7 @@ async function honest({ browser, server }) {
 
 	for (const src of [ LUCI_SRC, null ]) {
 		server.state.src = src;
-		await browser.open(`${server.address}ovpn-test/probe`);
+		await browser.open(`${server.address}vpn/ovpn-test/probe`);
 		answers.push(JSON.parse(await browser.text('#probe')));
 	}
 
@@ -265,31 +206,19 @@ async function honest({ browser, server }) {
 	assert.deepEqual(answers[1], answers[0]);
 }
 
-/** Without the daemon the page says so, and comes back with it. */
-async function daemon({ open, browser, guest, router }) {
-	await open('ovpn/overview');
-	await guest.ok([ 'pkill', '-x', '-o', 'ovpnd' ]);
-	await browser.until(() => document.querySelector('[data-code="no-daemon"]') && !document.querySelector('[data-interface]'));
-	await browser.shoot('overview-no-daemon');
-	await guest.start([ 'ovpnd', '--config-dir', '/etc/config', '--ubus-socket', router.socket ]);
-	await browser.until(() => !document.querySelector('[data-code="no-daemon"]') && document.querySelector('[data-interface="vpn0"]'));
-	await router.reaches('10.8.0.2');
-}
-
 export const cases = [
 	[ 'overview: tunnels and peers, live', overview ],
 	[ 'overview: what keeps a tunnel from the kernel', findings ],
 	[ 'overview and peers: a fault in the configuration', problems ],
 	[ 'overview: disconnect', disconnect ],
-	[ 'overview: more peers than a page', many ],
 	[ 'menu and access list', menu ],
 	...editing,
 	...importing,
-	[ 'protocol page', protocol ],
+	...interfaces,
 	[ 'status widget', widget ],
 	[ 'forbidden calls', forbidden ],
 	[ 'German', german ],
 	[ 'theme material', material ],
-	[ 'overview: the daemon goes and comes', daemon ],
+	...states,
 	...LUCI_SRC ? [ [ 'the stand-in is like LuCI', honest ] ] : []
 ];

@@ -105,6 +105,11 @@ export class Guest {
 		return this.ok([ 'install', '-D', '-m', mode, '/dev/stdin', path ], { input: text });
 	}
 
+	/** Loads or unloads the driver. */
+	module(there) {
+		return this.ask({ module: there });
+	}
+
 	ubus(object, method, args, socket) {
 		return this.ask({ ubus: [ object, method ], args, socket });
 	}

@@ -48,12 +48,31 @@ export class Router {
 		await guest.ok([ 'mkdir', '-p', '/etc/openvpn' ]);
 		await guest.write('/etc/config/network', network(1, '/etc/ovpn/alice.key', ''), '0644');
 		await guest.write(`${OTHER}/network`, network(2, `${OTHER}/router.key`, ''), '0644');
-		await guest.start([ 'ubusd', '--socket', SOCKET ]);
-		this.daemon = (await guest.start([ 'ovpnd', '--config-dir', '/etc/config', '--ubus-socket', SOCKET ])).process;
+		await this.startBroker();
+		await this.startDaemon();
 		await guest.start([ 'ubusd', '--socket', `${OTHER}/ubus` ], 1);
-		await guest.start([ 'ovpnd', '--config-dir', OTHER, '--key-dir', OTHER, '--ubus-socket', `${OTHER}/ubus` ], 1);
+		await this.startOther();
 		await this.until('ovpnd on the bus', async () => (await this.call('status')).interfaces?.length == 1);
 		await this.reaches('10.8.0.2');
+	}
+
+	startBroker() {
+		return this.guest.start([ 'ubusd', '--socket', SOCKET ]);
+	}
+
+	startDaemon() {
+		return this.guest.start([ 'ovpnd', '--config-dir', '/etc/config', '--ubus-socket', SOCKET ]);
+	}
+
+	startOther() {
+		return this.guest.start([ 'ovpnd', '--config-dir', OTHER, '--key-dir', OTHER, '--ubus-socket', `${OTHER}/ubus` ], 1);
+	}
+
+	/** Writes /etc/config/network and has ovpnd read it; resolves to what it said. */
+	async configure(text) {
+		await this.guest.write('/etc/config/network', text, '0644');
+
+		return this.call('reload');
 	}
 
 	async call(method, args = {}) {

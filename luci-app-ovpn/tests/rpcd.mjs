@@ -9,7 +9,7 @@ import * as uci from './uci.mjs';
 /* Status of a call, as in ubusmsg.h. */
 const OK = 0, INVALID_ARGUMENT = 2, NOT_FOUND = 4, PERMISSION_DENIED = 6;
 /* JSON-RPC codes of uhttpd-mod-ubus. */
-const RPC_ACCESS = -32002, RPC_METHOD = -32601;
+const RPC_OBJECT = -32000, RPC_ACCESS = -32002, RPC_METHOD = -32601;
 
 /* What LuCI's own list (luci-base.json) gives everyone who has logged in. */
 const BASE = {
@@ -27,10 +27,16 @@ const BASE = {
 	}
 };
 
+/* What a list of LuCI's pages about the network gives besides. */
+const NETWORK = {
+	read: { file: { '/etc/iproute2/rt_tables': [ 'read' ] }, ubus: { file: [ 'read' ] }, uci: [ 'dhcp' ] },
+	write: { uci: [ 'dhcp', 'firewall', 'network', 'wireless' ] }
+};
+
 /* Answers of objects that no test is about. */
 const EMPTY = {
 	'luci.getFeatures': {}, 'network.interface.dump': { interface: [] }, 'network.device.status': {},
-	'network.get_proto_handlers': { openvpn_dco: { no_device: true } },
+	'network.get_proto_handlers': { openvpn: { no_device: true }, openvpn_dco: { no_device: true }, static: {} },
 	'luci-rpc.getBoardJSON': {}, 'luci-rpc.getHostHints': {}, 'luci-rpc.getNetworkDevices': {}, 'luci-rpc.getWirelessDevices': {}
 };
 
@@ -39,7 +45,8 @@ const matches = (pattern, file) => new RegExp(`^${pattern.replace(/[.+?^${}()|[\
 
 export class Rpcd {
 	constructor(guest, app, { socket, session }) {
-		Object.assign(this, { guest, socket, session, calls: [], committed: {}, staged: {} });
+		Object.assign(this, { guest, socket, session });
+		this.forget();
 
 		const dir = path.join(app, 'root/usr/share/rpcd/acl.d');
 
@@ -49,7 +56,7 @@ export class Rpcd {
 
 	/** Whether the session may: scope is ubus, uci or file. */
 	allows(scope, object, right) {
-		return [ BASE, ...this.lists ].some(list => [ 'read', 'write' ].some(kind => {
+		return [ BASE, ...this.network ? [ NETWORK ] : [], ...this.lists ].some(list => [ 'read', 'write' ].some(kind => {
 			const rights = (kind == 'write' && this.readOnly && list != BASE ? null : list[kind]?.[scope]) ?? {};
 
 			if (Array.isArray(rights))
@@ -70,7 +77,7 @@ export class Rpcd {
 			return answer({ error: { code: RPC_METHOD, message: 'Method not found' } });
 
 		const [ session, object, name, args ] = params;
-		const call = { object, name, args: args ?? {} };
+		const call = { object, name, args: args ?? {}, at: Date.now() };
 
 		this.calls.push(call);
 
@@ -86,6 +93,10 @@ export class Rpcd {
 
 		Object.assign(call, { status, data });
 
+		// What ovpnd does not find comes with data: this is the bus, which does not find ovpnd.
+		if (object == 'ovpnd' && status == NOT_FOUND && data == null)
+			return answer({ error: { code: RPC_OBJECT, message: 'Object not found' } });
+
 		return answer({ result: data == null ? [ status ] : [ status, data ] });
 	}
 
@@ -96,12 +107,14 @@ export class Rpcd {
 		if (object == 'file')
 			return this.file(name, args);
 
-		const still = EMPTY[`${object}.${name}`];
+		const still = this.answers[`${object}.${name}`] ?? EMPTY[`${object}.${name}`];
 
 		if (still)
 			return [ OK, still ];
 
-		const { status, data } = await this.guest.ubus(object, name, { ...args, ubus_rpc_session: session }, this.socket);
+		// Without a broker there is no object either.
+		const { status, data } = await this.guest.ubus(object, name, { ...args, ubus_rpc_session: session }, this.socket)
+			.catch(() => ({ status: NOT_FOUND, data: null }));
 
 		return [ status, data ];
 	}
@@ -199,11 +212,14 @@ export class Rpcd {
 		this.reloaded = await this.guest.ubus('ovpnd', 'reload', {}, this.socket);
 	}
 
-	/** Forgets what is not committed, and reads the files anew. */
+	/** Forgets what is not committed and what a case has set, and reads the files anew. */
 	forget() {
 		this.committed = {};
 		this.staged = {};
 		this.calls = [];
+		// Whether LuCI's pages about the network are there, and answers in place of the empty ones.
+		this.network = false;
+		this.answers = {};
 	}
 
 	async file(name, { path: file, data, mode }) {
@@ -215,6 +231,9 @@ export class Rpcd {
 
 			return code === 0 ? [ OK, { entries: out.split('\n').filter(Boolean).map(entry => ({ name: entry, type: 'file' })) } ] : [ NOT_FOUND ];
 		}
+
+		if (name == 'read')
+			return [ NOT_FOUND ];
 
 		await this.guest.write(file, data, (mode ?? 0o644).toString(8));
 

@@ -28,7 +28,7 @@ await router.start();
 const rpcd = new Rpcd(guest, APP, { socket: router.socket, session });
 const server = await serve(rpcd, session);
 const browser = await Browser.start(program, pictures);
-const world = { guest, router, rpcd, server, browser, open: view => browser.open(server.address + view) };
+const world = { guest, router, rpcd, server, browser, open: view => browser.open(`${server.address}${view.startsWith('ovpn') ? 'vpn/' : ''}${view}`) };
 
 for (const [ index, [ name, work ] ] of chosen.entries()) {
 	const since = Date.now();

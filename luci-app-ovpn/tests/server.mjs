@@ -22,6 +22,7 @@ const places = src => [
 	path.join(HERE, 'pages'),
 	...src ? [
 		path.join(src, 'modules/luci-base/htdocs'),
+		path.join(src, 'modules/luci-mod-network/htdocs'),
 		path.join(src, 'modules/luci-mod-status/htdocs'),
 		path.join(src, 'themes/luci-theme-bootstrap/htdocs'),
 		path.join(src, 'themes/luci-theme-material/htdocs')
@@ -36,10 +37,14 @@ function translations({ language, src }) {
 
 const escape = text => JSON.stringify(text).replace(/</g, '\\u003c');
 
-function page(view, state) {
+/* Pages of LuCI's own that know of ours: their view by their address. */
+const LUCIS = { 'network/network': 'network/interfaces' };
+
+function page(address, view, state) {
+	const parts = [ 'admin', ...address.split('/') ];
 	const env = {
-		media: `/luci-static/${state.theme}`, resource: '/luci-static/resources', scriptname: ROOT, pathinfo: `/admin/vpn/${view}`,
-		documentroot: '/www', requestpath: [ 'admin', 'vpn', ...view.split('/') ], dispatchpath: [ 'admin', 'vpn', ...view.split('/') ],
+		media: `/luci-static/${state.theme}`, resource: '/luci-static/resources', scriptname: ROOT, pathinfo: `/${parts.join('/')}`,
+		documentroot: '/www', requestpath: parts, dispatchpath: parts,
 		pollinterval: 5, ubuspath: '/ubus/', sessionid: state.session, token: state.token,
 		nodespec: { satisfied: true, readonly: state.readOnly, action: { type: 'view', path: view } },
 		apply_rollback: 30, apply_holdoff: 0.2, apply_timeout: 5, apply_display: 0.5, rollback_token: null
@@ -52,7 +57,7 @@ function page(view, state) {
 ${style.map(name => `<link rel="stylesheet" href="/luci-static/${state.theme}/${name}"${name == 'mobile.css' ? ' media="only screen and (max-device-width: 854px)"' : ''}>`).join('\n')}
 <script src="${ROOT}/admin/translations/${state.language}"></script>
 <script src="/luci-static/resources/cbi.js"></script></head>
-<body data-page="admin-vpn-${view.replace(/\//g, '-')}"><header><a class="brand" href="/">router</a><div id="indicators" class="pull-right"></div></header>
+<body data-page="${parts.join('-')}"><header><a class="brand" href="/">router</a><div id="indicators" class="pull-right"></div></header>
 <div id="maincontent" class="container"><div id="tabmenu"></div>
 <script src="/luci-static/resources/luci.js"></script>
 <script>L = new LuCI(${escape(env)});</script>
@@ -114,8 +119,10 @@ async function respond(request, rpcd, state) {
 	if (url.pathname == '/cgi-bin/cgi-exec')
 		return [ 200, '.html', '' ];
 
-	if (admin?.startsWith('vpn/'))
-		return [ 200, '.html', page(admin.slice(4), state) ];
+	const view = LUCIS[admin] ?? (admin?.startsWith('vpn/') ? admin.slice(4) : null);
+
+	if (view)
+		return [ 200, '.html', page(admin, view, state) ];
 
 	const file = find(url.pathname, state.src);
 
@@ -139,6 +146,6 @@ export function serve(rpcd, session) {
 	});
 
 	return new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve({
-		address: `http://127.0.0.1:${server.address().port}${ROOT}/admin/vpn/`, state, missing, close: () => server.close()
+		address: `http://127.0.0.1:${server.address().port}${ROOT}/admin/`, state, missing, close: () => server.close()
 	})));
 }

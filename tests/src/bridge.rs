@@ -3,7 +3,8 @@
 //!
 //! A line of JSON is a request, and each is answered by one: `{"run": [WORD...], "ns": 0 | 1, "input": TEXT}` by
 //! `{"code", "out", "err"}`; `{"start": [WORD...], "ns"}` leaves the program running; `{"ubus": [OBJECT, METHOD], "args",
-//! "socket"}` by `{"status", "data"}`, where an answer comes with its data whatever its status; `{"end": true}` ends it.
+//! "socket"}` by `{"status", "data"}`, where an answer comes with its data whatever its status; `{"module": BOOL}` loads or
+//! unloads the driver; `{"end": true}` ends it.
 //! `{"piece": TEXT}`, some times, and then `{"whole": true}` are a request too long for a terminal to hold.
 //! Both namespaces are those of a pair of routers, 10.10.0.1 and 10.10.0.2.
 
@@ -29,6 +30,7 @@ const TIMEOUT: i32 = 7;
 const CALL: Duration = Duration::from_secs(10);
 
 struct Bridge {
+    module: Module,
     pair: Pair,
     started: Vec<Proc>,
 }
@@ -46,9 +48,11 @@ pub fn run(mut args: impl Iterator<Item = String>) -> Outcome<Totals> {
     Cmd::new(None, "stty raw -echo -F").arg(&tty).ok()?;
     let input = OpenOptions::new().read(true).write(true).open(&tty)?;
     let mut output = input.try_clone()?;
-    Module::new(module).reload().during("module")?;
+    let module = Module::new(module);
+    module.reload().during("module")?;
     let mut log = KernelLog::from_now()?;
     let mut bridge = Bridge {
+        module,
         pair: Pair::new()?,
         started: Vec::new(),
     };
@@ -92,6 +96,13 @@ impl Bridge {
     fn answer(&mut self, request: &Value) -> Outcome<Value> {
         if let Some(target) = words(&request["ubus"]) {
             return call(request, &target);
+        }
+        if let Some(there) = request["module"].as_bool() {
+            match there {
+                true => self.module.load()?,
+                false => Module::unload()?,
+            }
+            return Ok(json!({}));
         }
         if let Some(words) = words(&request["start"]) {
             let proc = self.cmd(request, &words)?.spawn()?;

@@ -38,6 +38,7 @@ impl ConfigFile {
     pub fn parse(text: &str) -> Self {
         let mut file = Self::default();
         let mut block: Option<(usize, String)> = None;
+        let mut connection: Option<usize> = None;
         // A byte order mark is what some editors leave.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
@@ -47,6 +48,15 @@ impl ConfigFile {
                     block = None;
                 }
                 continue;
+            }
+            // One way to the server: what stands in it are directives like those outside.
+            match line {
+                "<connection>" if connection.is_none() => {
+                    connection = Some(number);
+                    continue;
+                }
+                "</connection>" if connection.take().is_some() => continue,
+                _ => {}
             }
             let opened = line.strip_prefix('<').and_then(|l| l.strip_suffix('>'));
             if let Some(name) = opened.filter(|name| !name.starts_with('/')) {
@@ -64,7 +74,7 @@ impl ConfigFile {
                 Err(why) => file.errors.push((number, why)),
             }
         }
-        if let Some((number, _)) = block {
+        if let Some(number) = block.map(|(number, _)| number).or(connection) {
             file.errors.push((number, "starts a block that never ends"));
         }
         file
@@ -173,6 +183,20 @@ mod tests {
         );
         // What stands in a block is no directive.
         assert!(!file.has("comp-lzo") && file.has("ca"));
+    }
+
+    #[test]
+    fn a_connection_s_directives_are_found() {
+        let file = ConfigFile::parse(
+            "client\n<connection>\nremote a 1\n</connection>\n<connection>\nremote b 2\nfragment 1300\n</connection>\n",
+        );
+        let remotes: Vec<_> = file
+            .all("remote")
+            .map(|d| (d.line, &d.args[0][..]))
+            .collect();
+        assert_eq!(remotes, [(3, "a"), (6, "b")]);
+        assert!(file.has("fragment") && file.inline.is_empty() && file.errors.is_empty());
+        assert_eq!(ConfigFile::parse("<connection>\nremote a").errors.len(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod file;
 pub mod gather;
+pub mod profile;
 pub mod rules;
 
 use std::collections::BTreeSet;
@@ -395,7 +396,10 @@ fn findings(list: &[Finding]) -> Vec<Value> {
 pub fn lint(text: &str) -> Value {
     let file = ConfigFile::parse(text);
     let mut verdict = rules::judge(&file);
-    verdict.findings.sort_by_key(|finding| finding.severity);
+    verdict.findings.extend(profile::judge(&file));
+    verdict
+        .findings
+        .sort_by_key(|finding| (finding.severity, finding.line));
     let proto = file.word("proto").unwrap_or("udp");
     let port = file.word("port").unwrap_or("1194");
     let remote = |remote: &file::Directive| {

@@ -14,13 +14,34 @@ const callDisconnect = rpc.declare({ object: 'ovpnd', method: 'peer_disconnect',
 const callKeyGenerate = rpc.declare({ object: 'ovpnd', method: 'key_generate', params: [ 'file', 'overwrite' ] });
 const callKeyImport = rpc.declare({ object: 'ovpnd', method: 'key_import', params: [ 'file', 'text', 'overwrite' ] });
 
-/* A call that failed answers with its problems, or, from an old broker, with the bare status. */
+/* JSON-RPC of uhttpd for a call that the access list does not allow. */
+const DENIED = /-32002/;
+/* Status of the bus, ubusmsg.h. */
+const PERMISSION_DENIED = 6;
+
+/* A call that nobody took: an error of uhttpd, or the bare status of the bus. */
+function unanswered(why) {
+	const denied = why instanceof Error ? DENIED.test(why.message) : why == PERMISSION_DENIED;
+
+	return new Error(denied ? _('You are not allowed to do this.') : _('The daemon ovpnd does not answer.'));
+}
+
+/* An answer as it is, with what is said when there is none. */
+function ask(call) {
+	return call.catch(error => { throw unanswered(error); }).then(answer => {
+		if (!L.isObject(answer))
+			throw unanswered(answer);
+
+		return answer;
+	});
+}
+
+/* A call that failed answers with its problems. */
 function done(answer) {
-	if (L.isObject(answer) && answer.ok)
+	if (answer.ok)
 		return answer;
 
-	const problems = L.isObject(answer) ? L.toArray(answer.problems) : [];
-	const text = problems.map(problem => problem.text).join('\n');
+	const text = L.toArray(answer.problems).map(problem => problem.text).join('\n');
 
 	throw new Error(text || _('The daemon ovpnd refused the call.'));
 }
@@ -36,10 +57,10 @@ return baseclass.extend({
 		return L.resolveDefault(callInterfaces(), []);
 	},
 
-	/* A part of the peers of an interface: { total, peers }. */
+	/* A part of the peers of an interface: { total, peers }; null when the interface or the daemon has just gone. */
 	peers(name, offset, limit) {
 		return L.resolveDefault(callPeers(name, offset, limit), null)
-			.then(answer => L.isObject(answer) && Array.isArray(answer.peers) ? answer : { total: 0, peers: [] });
+			.then(answer => L.isObject(answer) && Array.isArray(answer.peers) ? answer : null);
 	},
 
 	/* What keeps tunnels from the kernel, by subject. */
@@ -50,24 +71,19 @@ return baseclass.extend({
 
 	/* Findings in the text of an .ovpn file. */
 	lint(text) {
-		return callLint(text).then(answer => {
-			if (!L.isObject(answer) || !Array.isArray(answer.findings))
-				return done(answer);
-
-			return answer;
-		});
+		return ask(callLint(text)).then(answer => Array.isArray(answer.findings) ? answer : done(answer));
 	},
 
 	disconnect(name, peer) {
-		return callDisconnect(name, peer).then(done);
+		return ask(callDisconnect(name, peer)).then(done);
 	},
 
 	/* Both resolve to { file, key_fingerprint }: the key itself is in no answer. */
 	keyGenerate(file, overwrite) {
-		return callKeyGenerate(file, overwrite).then(done);
+		return ask(callKeyGenerate(file, overwrite)).then(done);
 	},
 
 	keyImport(file, text, overwrite) {
-		return callKeyImport(file, text, overwrite).then(done);
+		return ask(callKeyImport(file, text, overwrite)).then(done);
 	}
 });

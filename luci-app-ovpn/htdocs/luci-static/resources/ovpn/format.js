@@ -45,6 +45,8 @@ return baseclass.extend({
 		case 'down':       return [ _('down'), 'warning' ];
 		case 'resolving':  return [ _('looking up its name'), 'notice' ];
 		case 'connecting': return [ _('connecting'), 'notice' ];
+		/* Set up in the kernel, which is all that a peer without a handshake is before its first packet. */
+		case 'silent':     return [ _('not heard yet'), 'notice' ];
 		case 'waiting':    return [ _('waiting'), 'notice' ];
 		case 'disabled':   return [ _('disabled'), '' ];
 		case 'error':      return [ _('error'), 'important' ];
@@ -71,7 +73,7 @@ return baseclass.extend({
 		case 'rx_replay':       return _('received: replayed or late');
 		case 'rx_auth_failed':  return _('received: authentication failed');
 		case 'rx_bad_protocol': return _('received: neither IPv4 nor IPv6');
-		case 'rx_reverse_path': return _('received: source address of another peer');
+		case 'rx_reverse_path': return _('received: source address is not the peer’s');
 		case 'rx_no_memory':    return _('received: no memory');
 		case 'rx_refused':      return _('received: refused by the network stack');
 		case 'rx_gone':         return _('received: peer was just deleted');

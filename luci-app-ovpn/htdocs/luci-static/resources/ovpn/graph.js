@@ -43,6 +43,7 @@ class Graph {
 		this.rx = node('polyline', { 'class': 'ovpn-rx', 'fill': 'none' });
 		this.tx = node('polyline', { 'class': 'ovpn-tx', 'fill': 'none' });
 		this.scale = E('span', { 'class': 'ovpn-scale' });
+		this.since = E('span', { 'class': 'ovpn-since' }, [ _('5 minutes ago') ]);
 		this.now = E('span', { 'class': 'ovpn-now' });
 
 		const lines = [ 0.25, 0.5, 0.75 ].map(part => node('line', {
@@ -56,7 +57,7 @@ class Graph {
 			'aria-label': _('Rates of %s in the last five minutes').format(name)
 		}, [ ...lines, this.rx, this.tx ]);
 
-		this.root = E('div', { 'class': 'ovpn-graph' }, [ this.scale, svg, this.now ]);
+		this.root = E('div', { 'class': 'ovpn-graph' }, [ this.scale, svg, this.now, this.since ]);
 	}
 
 	/* Takes counters (rx_bytes, tx_bytes) of now; a counter that went back started anew. */
@@ -93,8 +94,8 @@ class Graph {
 		this.tx.setAttribute('points', points('tx'));
 		this.scale.textContent = format.rate(top);
 		this.now.replaceChildren(
-			E('span', { 'class': 'ovpn-rx' }, [ '▼ %s'.format(format.rate(now?.rx)) ]), ' ',
-			E('span', { 'class': 'ovpn-tx' }, [ '▲ %s'.format(format.rate(now?.tx)) ])
+			E('span', { 'class': 'ovpn-rx', 'title': _('Received') }, [ '▼ %s'.format(format.rate(now?.rx)) ]), ' ',
+			E('span', { 'class': 'ovpn-tx', 'title': _('Sent, dashed in the graph') }, [ '▲ %s'.format(format.rate(now?.tx)) ])
 		);
 	}
 }

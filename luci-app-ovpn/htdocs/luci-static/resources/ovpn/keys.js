@@ -116,8 +116,8 @@ return baseclass.extend({
 		let key = null;
 		const said = E('div', { 'class': 'ovpn-said', 'role': 'status' });
 		const text = E('textarea', { 'class': 'ovpn-key-text', 'spellcheck': 'false', 'autocomplete': 'off',
-			'placeholder': _('Paste a key file here, or drop one') });
-		const file = E('input', { 'type': 'file', 'class': 'ovpn-key-file' });
+			'aria-label': _('Text of a key file'), 'placeholder': _('Paste a key file here, or drop one') });
+		const file = E('input', { 'type': 'file', 'class': 'ovpn-key-file', 'aria-label': _('A key file') });
 		const overwrite = E('input', { 'type': 'checkbox', 'class': 'ovpn-key-overwrite' });
 
 		const say = (words, wrong) => dom.content(said, E('span', { 'class': wrong ? 'ovpn-error' : '' }, words));

@@ -45,8 +45,25 @@ return baseclass.extend({
 		return L.toArray(list).map(problem => this.banner(null, {
 			severity: severity || 'error',
 			code: 'config',
-			text: problem.text
+			text: problem.text,
+			remedy: severity ? null : _('Correct it; what ran before goes on until then.')
 		}));
+	},
+
+	/* An address that may break between its parts, but never before its port. */
+	address(text) {
+		const breaks = /^\[/.test(text) ? /(?<=[0-9a-f]:)(?=[0-9a-f:])/i : /[a-z]/i.test(text) ? /(?<=\.)/ : null;
+
+		return E('span', { 'class': 'ovpn-address' }, breaks
+			? text.split(breaks).flatMap((part, index) => index ? [ E('wbr'), part ] : [ part ]) : [ text ]);
+	},
+
+	/* Received and sent, each on one line. */
+	pair(received, sent) {
+		return [
+			E('span', { 'class': 'ovpn-number', 'title': _('Received') }, [ '▼ %s'.format(received) ]), ' ',
+			E('span', { 'class': 'ovpn-number', 'title': _('Sent') }, [ '▲ %s'.format(sent) ])
+		];
 	},
 
 	noDaemon() {

@@ -28,7 +28,7 @@ return baseclass.extend({
 		let asksUser = false;
 
 		for (const line of text.replace(/^\ufeff/, '').split(/\r?\n/)) {
-			const opens = block ? null : line.trim().match(/^<([a-z0-9-]+)>$/);
+			const opens = block ? null : line.trim().match(/^<(?!connection>)([a-z0-9-]+)>$/);
 
 			if (opens) {
 				block = opens[1];

@@ -43,6 +43,45 @@ return baseclass.extend({
 		return !value || isV4(value) || isV6(value) ? true : _('This must be an IP address.');
 	},
 
+	/* A peer's address in the tunnel: `all` are those of the peer, `taken` are [address, peer] of the others. */
+	vpnIp(value, all, taken, mode) {
+		const other = taken.find(([ ip ]) => value && ip == value);
+
+		if (this.address(value) !== true)
+			return this.address(value);
+
+		if (other)
+			return _('Peer %s has this address.').format(other[1]);
+
+		if (mode != 'mp')
+			return true;
+
+		if (!value && !all.length)
+			return _('With many peers each is found by its address: enter one.');
+
+		if (value && all.some(ip => ip != value && isV6(ip) == isV6(value)))
+			return _('With many peers each has one IPv4 and one IPv6 address at most.');
+
+		return true;
+	},
+
+	/* The addresses of an interface: each once. */
+	addresses(value, all) {
+		const bare = (address) => address.split('/')[0];
+
+		if (value && all.some(other => other != value && bare(other) == bare(value)))
+			return _('This address is there twice.');
+
+		return this.prefix(value);
+	},
+
+	/* The port an interface waits on; `taken` are the interfaces of the same protocol. */
+	localPort(value, transport, taken) {
+		const other = value && taken.find(net => net.local_port == value && (net.transport || 'udp') == (transport || 'udp'));
+
+		return other ? _('Interface %s has this port.').format(other['.name']) : true;
+	},
+
 	/* A host name or an address, which has to go with the interface's transport. */
 	host(value, transport) {
 		if (!value)

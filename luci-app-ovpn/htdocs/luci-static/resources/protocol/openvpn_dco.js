@@ -2,10 +2,15 @@
 'use strict';
 'require form';
 'require network';
+'require uci';
 'require ovpn.validate as validate';
 
 /* Names of ciphers are OpenVPN's. */
 const CIPHERS = [ 'aes-128-gcm', 'aes-192-gcm', 'aes-256-gcm', 'chacha20-poly1305' ];
+
+/* What the protocol's handler tells netifd. */
+network.registerErrorCode('OVPND_MISSING', _('The daemon ovpnd does not answer.'));
+network.registerErrorCode('SETUP_FAILED', _('The tunnel cannot be set up: VPN > OpenVPN (kernel) tells why.'));
 
 return network.registerProtocol('openvpn_dco', {
 	getI18n() {
@@ -59,10 +64,18 @@ return network.registerProtocol('openvpn_dco', {
 			_('The kernel chooses one when this is empty.'));
 		o.datatype = 'range(1,65535)';
 		o.placeholder = '1194';
+		o.validate = function(section_id, value) {
+			const taken = uci.sections('network', 'interface')
+				.filter(net => net.proto == 'openvpn_dco' && net.disabled != '1' && net['.name'] != section_id);
+
+			return validate.localPort(value, this.section.formvalue(section_id, 'transport'), taken);
+		};
 
 		o = s.taboption('general', form.DynamicList, 'addresses', _('Addresses'),
 			_('Of this router in the tunnel, each with its prefix length, for instance 10.8.0.1/24.'));
-		o.validate = (section_id, value) => validate.prefix(value);
+		o.validate = function(section_id, value) {
+			return validate.addresses(value, L.toArray(this.section.formvalue(section_id, 'addresses')));
+		};
 
 		o = s.taboption('general', form.ListValue, 'cipher', _('Cipher'),
 			_('Both ends need the same one.'));

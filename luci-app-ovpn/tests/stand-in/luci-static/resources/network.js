@@ -20,5 +20,11 @@ return baseclass.extend({
 		return this.protocols[name] = Protocol.extend({ ...members, getProtocol: () => name });
 	},
 
+	registerErrorCode(code, message) {
+		this.errors[code] = message;
+		return true;
+	},
+
+	errors: {},
 	getIfnameOf: device => device
 });

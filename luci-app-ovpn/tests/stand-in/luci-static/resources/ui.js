@@ -85,7 +85,8 @@ const Textfield = Element.extend({
 		const { id, placeholder, password } = this.options;
 
 		return this.bind(E('div', { id }, [
-			E('input', { 'type': password ? 'password' : 'text', 'class': 'cbi-input-text', placeholder, 'value': this.value })
+			E('input', { 'id': id ? `widget.${id}` : null, 'type': password ? 'password' : 'text', 'class': 'cbi-input-text',
+				placeholder, 'value': this.value })
 		]), 'keyup', 'blur');
 	}
 });

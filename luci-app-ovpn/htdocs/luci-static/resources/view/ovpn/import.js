@@ -3,6 +3,7 @@
 'require view';
 'require dom';
 'require fs';
+'require rpc';
 'require uci';
 'require ui';
 'require ovpn.api as api';
@@ -17,10 +18,16 @@ const PRIVATE = 0o600;
 const MAX_FILE = 256 * 1024;
 /* IFNAMSIZ of Linux without its end. */
 const MAX_NAME = 15;
+/* What no text has: NUL, and what bytes that are no UTF-8 become. */
+const BINARY = /[\0\ufffd]/;
 
-function row(title, node, hint) {
+/* Which protocols netifd has programs for. */
+const callHandlers = rpc.declare({ object: 'network', method: 'get_proto_handlers', expect: { '': {} } });
+
+/* A line of the form; `id` is that of the field it names. */
+function row(title, node, hint, id) {
 	return E('div', { 'class': 'cbi-value' }, [
-		E('label', { 'class': 'cbi-value-title' }, [ title ]),
+		E('label', { 'class': 'cbi-value-title', 'for': id }, [ title ]),
 		E('div', { 'class': 'cbi-value-field' }, [
 			node,
 			hint ? E('div', { 'class': 'cbi-value-description' }, [ hint ]) : ''
@@ -36,22 +43,26 @@ return view.extend({
 	load() {
 		return Promise.all([
 			uci.load('network'),
-			L.resolveDefault(fs.list(DIR), [])
+			L.resolveDefault(fs.list(DIR), []),
+			L.resolveDefault(callHandlers(), null),
+			api.status()
 		]);
 	},
 
-	render([ , present ]) {
+	render([ , present, handlers, status ]) {
 		this.present = new Set(present.map(entry => entry.name));
 		this.filename = null;
 		this.text = E('textarea', {
-			'id': 'ovpn-text', 'spellcheck': 'false', 'autocomplete': 'off',
+			'id': 'ovpn-text', 'spellcheck': 'false', 'autocomplete': 'off', 'aria-describedby': 'ovpn-wrong',
+			'aria-label': _('Text of an .ovpn file'),
 			'placeholder': _('Drop an .ovpn file here, or paste its text')
 		});
 		this.file = E('input', {
-			'type': 'file', 'id': 'ovpn-file', 'accept': '.ovpn,.conf',
+			'type': 'file', 'id': 'ovpn-file', 'accept': '.ovpn,.conf', 'aria-label': _('An .ovpn file'),
 			'change': () => this.handleFile(this.file.files[0])
 		});
-		this.preview = E('div', { 'id': 'ovpn-import-preview' });
+		this.wrong = E('div', { 'id': 'ovpn-wrong', 'class': 'ovpn-error', 'role': 'alert' });
+		this.preview = E('div', { 'id': 'ovpn-import-preview', 'role': 'status' });
 
 		const drop = E('div', {
 			'class': 'ovpn-drop',
@@ -67,6 +78,7 @@ return view.extend({
 			}
 		}, [
 			this.text,
+			this.wrong,
 			E('div', { 'class': 'ovpn-row' }, [
 				this.file,
 				E('button', {
@@ -80,17 +92,28 @@ return view.extend({
 			parts.style(),
 			E('h2', [ _('Import an OpenVPN file') ]),
 			E('p', [ _('Makes an interface of the protocol OpenVPN from a client’s file. It is checked first; nothing is written until you say so.') ]),
+			status ? '' : parts.noDaemon(),
+			!handlers || handlers.openvpn ? '' : parts.banner(null, {
+				severity: 'warning',
+				code: 'no-openvpn',
+				text: _('OpenVPN is not on this router: the interface would not start.'),
+				remedy: _('Install the package openvpn-openssl under System > Software.')
+			}),
 			drop,
 			this.preview
 		]);
 	},
 
-	say(...nodes) {
+	/* Shows a preview, or what is wrong with the text, at the field. */
+	say(wrong, ...nodes) {
+		dom.content(this.wrong, wrong ? [ wrong ] : '');
+		this.text.classList.toggle('ovpn-invalid', wrong != null);
+		this.text.setAttribute('aria-invalid', String(wrong != null));
 		dom.content(this.preview, nodes);
 	},
 
 	refuse(text) {
-		this.say(parts.banner(null, { severity: 'error', code: 'import', text }));
+		this.say(text);
 	},
 
 	handleFile(file) {
@@ -101,8 +124,12 @@ return view.extend({
 			return Promise.resolve(this.refuse(_('%s is too big for an OpenVPN file.').format(file.name)));
 
 		return file.text().then(text => {
-			this.text.value = text;
 			this.filename = file.name;
+
+			if (BINARY.test(text))
+				return this.refuse(_('%s is no text: an .ovpn file is one, unpacked.').format(file.name));
+
+			this.text.value = text;
 
 			return this.handleCheck();
 		}).catch(error => this.refuse(error.message));
@@ -115,7 +142,10 @@ return view.extend({
 			return this.refuse(_('There is no text to import.'));
 
 		if (text.length > MAX_FILE)
-			return this.refuse(_('%s is too big for an OpenVPN file.').format(_('The text')));
+			return this.refuse(_('The text is too big for an OpenVPN file.'));
+
+		if (BINARY.test(text))
+			return this.refuse(_('The text has characters that are none.'));
 
 		return api.lint(text)
 			.then(verdict => this.show(text, profile.parse(text), verdict))
@@ -134,15 +164,17 @@ return view.extend({
 					: taken(value) ? _('The name %s is taken.').format(value) : true;
 			}
 		});
-		const user = new ui.Textfield('', { id: 'ovpn-user', optional: true });
-		const password = new ui.Textfield('', { id: 'ovpn-password', optional: true, password: true });
+		const asked = (value) => value ? true : _('The file asks for a user and a password.');
+		const user = new ui.Textfield('', { id: 'ovpn-user', validate: asked });
+		const password = new ui.Textfield('', { id: 'ovpn-password', password: true, validate: asked });
+		const fields = parsed.asksUser ? [ name, user, password ] : [ name ];
+		const [ kind, words ] = verdict.kernel_path ? [ 'success', _('The kernel can carry this tunnel.') ]
+			: [ 'warning', _('The kernel cannot carry this tunnel; OpenVPN will do it itself, slower. The reasons stand below.') ];
 
+		this.failed = E('div', { 'class': 'ovpn-error', 'id': 'ovpn-failed', 'role': 'alert' });
 		this.say(
-			verdict.kernel_path
-				? E('div', { 'class': 'alert-message success', 'id': 'ovpn-verdict' }, [
-					E('p', [ _('The kernel can carry this tunnel.') ]) ])
-				: E('div', { 'class': 'alert-message warning', 'id': 'ovpn-verdict' }, [
-					E('p', [ _('The kernel cannot carry this tunnel; OpenVPN will do it itself, slower. The reasons stand below.') ]) ]),
+			broken ? _('OpenVPN does not start with this file. The reasons stand below.') : null,
+			broken ? '' : E('div', { 'class': 'alert-message %s ovpn-finding'.format(kind), 'id': 'ovpn-verdict' }, [ E('p', [ words ]) ]),
 			...verdict.findings.map(finding => parts.banner(null, finding)),
 			...parsed.files.map(([ directive, path ]) => parts.banner(null, {
 				severity: 'warning',
@@ -152,36 +184,37 @@ return view.extend({
 			})),
 			E('div', { 'class': 'cbi-section' }, [
 				E('h3', [ _('Preview') ]),
-				row(_('Name of the interface'), name.render(), _('The file becomes %s.').format('%s/<%s>.ovpn'.format(DIR, _('name')))),
+				row(_('Name of the interface'), name.render(), _('The file becomes %s.').format('%s/<%s>.ovpn'.format(DIR, _('name'))), 'widget.ovpn-name'),
 				row(_('Servers'), E('div', { 'id': 'ovpn-remotes' }, [ verdict.remotes.join(', ') || '–' ])),
 				row(_('In the text'), E('div', { 'id': 'ovpn-inline' }, [ verdict.inline.join(', ') || '–' ])),
 				...(parsed.asksUser ? [
-					row(_('User'), user.render()),
-					row(_('Password'), password.render(), _('Goes into a file that root alone can read, not into the configuration.'))
+					row(_('User'), user.render(), null, 'widget.ovpn-user'),
+					row(_('Password'), password.render(), _('Goes into a file that root alone can read, not into the configuration.'), 'widget.ovpn-password')
 				] : []),
-				E('pre', { 'class': 'ovpn-preview' }, [ parsed.preview ]),
+				E('pre', { 'class': 'ovpn-preview', 'tabindex': 0, 'aria-label': _('Preview') }, [ parsed.preview ]),
+				this.failed,
 				E('div', { 'class': 'cbi-page-actions' }, [
 					E('button', {
 						'class': 'btn cbi-button cbi-button-apply important', 'id': 'ovpn-create',
 						'disabled': broken || !L.hasViewPermission() || null,
-						'click': ui.createHandlerFn(this, () => this.handleCreate(text, parsed, name, user, password))
+						'click': ui.createHandlerFn(this, () => this.handleCreate(text, fields))
 					}, [ _('Create interface') ])
 				])
 			])
 		);
 	},
 
-	handleCreate(text, parsed, name, user, password) {
-		name.triggerValidation();
+	/* `fields` are the name, and user and password where the file asks for them. */
+	handleCreate(text, fields) {
+		fields.forEach(field => field.triggerValidation());
 
-		if (!name.isValid())
+		if (!fields.every(field => field.isValid()))
 			return;
 
-		const section = name.getValue();
+		const [ section, ...user ] = fields.map(field => field.getValue());
 		const path = '%s/%s.ovpn'.format(DIR, section);
 		const auth = '%s/%s.auth'.format(DIR, section);
-		const login = parsed.asksUser && user.getValue()
-			? '%s\n%s\n'.format(user.getValue(), password.getValue() || '') : null;
+		const login = user.length ? '%s\n%s\n'.format(...user) : null;
 
 		return fs.write(path, text.replace(/\r\n/g, '\n').replace(/\n*$/, '\n'), PRIVATE)
 			.then(() => login ? fs.write(auth, login, PRIVATE) : null)
@@ -196,6 +229,6 @@ return view.extend({
 				return uci.save();
 			})
 			.then(() => ui.changes.apply(true))
-			.catch(error => this.refuse(error.message));
+			.catch(error => dom.content(this.failed, [ _('The interface could not be made: %s').format(error.message) ]));
 	}
 });

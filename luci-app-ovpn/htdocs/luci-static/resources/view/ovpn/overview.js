@@ -15,6 +15,11 @@ const INTERVAL = 5;
 const DIAG_EVERY = 6;
 /* Peers of an interface on one page. */
 const PAGE = 50;
+/* Findings about a tunnel that its own answer has too. */
+const TUNNELS = [ 'config', 'interface' ];
+
+/* Worst first. */
+const SEVERITIES = [ 'error', 'warning', 'info' ];
 
 function driverLine(status) {
 	const kernel = status.kernel;
@@ -38,12 +43,8 @@ function traffic(peer) {
 	const rate = peer.vpn_rate;
 
 	return [
-		E('div', { 'class': 'ovpn-total' }, [
-			'▼ %s ▲ %s'.format(format.bytes(peer.vpn.rx_bytes), format.bytes(peer.vpn.tx_bytes))
-		]),
-		E('div', { 'class': 'ovpn-small' }, [
-			'▼ %s ▲ %s'.format(format.rate(rate?.rx), format.rate(rate?.tx))
-		])
+		E('div', { 'class': 'ovpn-total' }, parts.pair(format.bytes(peer.vpn.rx_bytes), format.bytes(peer.vpn.tx_bytes))),
+		E('div', { 'class': 'ovpn-small' }, parts.pair(format.rate(rate?.rx), format.rate(rate?.tx)))
 	];
 }
 
@@ -137,7 +138,12 @@ class Tunnel {
 		]);
 
 		dom.content(this.problems, [
-			view.error ? E('p', { 'class': 'ovpn-error' }, [ view.error ]) : '',
+			view.error && !L.toArray(view.problems).length ? parts.banner(null, {
+				severity: 'error',
+				code: 'interface',
+				text: view.error,
+				remedy: _('ovpnd tries again by itself; the system log tells more.')
+			}) : '',
 			...parts.problems(view.problems),
 			...parts.problems(view.warnings, 'warning')
 		]);
@@ -151,8 +157,8 @@ class Tunnel {
 			fact(_('Sent'), format.bytes(view.vpn.tx_bytes))
 		]);
 
-		/* An answer about a page that was turned meanwhile. */
-		if (peers.offset != this.offset)
+		/* No answer, or one about a page that was turned meanwhile: what is there stays. */
+		if (peers?.offset != this.offset)
 			return;
 
 		dom.content(this.peers, peers.total ? [ this.table(peers.peers), this.pager(peers.total) ]
@@ -177,9 +183,9 @@ class Tunnel {
 				E('div', { 'class': 'ovpn-small' }, [ '%s, #%d'.format(peer.name, peer.peer_id) ]),
 				E('div', { 'class': 'ovpn-small' }, [ L.toArray(peer.vpn_ips).join(', ') ])
 			]),
-			parts.cell(titles[1], peer.remote || peer.endpoint || '–'),
+			parts.cell(titles[1], parts.address(peer.remote || peer.endpoint || '–')),
 			parts.cell(titles[2], [
-				parts.stateLabel(peer.state, error),
+				parts.stateLabel(peer.state == 'up' && !peer.link.rx_packets ? 'silent' : peer.state, error),
 				E('div', { 'class': 'ovpn-small ovpn-seen' }, [ format.ago(peer.last_seen) ]),
 				error ? E('div', { 'class': 'ovpn-error' }, [ error ]) : ''
 			]),
@@ -189,11 +195,13 @@ class Tunnel {
 			E('td', { 'class': 'td cbi-section-actions' }, [
 				E('button', {
 					'class': 'btn cbi-button',
+					'aria-label': _('Details of %s').format(peer.name),
 					'click': () => details(peer)
 				}, [ _('Details') ]), ' ',
 				E('button', {
 					'class': 'btn cbi-button cbi-button-negative ovpn-disconnect',
 					'title': _('A configured peer comes back by itself'),
+					'aria-label': _('Disconnect %s').format(peer.name),
 					'disabled': peer.state != 'up' || !L.hasViewPermission() || null,
 					'click': ui.createHandlerFn(this.page, 'handleDisconnect', peer)
 				}, [ _('Disconnect') ])
@@ -249,7 +257,7 @@ return view.extend({
 			const peers = (status ? interfaces : []).map(one => {
 				const offset = this.tunnels.get(one.name)?.offset ?? 0;
 
-				return api.peers(one.name, offset, PAGE).then(list => ({ ...list, offset }));
+				return api.peers(one.name, offset, PAGE).then(list => list && { ...list, offset });
 			});
 
 			return Promise.all(peers).then(lists => ({ status, interfaces, subjects, lists }));
@@ -264,6 +272,8 @@ return view.extend({
 		const now = Date.now();
 
 		if (!status) {
+			/* The next answer brings a diagnosis with it. */
+			this.looks = 0;
 			dom.content(this.banners, parts.noDaemon());
 			/* What was true before is not shown as if it were now. */
 			dom.content(this.driver, '');
@@ -271,14 +281,18 @@ return view.extend({
 			return;
 		}
 
+		const known = new Set(interfaces.map(one => one.name));
+		/* What is wrong with the configuration of a tunnel stands with that tunnel. */
+		const found = subjects.flatMap(subject => L.toArray(subject.findings)
+			.filter(finding => !(TUNNELS.includes(finding.code) && known.has(subject.name)))
+			.map(finding => [ subject.kind == 'system' ? null : subject.name, finding ]));
+
 		dom.content(this.banners, [
 			...parts.problems(status.problems),
-			...subjects.flatMap(subject => L.toArray(subject.findings).map(finding =>
-				parts.banner(subject.kind == 'system' ? null : subject.name, finding)))
+			...SEVERITIES.flatMap(severity => found.filter(([ , finding ]) => finding.severity == severity))
+				.map(([ subject, finding ]) => parts.banner(subject, finding))
 		]);
 		dom.content(this.driver, driverLine(status));
-
-		const known = new Set(interfaces.map(one => one.name));
 
 		for (const name of this.tunnels.keys())
 			if (!known.has(name))
@@ -293,7 +307,13 @@ return view.extend({
 
 		dom.content(this.list, this.tunnels.size
 			? Array.from(this.tunnels.values(), tunnel => tunnel.root)
-			: E('p', { 'class': 'ovpn-empty' }, [ E('em', [ _('There are no tunnels.') ]) ]));
+			: E('div', { 'class': 'ovpn-empty' }, [
+				E('p', [ E('em', [ _('There are no tunnels.') ]) ]),
+				E('p', [ E('a', { 'href': L.url('admin/network/network') }, [
+					_('Add an interface of the protocol “OpenVPN in the kernel”')
+				]) ]),
+				E('p', [ E('a', { 'href': L.url('admin/vpn/ovpn/import') }, [ _('Import an .ovpn file') ]) ])
+			]));
 	},
 
 	handleDisconnect(peer) {

@@ -85,17 +85,9 @@ function addOptions(ss, net) {
 
 	o = ss.option(form.DynamicList, 'vpn_ip', _('Addresses in the tunnel'));
 	o.validate = function(section_id, value) {
-		const wrong = validate.address(value);
-		const other = others(type, section_id).find(peer => value && L.toArray(peer.vpn_ip).includes(value));
+		const taken = others(type, section_id).flatMap(peer => L.toArray(peer.vpn_ip).map(ip => [ ip, peer['.name'] ]));
 
-		if (wrong !== true || !other) {
-			if (wrong === true && net.mode == 'mp' && !value && !L.toArray(this.section.formvalue(section_id, 'vpn_ip')).length)
-				return _('With many peers each is found by its address: enter one.');
-
-			return wrong;
-		}
-
-		return _('Peer %s has this address.').format(other['.name']);
+		return validate.vpnIp(value, L.toArray(this.section.formvalue(section_id, 'vpn_ip')), taken, net.mode);
 	};
 
 	o = ss.option(form.DynamicList, 'allowed_ips', _('Networks behind it'));
@@ -110,7 +102,12 @@ function addOptions(ss, net) {
 		_('On the router, readable by root alone.'));
 	o.rmempty = false;
 	o.modalonly = true;
-	o.validate = (section_id, value) => validate.path(value);
+	o.validate = function(section_id, value) {
+		const direction = this.section.formvalue(section_id, 'key_direction') || '0';
+		const other = others(type, section_id).find(peer => value && peer.key_file == value && (peer.key_direction || '0') == direction);
+
+		return other ? _('Peer %s has this key: each needs its own.').format(other['.name']) : validate.path(value);
+	};
 
 	o = ss.option(KeyPanel, '_keys', _('Key'));
 	o.interface_name = net['.name'];
@@ -159,17 +156,30 @@ function addSection(map, net) {
 	ss.addbtntitle = _('Add peer');
 	ss.modaltitle = (section_id) => _('Peer %s of %s').format(section_id, name);
 
-	/* Sections of the file share their names: a peer must not take an interface's. */
-	ss.handleAdd = function(ev, section_id) {
+	/* Why there cannot be a peer of this name; null when there can. */
+	const refusal = (section_id) => {
 		const valid = validate.section(section_id);
-		const taken = uci.get('network', section_id) != null;
+		const only = net.mode != 'mp' && uci.sections('network', ss.sectiontype).find(peer => peer.disabled != '1');
 
-		if (valid !== true || taken)
-			return ui.addNotification(null, E('p', [
-				taken ? _('The name %s is taken in /etc/config/network.').format(section_id) : valid
-			]), 'error');
+		if (valid !== true)
+			return valid;
 
-		return form.GridSection.prototype.handleAdd.call(this, ev, section_id);
+		/* Sections of the file share their names: a peer must not take an interface's. */
+		if (uci.get('network', section_id) != null)
+			return _('The name %s is taken in /etc/config/network.').format(section_id);
+
+		if (only)
+			return _('%s is point to point and has the peer %s: choose the mode multi-peer under Network > Interfaces to have more.')
+				.format(name, only['.name']);
+
+		return null;
+	};
+
+	ss.handleAdd = function(ev, section_id) {
+		const why = refusal(section_id);
+
+		return why ? ui.addNotification(null, E('p', [ why ]), 'error')
+			: form.GridSection.prototype.handleAdd.call(this, ev, section_id);
 	};
 
 	ss.renderSectionPlaceholder = () => E('em', [ _('No peers.') ]);
@@ -179,20 +189,21 @@ function addSection(map, net) {
 
 return view.extend({
 	load() {
-		return Promise.all([ uci.load('network'), api.interfaces() ]);
+		return Promise.all([ uci.load('network'), api.status(), api.interfaces() ]);
 	},
 
-	render([ , shown ]) {
+	render([ , status, shown ]) {
 		const mine = interfaces();
-		const problems = shown.flatMap(one => [
-			...parts.problems(one.problems),
-			...parts.problems(one.warnings, 'warning')
-		]);
+		const problems = status ? [
+			...parts.problems(status.problems),
+			...shown.flatMap(one => [ ...parts.problems(one.problems), ...parts.problems(one.warnings, 'warning') ])
+		] : [ parts.noDaemon() ];
 
 		if (!mine.length)
 			return E('div', [
 				parts.style(),
 				E('h2', [ _('OpenVPN peers') ]),
+				...problems,
 				E('p', { 'class': 'ovpn-empty' }, [
 					_('There is no interface for peers yet.'), ' ',
 					E('a', { 'href': L.url('admin/network/network') }, [
@@ -206,6 +217,6 @@ return view.extend({
 
 		mine.forEach(net => addSection(map, net));
 
-		return map.render().then(node => E('div', [ parts.style(), ...problems, node ]));
+		return map.render().then(node => E('div', { 'class': 'ovpn-page' }, [ parts.style(), ...problems, node ]));
 	}
 });

@@ -32,7 +32,7 @@ function html(node) {
 function members() {
 	const wanted = {
 		view: [ view, 'extend' ], baseclass: [ baseclass, 'extend' ], dom: [ dom, 'content', 'append', 'create', 'bindClassInstance', 'findClassInstance' ],
-		fs: [ fs, 'list', 'write' ], network: [ network, 'registerProtocol', 'getIfnameOf' ], poll: [ poll, 'add' ], rpc: [ rpc, 'declare' ],
+		fs: [ fs, 'list', 'write' ], network: [ network, 'registerProtocol', 'registerErrorCode', 'getIfnameOf' ], poll: [ poll, 'add' ], rpc: [ rpc, 'declare' ],
 		uci: [ uci, 'load', 'sections', 'get', 'set', 'add', 'remove', 'save' ],
 		ui: [ ui, 'showModal', 'hideModal', 'addNotification', 'createHandlerFn', 'Textfield', 'instantiateView' ],
 		changes: [ ui.changes, 'apply' ], validation: [ validation, 'parseIPv4', 'parseIPv6' ],
@@ -104,7 +104,7 @@ function fields(place) {
 
 			const changed = field.triggerValidation();
 
-			return [ changed, field.isValid(), field.getValue(), input.classList.contains('cbi-input-invalid'), input.hasAttribute('data-tooltip'), node.id ];
+			return [ changed, field.isValid(), field.getValue(), input.classList.contains('cbi-input-invalid'), input.hasAttribute('data-tooltip'), node.id, input.id ];
 		});
 
 	node.remove();
