@@ -149,7 +149,7 @@ pub fn selftests(inputs: &Inputs, what: &Selftests) -> Result<Tally> {
 }
 
 /// Prints what a packet through the tunnel costs, in instructions: deterministic, whatever the host does beside it, on
-/// [`machine::ARM_COUNTED`].
+/// [`machine::counted`].
 ///
 /// # Errors
 /// The machine could not be had, a packet was lost, or the kernel complained.
@@ -164,6 +164,46 @@ pub fn cost(inputs: &Inputs) -> Result<()> {
         probe::clean_log(notes, &vm)
     })?;
     vm.shutdown()
+}
+
+/// What the kernel's memory and the daemon's are measured with. Each prints its figures.
+const MEASUREMENTS: [(&str, &str); 3] = [
+    (
+        "the module itself",
+        "modprobe ovpn && grep '^ovpn ' /proc/modules",
+    ),
+    (
+        "the module's memory with 1 and with 100 peers",
+        "ovpn-tests memory ovpn=/lib/modules/$(uname -r)/ovpn.ko --keys --peers 1,100",
+    ),
+    (
+        "the daemon's memory with 1 and with 100 peers",
+        "ovpn-tests --module /lib/modules/$(uname -r)/ovpn.ko --patience 8 daemon 'memory with'",
+    ),
+];
+
+/// Prints what module and daemon take in memory, as comments of TAP on standard output.
+///
+/// # Errors
+/// The machine could not be had. A failed measurement is no error: it is counted.
+pub fn memory(inputs: &Inputs) -> Result<Tally> {
+    let mut report = Report::new(Style::Tap, inputs.machine.lane);
+    let bench = Bench::new(inputs)?;
+    let client = Put::program("ubus-client", &inputs.ubus_client)?;
+    let vm = bench.boot("memory", 5, None, vec![client])?;
+    for (what, command) in MEASUREMENTS {
+        report.step(what, |_| {
+            let figures = vm.exec(command, SUITES)?.success(command)?;
+            figures.lines().for_each(|line| println!("# {line}"));
+            Ok(())
+        })?;
+    }
+    report.step(
+        "memory: the kernel has nothing to complain about",
+        |notes| probe::clean_log(notes, &vm),
+    )?;
+    report.step("memory: the machine powers off", |_| vm.shutdown())?;
+    Ok(report.finish())
 }
 
 /// The one body of both.

@@ -97,7 +97,7 @@ const CORTEX_A7: Machine = Machine {
 
 /// QEMU's `virt` board with two Cortex-A7, the CPU of ipq40xx routers: ARMv7
 /// with NEON, without AES instructions.
-pub static ARM: Machine = CORTEX_A7;
+static ARM: Machine = CORTEX_A7;
 
 /// Nanoseconds that an instruction takes on [`ARM_COUNTED`]: two to the power of the shift in its clock.
 pub(crate) const COUNTED_NS: u32 = 4;
@@ -174,13 +174,35 @@ pub fn of_lane(lane: &str) -> Result<&'static Machine> {
         .with_context(|| format!("no board is emulated for {lane}"))
 }
 
-/// The same with room for Python, and with a clock that fixed waits can be measured by. On that clock a CPU that spins
+/// The one-CPU machine whose clock counts, for a lane.
+///
+/// # Errors
+/// None is emulated for that lane.
+pub fn counted(lane: &str) -> Result<&'static Machine> {
+    let name = format!("{lane}-counted");
+    [&ARM_COUNTED, &ARM64_COUNTED]
+        .into_iter()
+        .find(|machine| machine.lane == name)
+        .with_context(|| format!("no machine with a counting clock is emulated for {lane}"))
+}
+
+/// The first with room for Python, and with a clock that fixed waits can be measured by. On that clock a CPU that spins
 /// for another holds it up for a tenth of a second (QEMU 7.2), so there is only one.
-pub static ARM_COUNTED: Machine = Machine {
+static ARM_COUNTED: Machine = Machine {
     lane: "arm-6.12-counted",
     cpus: 1,
     clock: COUNTED,
     memory_mib: 768,
     description: "QEMU virt, Cortex-A7, 768 MiB, emulated (TCG), 4 ns an instruction",
     ..CORTEX_A7
+};
+
+/// The same for ARM64.
+static ARM64_COUNTED: Machine = Machine {
+    lane: "arm64-6.12-counted",
+    cpus: 1,
+    clock: COUNTED,
+    memory_mib: 768,
+    description: "QEMU virt, Cortex-A53, 768 MiB, emulated (TCG), 4 ns an instruction",
+    ..CORTEX_A53
 };

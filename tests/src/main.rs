@@ -24,7 +24,7 @@ use tap::{Case, During, Failure, Outcome, Totals};
 const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]
        ovpn-tests selftests --tree DIR [--module FILE] [--cli FILE] [--patience N] [SCRIPT...]
        ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE] [--only ROW]...
-       ovpn-tests memory NAME=FILE [--keys]
+       ovpn-tests memory NAME=FILE [--keys] [--peers N,N..]
        ovpn-tests bridge [--module FILE] TTY
        ovpn-tests cost [--module FILE] [--packets N] [--instruction NS]
 A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The border to the emulated routers: what they are given, and the two things they do.
+//! The border to the emulated routers: what they are given, and what they do.
 
 use crate::ctx::Ctx;
 use crate::packages;
@@ -10,11 +10,8 @@ use anyhow::Result;
 use qemu_arm::{Inputs, Selftests, machine};
 use std::path::PathBuf;
 
-/// The lane that the kernel's own selftests run on.
+/// The lane whose instructions are counted.
 const LANE: &str = "arm-6.12";
-
-/// The userland that the kernel's own selftests want.
-const SELFTESTS_ROOT: &str = "trixie-armhf-selftests";
 
 /// Builds the routers' root file system: of Debian's packages, or of the little that is built here.
 pub fn root(ctx: &Ctx, lane: &str) -> Result<()> {
@@ -26,29 +23,34 @@ pub fn root(ctx: &Ctx, lane: &str) -> Result<()> {
     small::build(ctx, lane)
 }
 
-/// Builds the root file system for the kernel's own selftests, and their client.
-pub fn selftests_root(ctx: &Ctx) -> Result<()> {
-    root::build(ctx, SELFTESTS_ROOT)?;
-    selftests_cli(ctx).map(drop)
+/// The userland that the kernel's own selftests want of a lane: more than a router has.
+fn selftests_userland(ctx: &Ctx, lane: &str) -> Result<String> {
+    Ok(format!("{}-selftests", ctx.lock.lane(lane)?.root()?))
 }
 
-fn selftests_cli(ctx: &Ctx) -> Result<PathBuf> {
+/// Builds the root file system for the kernel's own selftests, and their client.
+pub fn selftests_root(ctx: &Ctx, lane: &str) -> Result<()> {
+    root::build(ctx, &selftests_userland(ctx, lane)?)?;
+    selftests_cli(ctx, lane).map(drop)
+}
+
+fn selftests_cli(ctx: &Ctx, lane: &str) -> Result<PathBuf> {
     selftests::cross_cli(
         ctx,
-        LANE,
-        &ctx.root(SELFTESTS_ROOT),
-        qemu_arm::machine::ARM_COUNTED.multiarch,
+        lane,
+        &ctx.root(&selftests_userland(ctx, lane)?),
+        machine::of_lane(lane)?.multiarch,
     )
 }
 
-/// Runs the kernel's own selftests; the results go to standard output as TAP.
-pub fn selftests(ctx: &Ctx, scripts: &[&str]) -> Result<()> {
-    let mut inputs = inputs(ctx, LANE)?;
-    inputs.machine = &machine::ARM_COUNTED;
-    inputs.root = ctx.root(SELFTESTS_ROOT);
+/// Runs the kernel's own selftests on a lane; the results go to standard output as TAP.
+pub fn selftests(ctx: &Ctx, lane: &str, scripts: &[&str]) -> Result<()> {
+    let mut inputs = inputs(ctx, lane)?;
+    inputs.machine = machine::counted(lane)?;
+    inputs.root = ctx.root(&selftests_userland(ctx, lane)?);
     let what = Selftests {
         tree: selftests::stage(ctx)?,
-        cli: selftests_cli(ctx)?,
+        cli: selftests_cli(ctx, lane)?,
         scripts: scripts.iter().map(|s| (*s).to_owned()).collect(),
     };
     qemu_arm::selftests(&inputs, &what)?;
@@ -69,8 +71,14 @@ pub fn system_test(ctx: &Ctx, lane: &str) -> Result<bool> {
 /// Prints the instructions a packet costs.
 pub fn cost(ctx: &Ctx) -> Result<()> {
     let mut inputs = inputs(ctx, LANE)?;
-    inputs.machine = &machine::ARM_COUNTED;
+    inputs.machine = machine::counted(LANE)?;
     qemu_arm::cost(&inputs)
+}
+
+/// Prints the memory that module and daemon take on a lane, with few peers and with many.
+pub fn memory(ctx: &Ctx, lane: &str) -> Result<bool> {
+    let tally = qemu_arm::memory(&inputs(ctx, lane)?)?;
+    Ok(tally.failed == 0)
 }
 
 fn inputs(ctx: &Ctx, lane: &str) -> Result<Inputs> {

@@ -4,6 +4,7 @@
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
+use crate::musl;
 use crate::packages;
 use crate::tally::{Tally, cargo_result};
 use crate::ui;
@@ -19,6 +20,27 @@ use std::time::Duration;
 const FUZZED: [(&str, u32, &str); 2] = [("kmod-ovpn/core", 30, "address"), ("ovpnd", 15, "none")];
 /// What libuci-sys takes is an old libclang.
 const OLD_LIBCLANG: &str = "/usr/lib/llvm-14/lib";
+/// The processor that ovpnd's tests run on once more: big-endian, without an FPU, 32 bits. With what emulates it.
+const BIG_ENDIAN: &str = "mips-unknown-linux-musl";
+const EMULATOR: &str = "qemu-mips -cpu 24Kc";
+/// Tests that cannot run there, and what they do.
+const NOT_EMULATED: [(&str, &str); 4] = [
+    (
+        "::live_",
+        "asks the kernel: this emulator translates neither generic netlink nor all error numbers",
+    ),
+    (
+        "one_file_for_both",
+        "starts ovpnd, which is no program of this machine",
+    ),
+    (
+        "compiles_as_a_module_and_cannot_panic",
+        "starts the compiler",
+    ),
+    ("the_check_notices_panics", "starts the compiler"),
+];
+/// Random cases of each property there, instead of 256.
+const EMULATED_CASES: &str = "32";
 /// Longest source file, lines.
 const MAX_LINES: usize = 800;
 /// Kinds of files that carry an SPDX header.
@@ -34,6 +56,7 @@ pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
         "unit" => unit(ctx),
         "loom" => loom(ctx),
         "libuci" => libuci(ctx),
+        "big-endian" => big_endian(ctx),
         "fuzz" => fuzz(ctx),
         "pages" => crate::luci::lint(ctx),
         "recipes" => packages::recipes(ctx),
@@ -106,6 +129,25 @@ pub fn unit(ctx: &Ctx) -> Result<Tally> {
         ctx,
         &["test", "--locked", "--workspace", "--no-fail-fast"],
     ))
+}
+
+/// The tests of ovpnd, its library and the driver's core as programs of a big-endian processor.
+pub fn big_endian(ctx: &Ctx) -> Result<Tally> {
+    let to = musl::target(BIG_ENDIAN)?;
+    let packages = ["ovpnd", "ovpn-netlink", "ovpn-core"];
+    let mut cmd = cargo(ctx, &["test", "--locked", "--no-fail-fast", "--tests"])
+        .args(packages.iter().flat_map(|name| ["--package", name]));
+    cmd = musl::cross(ctx, to, "panic_unwind", cmd)?.arg("--");
+    for (name, why) in NOT_EMULATED {
+        ui::say(format!("without {name}: {why}"));
+        cmd = cmd.args(["--skip", name]);
+    }
+    let runner = to.triple.replace('-', "_").to_uppercase();
+    cargo_tests(
+        cmd.env(&format!("CARGO_TARGET_{runner}_RUNNER"), EMULATOR)
+            .env("PROPTEST_CASES", EMULATED_CASES)
+            .env("CARGO_TARGET_DIR", ctx.cache.join("target/big-endian")),
+    )
 }
 
 /// Every interleaving of the parts that share state without a lock.

@@ -12,6 +12,7 @@ mod faults;
 mod fetch;
 mod guest;
 mod kernel;
+mod lanes;
 mod lock;
 mod luci;
 mod mips;
@@ -48,7 +49,7 @@ lane VERB [ARGUMENT]...
   selftests          the kernel's own selftests on every lane, as one table
   luci [CASE]        the web pages in a browser, against a router in a guest
   faults             hostile peers, fuzzing, failing allocations: both drivers on the kernel that notices faults
-  check NAME         one of workspace, unit, loom, fuzz, recipes, pages
+  check NAME         one of workspace, unit, loom, fuzz, libuci, recipes, pages, big-endian
   fetch              every source of sources.lock
   host-deps          missing packages of this machine
   kernel LANE        a lane's kernel and modules
@@ -59,7 +60,7 @@ lane VERB [ARGUMENT]...
   pack LANE          the packages of a lane that is built already
   programs LANE      the programs its guests run
   system LANE        the emulated routers' tests on that lane
-  disassembly LANE   what the machine code of a MIPS lane's module must be like";
+  memory LANE        what module and daemon take there with 1 and with 100 peers";
 
 fn main() -> ExitCode {
     let mut args = std::env::args();
@@ -86,18 +87,13 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
     let ctx = Ctx::new()?;
     match (*verb, rest) {
         ("test", []) => steps::test(&ctx).map(total),
-        ("test-lanes", []) => steps::test_lanes(&ctx).map(total),
+        ("test-lanes", []) => lanes::test_lanes(&ctx).map(total),
         ("test-fast", []) => steps::test_fast(&ctx).map(total),
         ("bench", _) => done(steps::bench(&ctx, args.get(1..).unwrap_or_default())),
         ("demo", []) => done(steps::demo(&ctx)),
-        ("system", [lane]) => arm::system_test(&ctx, lane).map(|held| {
-            if held {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }),
-        ("selftests-arm", scripts) => done(arm::selftests(&ctx, scripts)),
+        ("system", [lane]) => arm::system_test(&ctx, lane).map(held),
+        ("memory", [lane]) => arm::memory(&ctx, lane).map(held),
+        ("selftests-on", [lane, scripts @ ..]) => done(arm::selftests(&ctx, lane, scripts)),
         ("selftests", []) => steps::selftests(&ctx).map(total),
         ("luci", _) => {
             luci::browser(&ctx, steps::UM, steps::OURS, rest.first().copied()).map(total)
@@ -112,9 +108,16 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("disassembly", [lane]) => mips::check(&ctx, lane).map(total),
         ("root", [name]) => done(root::build(&ctx, name)),
         ("pack", [lane]) => packages::test(&ctx, lane).map(total),
-        ("packages", lanes) => steps::packages(&ctx, lanes).map(total),
+        ("packages", lanes) => lanes::packages(&ctx, lanes).map(total),
         ("programs", [lane]) => done(steps::programs(&ctx, lane)),
         _ => bail!("{USAGE}"),
+    }
+}
+
+fn held(all: bool) -> ExitCode {
+    match all {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

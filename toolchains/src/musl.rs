@@ -65,6 +65,8 @@ pub fn target(triple: &str) -> Result<&'static Target> {
 
 /// Profile of this workspace's programs: small, and std is built for one profile only.
 const PROFILE: &str = "router";
+/// As that profile has it.
+const PANIC: &str = "panic_abort";
 /// Programs of this workspace that go into the guest. The first is `ovpnctl` too, by a link in its package.
 const OWN: [&str; 2] = ["ovpnd", "ovpn-tests"];
 
@@ -73,7 +75,7 @@ pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     let to = target(ctx.lock.lane(lane)?.triple()?)?;
     let bin = ctx.lane(lane).join("bin");
     let target = ctx.cache.join("target/musl");
-    cross(ctx, to, Cmd::new(ctx, "cargo").arg("build"))?
+    cross(ctx, to, PANIC, Cmd::new(ctx, "cargo").arg("build"))?
         .args(["--locked", "--profile", PROFILE])
         .args(["--package", "ovpnd", "--package", "ovpn-tests"])
         .args(OWN.iter().flat_map(|program| ["--bin", program]))
@@ -88,17 +90,18 @@ pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     }
     fetch::guest_programs(ctx, lane, to.triple, |cmd| {
         let target = ctx.cache.join("target/musl-tools");
-        Ok(cross(ctx, to, cmd)?.env("CARGO_TARGET_DIR", target))
+        Ok(cross(ctx, to, PANIC, cmd)?.env("CARGO_TARGET_DIR", target))
     })
 }
 
-/// Makes a cargo command one for a target.
-pub fn cross(ctx: &Ctx, to: &Target, cmd: Cmd) -> Result<Cmd> {
+/// Makes a cargo command one for a target, with std's `panic` crate: tests have to unwind, what is installed has not.
+pub fn cross(ctx: &Ctx, to: &Target, panic: &str, cmd: Cmd) -> Result<Cmd> {
     let linker = compiler(ctx, to)?;
     let name = to.triple.replace('-', "_");
     let cargo = format!("CARGO_TARGET_{}", name.to_uppercase());
     let cmd = cmd
-        .args(["--target", to.triple, "-Zbuild-std=std,panic_abort"])
+        .args(["--target", to.triple])
+        .arg(format!("-Zbuild-std=std,{panic}"))
         // Leaves the user's toolchain as it is: cargo looks nowhere else without this.
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", fetch::rust_library(ctx)?)
         // -Zbuild-std is the one unstable option; the pinned compiler is a stable one.

@@ -7,13 +7,12 @@ use crate::ctx::Ctx;
 use crate::faults::{self, Driver, Figures};
 use crate::fetch;
 use crate::kernel;
-use crate::lock::Lane;
-use crate::mips;
+use crate::lanes;
 use crate::musl;
 use crate::packages;
 use crate::plan::{BOTH, HALF, NONE, ONE, Plan};
 use crate::root;
-use crate::selftests::{self, Column, Reader, Table};
+use crate::selftests::{self, Column, Table};
 use crate::tally::{Tally, Tap, check_log};
 use crate::ui;
 use crate::um::{self, Guest};
@@ -24,18 +23,7 @@ use std::time::Duration;
 
 pub const UM: &str = "um-7.2";
 const UM_OLD: &str = "um-6.12";
-const ARM: &str = "arm-6.12";
-/// Beside that one: a representative of every other processor, and of kernels built by others.
-const ROUTERS: [&str; 3] = ["mips-6.12", "arm64-debian", "armhf-debian"];
-/// All that have emulated routers.
-const ALL_ROUTERS: [&str; 6] = [
-    ARM,
-    "mips-6.12",
-    "mipsel-6.12",
-    "arm64-6.12",
-    "arm64-debian",
-    "armhf-debian",
-];
+pub const ARM: &str = "arm-6.12";
 /// Our module as the user-mode guests see it.
 pub const OURS: &str = "/lane/module/ovpn.ko";
 const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
@@ -82,13 +70,13 @@ const EMULATED: Column = Column {
     module: None,
     ours: true,
 };
+const COLUMNS: [Column; 4] = [NATIVE, MAINLINE, EMBEDDED, EMULATED];
 /// Steps before guests of the kernel that notices faults can start.
 const DEBUG_READY: [&str; 3] = ["um programs", "debug module", "um root"];
 /// Guests share two processors with everything else: deadlines are this many times longer.
 const PATIENCE: &str = "2";
 /// The longest suite takes a quarter of this on an idle machine.
 const SUITE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-const ARM_TIMEOUT: Duration = Duration::from_secs(25 * 60);
 
 /// Everything.
 pub fn test(ctx: &Ctx) -> Result<Tally> {
@@ -101,8 +89,8 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     um_old_lane(ctx, &mut plan);
     debug_lane(ctx, &mut plan);
     // What takes the whole machine comes first, then the longest, and beside it what mostly waits.
-    for lane in ROUTERS {
-        router_lane(ctx, &mut plan, lane);
+    for lane in lanes::ROUTERS {
+        lanes::build(ctx, &mut plan, lane);
     }
     selftest_steps(ctx, &mut plan, &table);
     // No processor is set aside for it.
@@ -120,9 +108,9 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
         });
     }
     let arm_ready = ["arm packages", "arm root"];
-    plan.step("system arm", &arm_ready, ONE, || system(ctx, ARM));
-    for lane in ROUTERS {
-        router_system(ctx, &mut plan, lane);
+    plan.step("system arm", &arm_ready, ONE, || lanes::system(ctx, ARM));
+    for lane in lanes::ROUTERS {
+        lanes::test(ctx, &mut plan, lane);
     }
     fault_steps(ctx, &mut plan, &figures);
     plan.step("workspace", &["host packages"], ONE, || {
@@ -144,25 +132,9 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("libuci", &["host packages"], ONE, || checks::libuci(ctx));
     plan.step("fuzz", &["host packages"], BOTH, || checks::fuzz(ctx));
     let sum = plan.run()?;
-    show_table(ctx, &table)?;
+    lanes::show_table(ctx, &table, &COLUMNS)?;
     show_figures(ctx, &figures)?;
     Ok(sum)
-}
-
-/// The emulated routers of every processor and every kernel.
-pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
-    let mut plan = Plan::default();
-    host(ctx, &mut plan);
-    plan.prepare("arm source", &["host packages"], ONE, || {
-        fetch::unpack(ctx, "linux-source-6.12").map(drop)
-    });
-    for lane in ALL_ROUTERS {
-        router_lane(ctx, &mut plan, lane);
-    }
-    for lane in ALL_ROUTERS {
-        router_system(ctx, &mut plan, lane);
-    }
-    plan.run()
 }
 
 /// The suite `faults` alone, on both drivers.
@@ -209,7 +181,7 @@ pub fn selftests(ctx: &Ctx) -> Result<Tally> {
     um_old_lane(ctx, &mut plan);
     selftest_steps(ctx, &mut plan, &table);
     let sum = plan.run()?;
-    show_table(ctx, &table)?;
+    lanes::show_table(ctx, &table, &COLUMNS)?;
     Ok(sum)
 }
 
@@ -217,44 +189,18 @@ fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
     // Not beside the other root of this architecture: they share a package manager's state.
     plan.prepare("selftests root", &["arm root", "um source"], ONE, || {
         selftests::stage(ctx)?;
-        crate::arm::selftests_root(ctx)
+        crate::arm::selftests_root(ctx, ARM)
     });
     let ready = ["arm packages", "selftests root"];
-    plan.step("selftests arm", &ready, ONE, || selftests_arm(ctx, table));
+    plan.step("selftests arm", &ready, ONE, || {
+        lanes::selftests(ctx, table, &EMULATED)
+    });
     plan.step("selftests um-7.2", &UM_READY, HALF, || {
         selftests::um(ctx, table, &[NATIVE, MAINLINE], 2)
     });
     plan.step("selftests um-6.12", &UM_OLD_READY, HALF, || {
         selftests::um(ctx, table, &[EMBEDDED], 3)
     });
-}
-
-/// Runs the emulated machine for the selftests in a process of its own, which can be killed as a whole.
-fn selftests_arm(ctx: &Ctx, table: &Table) -> Result<Tally> {
-    let mut reader = Reader::new(table, &EMULATED);
-    let status = Cmd::new(ctx, std::env::current_exe()?)
-        .arg("selftests-arm")
-        .args(selftests::scripts(ctx)?)
-        .timeout(ARM_TIMEOUT)
-        .status_with(|line| {
-            reader.line(line);
-            ui::say(line);
-        })?;
-    let mut tally = reader.finish();
-    if !status.success() && tally.is_clean() {
-        tally += Tally::fail(format!("selftests-arm: {status}"));
-    }
-    Ok(tally)
-}
-
-/// Prints the table, and keeps it beside the logs.
-fn show_table(ctx: &Ctx, table: &Table) -> Result<()> {
-    let titles = [NATIVE, MAINLINE, EMBEDDED, EMULATED].map(|column| column.title);
-    let text = table.text(&titles);
-    fs::create_dir_all(ctx.logs())?;
-    fs::write(ctx.logs().join("selftests.txt"), format!("{text}\n"))?;
-    ui::say_as("", &format!("\nthe kernel's own selftests\n{text}\n"));
-    Ok(())
 }
 
 /// What a change in the driver or its core usually breaks, in a few minutes.
@@ -345,48 +291,8 @@ pub fn demo(ctx: &Ctx) -> Result<()> {
     crate::arm::demo(ctx, ARM)
 }
 
-/// The packages of every lane with routers, or of those named, and their sizes.
-pub fn packages(ctx: &Ctx, lanes: &[&str]) -> Result<Tally> {
-    // A kernel that somebody else built has packages of its distribution.
-    let offered = |l: &&Lane| l.package_arch.is_some() && !l.config.is_empty();
-    let all = ctx.lock.lanes.iter().filter(offered);
-    let all: Vec<_> = all.map(|l| l.name.as_str()).collect();
-    let lanes = if lanes.is_empty() { &all } else { lanes };
-    let mut plan = Plan::default();
-    host(ctx, &mut plan);
-    plan.prepare("source", &["host packages"], ONE, || {
-        fetch::unpack(ctx, "linux-source-6.12").map(drop)
-    });
-    for lane in lanes.iter().copied() {
-        let step = |what: &str| format!("{lane} {what}");
-        plan.prepare(&step("kernel"), &["source"], BOTH, move || {
-            kernel::build(ctx, lane)
-        });
-        plan.step(
-            &step("module"),
-            &[&step("kernel"), "rust tools"],
-            BOTH,
-            move || kernel::module(ctx, lane).map(|_| Tally::pass()),
-        );
-        plan.prepare(&step("programs"), &["rust tools"], BOTH, move || {
-            musl::build(ctx, lane)
-        });
-        plan.step(
-            &step("packages"),
-            &[&step("module"), &step("programs")],
-            ONE,
-            move || packages::test(ctx, lane),
-        );
-    }
-    let tally = plan.run()?;
-    if tally.is_clean() {
-        packages::sizes(ctx, lanes)?;
-    }
-    Ok(tally)
-}
-
 /// Packages and tools of the build machine.
-fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+pub fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("host packages", &[], ONE, || fetch::host_deps(ctx));
     // Its one long crate leaves a processor idle: something else may use both.
     plan.prepare("rust tools", &["host packages"], NONE, || {
@@ -450,37 +356,6 @@ fn arm_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     });
     plan.step("arm packages", &["arm module", "arm programs"], ONE, || {
         packages::test(ctx, ARM)
-    });
-}
-
-/// Builds a lane. Lanes with one root or one set of programs find it made.
-fn router_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
-    let step = |what: &str| format!("{lane} {what}");
-    let [kernel, module] = [step("kernel"), step("module")];
-    let [programs, packages] = [step("programs"), step("packages")];
-    plan.prepare(&kernel, &["arm source"], BOTH, move || {
-        kernel::build(ctx, lane)
-    });
-    plan.step(&module, &[&kernel, "rust tools"], BOTH, move || {
-        kernel::module(ctx, lane)?;
-        match ctx.lock.lane(lane)?.arch.as_str() {
-            "mips" => mips::check(ctx, lane),
-            _ => Ok(Tally::pass()),
-        }
-    });
-    plan.prepare(&programs, &["rust tools"], BOTH, move || {
-        crate::steps::programs(ctx, lane)
-    });
-    plan.step(&packages, &[&module, &programs], ONE, move || {
-        packages::test(ctx, lane)
-    });
-}
-
-/// Tests the routers of a lane that [`router_lane`] built.
-fn router_system<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
-    let packages = format!("{lane} packages");
-    plan.step(&format!("{lane} system"), &[&packages], ONE, move || {
-        system(ctx, lane)
     });
 }
 
@@ -586,25 +461,6 @@ fn suite(ctx: &Ctx, lane: &str, suites: &str, args: &[&str]) -> Result<Tally> {
         Ok(0 | 1 | 3) => {}
         Ok(code) => tally += Tally::fail(format!("{suites}: exit status {code}")),
         Err(err) => tally += Tally::fail(format!("{suites}: {err:#}")),
-    }
-    Ok(tally)
-}
-
-/// Runs the emulated routers' tests in a process of their own, which can be killed as a whole.
-fn system(ctx: &Ctx, lane: &str) -> Result<Tally> {
-    let mut tap = Tap::default();
-    let status = Cmd::new(ctx, std::env::current_exe()?)
-        .args(["system", lane])
-        .timeout(ARM_TIMEOUT)
-        .status_with(|line| {
-            tap.line(line);
-            ui::say(line);
-        })?;
-    let mut tally = tap.finish();
-    if !status.success() && tally.is_clean() {
-        tally += Tally::fail(format!(
-            "system {lane}: {status}, although nothing was reported"
-        ));
     }
     Ok(tally)
 }

@@ -149,7 +149,7 @@ enum Step {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
     #[test]
     fn any_history_matches_the_model(
         start in prop_oneof![Just(0u32), Just(u32::MAX - 100), any::<u32>()],

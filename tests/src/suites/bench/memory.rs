@@ -15,7 +15,8 @@ use crate::tap::{During, Failure, Outcome, Totals};
 
 /// Interfaces that are made to know what one takes.
 const INTERFACES: u32 = 32;
-const PEERS: [u32; 4] = [1, 256, 4096, 10_000];
+/// Numbers of peers, unless others are asked for.
+const PEERS: &str = "1,256,4096,10000";
 
 /// KiB in use, once it does not change any more.
 fn used() -> Outcome<i64> {
@@ -43,7 +44,7 @@ fn used() -> Outcome<i64> {
 }
 
 /// KiB of one interface without peers, and of the peers of another at each of the counts.
-fn measure(candidate: &Candidate, keyed: bool) -> Outcome<(i64, Vec<i64>)> {
+fn measure(candidate: &Candidate, keyed: bool, peers: &[u32]) -> Outcome<(i64, Vec<i64>)> {
     candidate.module.reload()?;
     let ns = Ns::new()?;
     let links = Links::open(&ns)?;
@@ -58,7 +59,7 @@ fn measure(candidate: &Candidate, keyed: bool) -> Outcome<(i64, Vec<i64>)> {
 
     let server = Server::new()?;
     let (empty, mut next, mut costs) = (used()?, 0, Vec::new());
-    for count in PEERS {
+    for &count in peers {
         for id in next..count {
             server.crowd([id])?;
             if keyed {
@@ -74,24 +75,34 @@ fn measure(candidate: &Candidate, keyed: bool) -> Outcome<(i64, Vec<i64>)> {
     Ok((one, costs))
 }
 
-/// Measures one module: `NAME=FILE`, twice, without and with keys.
+/// Measures one module: `NAME=FILE`, without keys or with them, at growing numbers of peers.
 pub fn run(mut args: impl Iterator<Item = String>) -> Outcome<Totals> {
-    let usage = || Failure::new("memory wants NAME=FILE, and --keys for a key of each peer");
+    let usage =
+        || Failure::new("memory wants NAME=FILE, --keys for a key of each peer, --peers N,N..");
     let what = args.next().ok_or_else(usage)?;
-    let keyed = match args.next().as_deref() {
-        None => false,
-        Some("--keys") => true,
-        Some(_) => return Err(usage()),
-    };
+    let (mut keyed, mut counts) = (false, PEERS.to_owned());
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--keys" => keyed = true,
+            "--peers" => counts = args.next().ok_or_else(usage)?,
+            _ => return Err(usage()),
+        }
+    }
+    let counts: Result<Vec<u32>, _> = counts.split(',').map(str::parse).collect();
+    let counts = counts.map_err(|_| usage())?;
+    let growing = counts.iter().zip(counts.iter().skip(1)).all(|(a, b)| a < b);
+    if !growing || counts.first() == Some(&0) {
+        return Err(usage());
+    }
     let candidate = Candidate::parse(&what).ok_or_else(usage)?;
-    let (one, costs) = measure(&candidate, keyed).during(&candidate.name)?;
+    let (one, costs) = measure(&candidate, keyed, &counts).during(&candidate.name)?;
     let keys = if keyed {
         "one AES-256-GCM key each"
     } else {
         "no keys"
     };
     println!("{}: interface {one} KiB; peers, {keys}:", candidate.name);
-    for (count, cost) in PEERS.into_iter().zip(costs) {
+    for (count, cost) in counts.into_iter().zip(costs) {
         println!(
             "{}: {count:>6} peers {cost:>8} KiB, {:>6} B each; with the interface {:>8} KiB",
             candidate.name,

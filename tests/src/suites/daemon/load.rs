@@ -53,14 +53,15 @@ fn number(router: &Router, key: &str) -> Outcome<u64> {
     number.ok_or_else(|| Failure::new(line))
 }
 
-/// Memory of a daemon with a hundred peers that has answered for all of them.
-fn hundred(_: &Ctx) -> Outcome {
+/// Memory of a daemon with so many peers that has answered for all of them.
+fn memory(count: u32) -> Outcome {
     let keys = Dir::new()?;
-    let (server, _client) = many(&keys, 100)?;
+    let (server, _client) = many(&keys, count)?;
     let all = server.call_with("peers", &json!({"limit": 100}))?;
-    check_eq!(all["peers"].as_array().map(Vec::len), Some(100), "peers");
+    let listed = all["peers"].as_array().map_or(0, Vec::len);
+    check_eq!(listed, count as usize, "peers");
     let (all, own) = (number(&server, "VmRSS")?, number(&server, "RssAnon")?);
-    note!("100 peers: {all} KiB in memory, {own} KiB of it not shared with the program's file");
+    note!("{count} peers: {all} KiB in memory, {own} KiB of it not shared with the program's file");
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", server.daemon.id()))?;
     // As routers have it the program is one piece; elsewhere there are libraries, one of them a roomy allocator.
     let (counted, most) = match maps.contains("libc.so") {
@@ -166,7 +167,8 @@ fn idle(_: &Ctx) -> Outcome {
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("memory with a hundred peers", hundred),
+        Case::new("memory with one peer", |_| memory(1)),
+        Case::new("memory with a hundred peers", |_| memory(100)),
         Case::new("a thousand peers", thousand),
         Case::new("a thousand reloads under traffic", reloads),
         Case::new("an idle daemon sleeps", idle),

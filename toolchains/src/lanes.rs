@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The lanes with emulated routers: what is built for each, and what is tested on it.
+
+use crate::checks;
+use crate::cmd::Cmd;
+use crate::ctx::Ctx;
+use crate::fetch;
+use crate::kernel;
+use crate::lock::Lane;
+use crate::mips;
+use crate::musl;
+use crate::packages;
+use crate::plan::{BOTH, ONE, Plan};
+use crate::selftests::{self, Column, Reader, Table};
+use crate::steps;
+use crate::tally::{Tally, Tap};
+use crate::ui;
+use anyhow::Result;
+use std::fs;
+use std::time::Duration;
+
+/// Beside that one: a representative of every other processor, and of kernels built by others.
+pub const ROUTERS: [&str; 3] = ["mips-6.12", "arm64-debian", "armhf-debian"];
+/// All that have emulated routers.
+const ALL_ROUTERS: [&str; 6] = [
+    steps::ARM,
+    "mips-6.12",
+    "mipsel-6.12",
+    "arm64-6.12",
+    "arm64-debian",
+    "armhf-debian",
+];
+/// One of each processor with a kernel like OpenWrt's: memory is measured there.
+const MEASURED: [&str; 3] = [steps::ARM, "mips-6.12", ARM64];
+const ARM64: &str = "arm64-6.12";
+/// The kernel's own selftests on ARM64. Debian has no userland for MIPS.
+const EMULATED_64: Column = Column {
+    title: ARM64,
+    lane: ARM64,
+    module: None,
+    ours: true,
+};
+const TIMEOUT: Duration = Duration::from_secs(25 * 60);
+
+/// The emulated routers of every processor and every kernel, and what else is about processors.
+pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
+    let table = Table::default();
+    let mut plan = Plan::default();
+    steps::host(ctx, &mut plan);
+    plan.prepare("arm source", &["host packages"], ONE, || {
+        fetch::unpack(ctx, "linux-source-6.12").map(drop)
+    });
+    for lane in ALL_ROUTERS {
+        build(ctx, &mut plan, lane);
+    }
+    for lane in ALL_ROUTERS {
+        test(ctx, &mut plan, lane);
+    }
+    // Not beside the other root of this architecture: they share a package manager's state.
+    let roots = [ARM64, "arm64-debian"].map(|lane| format!("{lane} programs"));
+    let roots = roots.each_ref().map(String::as_str);
+    plan.prepare("selftests root", &roots, ONE, || {
+        crate::arm::selftests_root(ctx, ARM64)
+    });
+    let packages = format!("{ARM64} packages");
+    let ready = [packages.as_str(), "selftests root"];
+    plan.step(&format!("{ARM64} selftests"), &ready, ONE, || {
+        selftests(ctx, &table, &EMULATED_64)
+    });
+    for lane in MEASURED {
+        let packages = format!("{lane} packages");
+        plan.step(&format!("{lane} memory"), &[&packages], ONE, move || {
+            memory(ctx, lane)
+        });
+    }
+    plan.step("big-endian", &["rust tools"], ONE, || {
+        checks::big_endian(ctx)
+    });
+    let sum = plan.run()?;
+    show_table(ctx, &table, &[EMULATED_64])?;
+    Ok(sum)
+}
+
+/// The packages of every lane with routers, or of those named, and their sizes.
+pub fn packages(ctx: &Ctx, lanes: &[&str]) -> Result<Tally> {
+    // A kernel that somebody else built has packages of its distribution.
+    let offered = |l: &&Lane| l.package_arch.is_some() && !l.config.is_empty();
+    let all = ctx.lock.lanes.iter().filter(offered);
+    let all: Vec<_> = all.map(|l| l.name.as_str()).collect();
+    let lanes = if lanes.is_empty() { &all } else { lanes };
+    let mut plan = Plan::default();
+    steps::host(ctx, &mut plan);
+    plan.prepare("source", &["host packages"], ONE, || {
+        fetch::unpack(ctx, "linux-source-6.12").map(drop)
+    });
+    for lane in lanes.iter().copied() {
+        let step = |what: &str| format!("{lane} {what}");
+        plan.prepare(&step("kernel"), &["source"], BOTH, move || {
+            kernel::build(ctx, lane)
+        });
+        plan.step(
+            &step("module"),
+            &[&step("kernel"), "rust tools"],
+            BOTH,
+            move || kernel::module(ctx, lane).map(|_| Tally::pass()),
+        );
+        plan.prepare(&step("programs"), &["rust tools"], BOTH, move || {
+            musl::build(ctx, lane)
+        });
+        plan.step(
+            &step("packages"),
+            &[&step("module"), &step("programs")],
+            ONE,
+            move || packages::test(ctx, lane),
+        );
+    }
+    let tally = plan.run()?;
+    if tally.is_clean() {
+        packages::sizes(ctx, lanes)?;
+    }
+    Ok(tally)
+}
+
+/// Builds a lane. Lanes with one root or one set of programs find it made.
+pub fn build<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
+    let step = |what: &str| format!("{lane} {what}");
+    let [kernel, module] = [step("kernel"), step("module")];
+    let [programs, packages] = [step("programs"), step("packages")];
+    plan.prepare(&kernel, &["arm source"], BOTH, move || {
+        kernel::build(ctx, lane)
+    });
+    plan.step(&module, &[&kernel, "rust tools"], BOTH, move || {
+        kernel::module(ctx, lane)?;
+        match ctx.lock.lane(lane)?.arch.as_str() {
+            "mips" => mips::check(ctx, lane),
+            _ => Ok(Tally::pass()),
+        }
+    });
+    plan.prepare(&programs, &["rust tools"], BOTH, move || {
+        steps::programs(ctx, lane)
+    });
+    plan.step(&packages, &[&module, &programs], ONE, move || {
+        packages::test(ctx, lane)
+    });
+}
+
+/// Tests the routers of a lane that [`build`] built.
+pub fn test<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
+    let packages = format!("{lane} packages");
+    plan.step(&format!("{lane} system"), &[&packages], ONE, move || {
+        system(ctx, lane)
+    });
+}
+
+/// Runs the emulated routers' tests.
+pub fn system(ctx: &Ctx, lane: &str) -> Result<Tally> {
+    apart(ctx, &["system", lane])
+}
+
+/// Measures what module and daemon take in memory.
+fn memory(ctx: &Ctx, lane: &str) -> Result<Tally> {
+    apart(ctx, &["memory", lane])
+}
+
+/// Runs a verb that emulates machines in a process of its own, which can be killed as a whole.
+fn apart(ctx: &Ctx, verb: &[&str]) -> Result<Tally> {
+    let mut tap = Tap::default();
+    let status = Cmd::new(ctx, std::env::current_exe()?)
+        .args(verb)
+        .timeout(TIMEOUT)
+        .status_with(|line| {
+            tap.line(line);
+            ui::say(line);
+        })?;
+    let mut tally = tap.finish();
+    if !status.success() && tally.is_clean() {
+        tally += Tally::fail(format!(
+            "{}: {status}, although nothing was reported",
+            verb.join(" ")
+        ));
+    }
+    Ok(tally)
+}
+
+/// Runs the kernel's own selftests on the emulated machine of a column, in a process of its own.
+pub fn selftests(ctx: &Ctx, table: &Table, column: &Column) -> Result<Tally> {
+    let mut reader = Reader::new(table, column);
+    let status = Cmd::new(ctx, std::env::current_exe()?)
+        .args(["selftests-on", column.lane])
+        .args(selftests::scripts(ctx)?)
+        .timeout(TIMEOUT)
+        .status_with(|line| {
+            reader.line(line);
+            ui::say(line);
+        })?;
+    let mut tally = reader.finish();
+    if !status.success() && tally.is_clean() {
+        tally += Tally::fail(format!("selftests on {}: {status}", column.lane));
+    }
+    Ok(tally)
+}
+
+/// Prints the table, and keeps it beside the logs.
+pub fn show_table(ctx: &Ctx, table: &Table, columns: &[Column]) -> Result<()> {
+    let titles: Vec<_> = columns.iter().map(|column| column.title).collect();
+    let text = table.text(&titles);
+    fs::create_dir_all(ctx.logs())?;
+    fs::write(ctx.logs().join("selftests.txt"), format!("{text}\n"))?;
+    ui::say_as("", &format!("\nthe kernel's own selftests\n{text}\n"));
+    Ok(())
+}
