@@ -93,8 +93,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
         lanes::build(ctx, &mut plan, lane);
     }
     selftest_steps(ctx, &mut plan, &table);
-    // No processor is set aside for it.
-    plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, NONE, || {
+    plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, HALF, || {
         suite(ctx, UM, WAITING_SUITE, &[])
     });
     for (name, load, args) in SUITES {

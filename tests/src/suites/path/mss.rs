@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::lab::{
-    Cipher, Flow, Module, Outer, Sniffer, SoftTunnel, Tunnel, TunnelSpec, iperf, wait_for,
+    Cipher, Flow, Module, Ns, Outer, Sniffer, SoftTunnel, StreamTunnel, Tunnel, TunnelSpec, iperf,
+    wait_for,
 };
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::wire::{self, offered_mss};
@@ -50,19 +51,24 @@ fn accepting(lab: &mut SoftTunnel, v6: bool, port: u16) -> Outcome<u16> {
 }
 
 /// What comes out of the driver when the other side sends a segment with an MSS of 1460 or 1440.
-fn incoming(lab: &mut SoftTunnel, v6: bool, flags: u8) -> Outcome<u16> {
-    let sniffer = Sniffer::open(&lab.a.ns, "tun")?;
+fn incoming(ns: &Ns, v6: bool, flags: u8, send: impl FnOnce(&[u8]) -> Outcome) -> Outcome<u16> {
+    let sniffer = Sniffer::open(ns, "tun")?;
     let [hi, lo] = UNTOUCHED[usize::from(v6)].to_be_bytes();
     let (from, to) = (Tunnel::inner(v6, 2), Tunnel::inner(v6, 1));
     // With more options behind it.
     let options = [2, 4, hi, lo, 4, 2, 1, 1];
-    lab.soft
-        .send(&wire::ip_tcp(from, to, (4444, 9), flags, &options)?)?;
+    send(&wire::ip_tcp(from, to, (4444, 9), flags, &options)?)?;
     wait_for("the segment", SOON, || {
         let seen = sniffer.packets()?.into_iter().filter(|(out, _)| !out);
         let mut offered = seen.map(|(_, packet)| offered_mss(&packet));
         offered.find_map(Outcome::transpose).transpose()
     })
+}
+
+/// The same, sent by the soft end of a UDP tunnel.
+fn incoming_soft(lab: &mut SoftTunnel, v6: bool, flags: u8) -> Outcome<u16> {
+    let SoftTunnel { a, soft, .. } = lab;
+    incoming(&a.ns, v6, flags, |segment| soft.send(segment).map(drop))
 }
 
 /// Demands what every kind of segment offers, on both families.
@@ -72,8 +78,8 @@ fn all(lab: &mut SoftTunnel, expected: [u16; 2], port: u16) -> Outcome {
         let offers = [
             ("connecting", connecting(lab, v6)?),
             ("accepting", accepting(lab, v6, port)?),
-            ("being connected to", incoming(lab, v6, SYN)?),
-            ("being accepted", incoming(lab, v6, SYN | ACK)?),
+            ("being connected to", incoming_soft(lab, v6, SYN)?),
+            ("being accepted", incoming_soft(lab, v6, SYN | ACK)?),
         ];
         for (what, mss) in offers {
             check_eq!(mss, expected, "IPv6 {v6}, MSS when {what}");
@@ -113,12 +119,34 @@ fn clamped(outer: Outer) -> Outcome {
     all(&mut lab, by_mtu(1300), 5003).during("switched on again")?;
     // A tunnel narrower than its path.
     lab.a.ns.ip("link set tun mtu 1280")?;
-    let narrow = incoming(&mut lab, false, SYN)?;
+    let narrow = incoming_soft(&mut lab, false, SYN)?;
     check_eq!(
         narrow,
         1240.min(mss_of(1300 - overhead, false)),
         "MSS in a tunnel of MTU 1280"
     );
+    Ok(())
+}
+
+/// Over a stream no path limits a packet: the tunnel's own MTU does.
+fn over_stream(_: &Ctx) -> Outcome {
+    let mut lab = StreamTunnel::new(Cipher::Aes256, Outer::Tcp4)?;
+    for mtu in [1500, 1280] {
+        lab.a.ns.ip(&format!("link set tun mtu {mtu}"))?;
+        for v6 in [false, true] {
+            let soft = &mut lab.soft;
+            let mss = incoming(&lab.a.ns, v6, SYN, |segment| {
+                let packet = soft.data(segment)?;
+                soft.write(&packet)
+            })?;
+            let offered = UNTOUCHED[usize::from(v6)];
+            let expected = match Module::ours() {
+                true => mss_of(mtu, v6).min(offered),
+                false => offered,
+            };
+            check_eq!(mss, expected, "IPv6 {v6}, MSS in a tunnel of MTU {mtu}");
+        }
+    }
     Ok(())
 }
 
@@ -157,6 +185,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Outer::BOTH
         .map(|outer| Case::new(format!("MSS over {outer:?}"), move |_| clamped(outer)))
         .into();
+    cases.push(Case::new("MSS over TCP", over_stream));
     cases.push(Case::new("TCP through an MTU of 1500", no_fragments));
     cases
 }
