@@ -2,12 +2,17 @@
 //! What kmod-ovpn takes from a module parameter while it makes something: which crypto drivers carry a key, and
 //! whether an interface fits TCP segments to the path.
 
+use std::fmt::Display;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use ovpn_netlink::CipherAlg;
 
 use crate::config::{HwCrypto, MssFix};
+
+/// Where the module's parameters are.
+const PARAMETERS: &str = "/sys/module/ovpn/parameters";
 
 /// Holds a module parameter at a value for as long as it lives.
 #[derive(Debug)]
@@ -16,12 +21,25 @@ pub struct Chosen {
     before: String,
 }
 
+/// A wish that the module does not fulfil; what was to be made can be made all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The option of the interface's section.
+    pub option: &'static str,
+    /// A sentence without its end.
+    pub why: String,
+    /// The parameter and its value, as in a line of /etc/modules.d.
+    pub parameter: String,
+    /// Whether there is such a parameter, and it may not be written.
+    pub forbidden: bool,
+}
+
 impl Chosen {
     /// For a key, unless the parameter is to stay as whoever loaded the module wanted it.
     ///
     /// # Errors
-    /// A sentence, when the module takes no such wish; the key can be installed all the same.
-    pub fn carriers(cipher: CipherAlg, wanted: &HwCrypto) -> Result<Option<Self>, String> {
+    /// When the module takes no such wish.
+    pub fn carriers(cipher: CipherAlg, wanted: &HwCrypto) -> Result<Option<Self>, Refused> {
         let value = match wanted {
             HwCrypto::Auto => return Ok(None),
             HwCrypto::Off => "",
@@ -33,29 +51,50 @@ impl Chosen {
             CipherAlg::Chacha20Poly1305 => "chacha20_poly1305",
             CipherAlg::None => return Ok(None),
         };
-        let set = Self::set(name, value);
-        set.map_err(|error| format!("hwcrypto '{wanted}' has no effect: {error}"))
+        Self::set("hwcrypto", wanted, name, value)
     }
 
     /// For an interface.
     ///
     /// # Errors
     /// As above.
-    pub fn clamp(wanted: MssFix) -> Result<Option<Self>, String> {
+    pub fn clamp(wanted: MssFix) -> Result<Option<Self>, Refused> {
         if wanted != MssFix::Off {
             return Ok(None);
         }
-        let set = Self::set("mss_clamp", "N");
-        set.map_err(|error| format!("mssfix '{wanted}' has no effect: {error}"))
+        Self::set("mssfix", &wanted, "mss_clamp", "N")
     }
 
-    fn set(name: &str, value: &str) -> Result<Option<Self>, String> {
-        let path = PathBuf::from("/sys/module/ovpn/parameters").join(name);
-        let said = |error| format!("{}: {error}", path.display());
-        let before = fs::read_to_string(&path).map_err(said)?;
+    fn set(
+        option: &'static str,
+        wanted: &dyn Display,
+        name: &str,
+        value: &str,
+    ) -> Result<Option<Self>, Refused> {
+        Self::hold(Path::new(PARAMETERS).join(name), value).map_err(|(path, error)| Refused {
+            option,
+            why: format!(
+                "{option} '{wanted}' has no effect: {}: {error}",
+                path.display()
+            ),
+            parameter: format!("{name}={value}"),
+            // A jail may have no /sys at all.
+            forbidden: error.kind() != io::ErrorKind::NotFound || !Path::new("/sys/module").exists(),
+        })
+    }
+
+    fn hold(path: PathBuf, value: &str) -> Result<Option<Self>, (PathBuf, io::Error)> {
+        // What is so already needs no writing, which is forbidden in a jail.
+        let before = match fs::read_to_string(&path) {
+            Ok(before) if before.trim_end() == value => return Ok(None),
+            Ok(before) => before,
+            Err(error) => return Err((path, error)),
+        };
         // An empty write would not reach the module.
-        fs::write(&path, format!("{value}\n")).map_err(said)?;
-        Ok(Some(Self { path, before }))
+        match fs::write(&path, format!("{value}\n")) {
+            Ok(()) => Ok(Some(Self { path, before })),
+            Err(error) => Err((path, error)),
+        }
     }
 }
 
@@ -64,5 +103,26 @@ impl Drop for Chosen {
         if let Err(error) = fs::write(&self.path, &self.before) {
             log::warn!("{}: {error}", self.path.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_held_and_given_back() {
+        let path = std::env::temp_dir().join(format!("ovpnd-parameter-{}", std::process::id()));
+        fs::write(&path, "sync\n").unwrap();
+        let read = || fs::read_to_string(&path).unwrap();
+        assert!(Chosen::hold(path.clone(), "sync").unwrap().is_none());
+        let held = Chosen::hold(path.clone(), "async").unwrap();
+        assert!(held.is_some());
+        assert_eq!(read(), "async\n");
+        drop(held);
+        assert_eq!(read(), "sync\n");
+        fs::remove_file(&path).unwrap();
+        let (_, error) = Chosen::hold(path, "x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -11,7 +11,7 @@ use ovpn_netlink::{
 };
 
 use crate::config::{HwCrypto, Interface, MssFix};
-use crate::engines::Chosen;
+use crate::engines::{Chosen, Refused};
 use crate::keys::{KeyEvent, KeySource};
 use crate::net;
 use crate::state::{Op, Route};
@@ -67,6 +67,11 @@ pub trait Kernel {
     /// Has an interface that comes fit TCP segments, and keys that come to it be carried, as its configuration says.
     fn prefer(&mut self, interface: &str, wanted: &Interface);
 
+    /// What it could not have made as the configuration says.
+    fn refused(&self, _interface: &str) -> Vec<Refused> {
+        Vec::new()
+    }
+
     /// Carries out what a key source wants for a peer.
     ///
     /// # Errors
@@ -77,8 +82,8 @@ pub trait Kernel {
     /// Lets go of what belongs to an interface that is gone.
     fn forget(&mut self, interface: &str);
 
-    /// Whether a peer is there.
-    fn has_peer(&mut self, interface: &str, peer: PeerId) -> bool;
+    /// A peer of an interface, if it is there.
+    fn peer(&mut self, interface: &str, peer: PeerId) -> Option<PeerInfo>;
 
     /// The peers of an interface.
     ///
@@ -118,8 +123,8 @@ pub struct Netlink {
 struct Wishes {
     engines: HwCrypto,
     mssfix: MssFix,
-    /// It was told that a wish cannot be fulfilled.
-    told: bool,
+    /// Those that were not fulfilled, each told once.
+    refused: Vec<Refused>,
 }
 
 #[derive(Debug)]
@@ -181,14 +186,18 @@ impl Wishes {
     fn granted(
         &mut self,
         interface: &str,
-        chosen: Result<Option<Chosen>, String>,
+        chosen: Result<Option<Chosen>, Refused>,
     ) -> Option<Chosen> {
-        if let Err(why) = &chosen
-            && !std::mem::replace(&mut self.told, true)
-        {
-            log::warn!("{interface}: {why}");
+        match chosen {
+            Ok(chosen) => chosen,
+            Err(refused) => {
+                if !self.refused.contains(&refused) {
+                    log::warn!("{interface}: {}", refused.why);
+                    self.refused.push(refused);
+                }
+                None
+            }
         }
-        chosen.ok().flatten()
     }
 }
 
@@ -465,10 +474,15 @@ impl Kernel for Netlink {
             let wishes = Wishes {
                 engines: wanted.hwcrypto.clone(),
                 mssfix: wanted.mssfix,
-                told: false,
+                refused: Vec::new(),
             };
             self.wishes.insert(interface.to_owned(), wishes);
         }
+    }
+
+    fn refused(&self, interface: &str) -> Vec<Refused> {
+        let wishes = self.wishes.get(interface);
+        wishes.map_or(Vec::new(), |wishes| wishes.refused.clone())
     }
 
     fn key_event(
@@ -500,11 +514,9 @@ impl Kernel for Netlink {
         self.links.remove(interface);
     }
 
-    fn has_peer(&mut self, interface: &str, peer: PeerId) -> bool {
-        let Ok((handles, link)) = self.parts(interface) else {
-            return false;
-        };
-        handles.ovpn.peer_get(link.index, peer).is_ok()
+    fn peer(&mut self, interface: &str, peer: PeerId) -> Option<PeerInfo> {
+        let index = self.index(interface).ok()?;
+        self.ovpn().ok()?.peer_get(index, peer).ok()
     }
 
     fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure> {

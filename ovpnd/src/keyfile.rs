@@ -29,7 +29,7 @@ const END: &str = "-----END OpenVPN Static key V1-----";
 const MAX_FILE: u64 = 16 * 1024;
 
 /// Which of the two sets a side sends with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// `0`: sends with set 0, as the client of a handshake does.
     Normal,
@@ -56,7 +56,7 @@ impl FromStr for Direction {
 #[derive(Clone)]
 pub struct StaticKey {
     bytes: Arc<Zeroizing<[u8; KEY_LEN]>>,
-    /// Of `bytes`: a thousand peers are compared with each other by it.
+    /// Of `bytes`: a thousand peers are told apart by it.
     digest: [u8; 32],
 }
 
@@ -91,9 +91,11 @@ impl StaticKey {
                 "is no OpenVPN static key: longer than {MAX_FILE} bytes"
             ));
         }
-        // Room for all of it from the start: a buffer that grows leaves copies behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 1));
-        file.take(MAX_FILE)
+        // Room for all of it from the start, and for the read that finds its end: a buffer that grows leaves copies
+        // behind. No more than that, as all of it is wiped.
+        let size = usize::try_from(meta.len()).unwrap_or(0);
+        let mut text = Zeroizing::new(Vec::with_capacity(size.max(2 * KEY_LEN) + 64));
+        file.take(meta.len())
             .read_to_end(&mut text)
             .map_err(|error| format!("cannot be read: {}", reason(&error)))?;
         Self::parse(&text).map_err(|why| format!("is no OpenVPN static key: {why}"))
@@ -159,9 +161,9 @@ impl StaticKey {
         }
     }
 
-    /// Whether two hold the same bytes.
-    pub fn same(&self, other: &Self) -> bool {
-        self.digest == other.digest
+    /// SHA-256 of the 256 bytes: equal when they are.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// The content of a key file.
@@ -185,10 +187,10 @@ impl StaticKey {
 
     /// SHA-256 of the 256 bytes, in hexadecimal. The bytes are random, so it gives nothing away.
     pub fn fingerprint(&self) -> String {
-        self.digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let digits = self.digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let mut hex = String::with_capacity(2 * self.digest.len());
+        hex.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+        hex
     }
 
     /// The secrets to (encrypt, decrypt) with.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The parts of `ovpnd` and `ovpnctl`.
 
+pub mod answer;
 pub mod api;
 pub mod config;
 pub mod ctl;

@@ -6,6 +6,7 @@
 //! crate `ubus`, whose own connection type waits in its handshake and knows no status codes for methods. What
 //! the methods do is `api`'s business.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use ubus::envelope::{EnvBuilder, UbusAttr, find};
 use ubus::json::{blobmsg_to_json, json_to_blobmsg};
 use ubus::wire::{Codec, Frame, HEADER_SIZE, MsgType, ObjId, PeerId};
-use ubus::{BlobBuilder, InboundMsg, OutboundMsg, UbusError};
+use ubus::{BlobBuilder, BlobMsgTable, InboundMsg, OutboundMsg, UbusError};
 
 use crate::retry::Retry;
 
@@ -62,8 +63,38 @@ pub struct Caller {
 pub struct Reply {
     /// Whether it was done.
     pub status: Status,
-    /// An object; sent with a status that tells of an error, too.
-    pub data: Option<Value>,
+    /// Sent with a status that tells of an error, too.
+    pub data: Option<Data>,
+}
+
+/// The data of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    /// An object.
+    Tree(Value),
+    /// An object as it goes over the bus.
+    Written(BlobMsgTable),
+}
+
+impl From<Value> for Data {
+    fn from(tree: Value) -> Self {
+        Self::Tree(tree)
+    }
+}
+
+impl From<BlobMsgTable> for Data {
+    fn from(written: BlobMsgTable) -> Self {
+        Self::Written(written)
+    }
+}
+
+impl Data {
+    fn blob(&self) -> Result<Cow<'_, BlobMsgTable>, UbusError> {
+        match self {
+            Self::Tree(tree) => json_to_blobmsg(tree).map(Cow::Owned),
+            Self::Written(written) => Ok(Cow::Borrowed(written)),
+        }
+    }
 }
 
 /// `enum ubus_msg_status` of ubusmsg.h, as far as we answer with it.
@@ -429,7 +460,7 @@ impl Connection {
         };
         let Caller { seq, peer } = to;
         let mut status = reply.status;
-        match reply.data.as_ref().map(json_to_blobmsg).transpose() {
+        match reply.data.as_ref().map(Data::blob).transpose() {
             Ok(Some(data)) if data.contents().len() < MAX_FRAME - 64 => self.send(
                 OutboundMsg::DataReply {
                     peer,

@@ -31,6 +31,8 @@ pub struct Section {
     pub line: usize,
     /// Its options, each name once.
     pub options: Vec<Opt>,
+    /// Names that more than one `option` statement has: libuci takes the last one without a word.
+    pub repeated: Vec<String>,
 }
 
 /// An option of a section.
@@ -73,6 +75,7 @@ impl Section {
     /// Gives an option a value in place of the one it has, or takes it away.
     pub fn put(&mut self, name: &str, value: Option<Value>) {
         self.options.retain(|option| option.name != name);
+        self.repeated.retain(|repeated| repeated != name);
         if let Some(value) = value {
             self.options.push(Opt {
                 name: name.to_owned(),
@@ -96,6 +99,9 @@ impl Section {
             self.options.push(Opt { name, line, value });
             return;
         };
+        if !append && !self.repeated.contains(&name) {
+            self.repeated.push(name.clone());
+        }
         let mut old = self.options.remove(at);
         match (&mut old.value, append) {
             (Value::List(list), true) => {
@@ -234,6 +240,7 @@ impl File {
             name,
             line,
             options: Vec::new(),
+            repeated: Vec::new(),
         });
         Ok(self.sections.len() - 1)
     }
@@ -397,7 +404,9 @@ impl Scanner<'_> {
                     bare = false;
                     self.escaped(&mut word);
                 }
-                Some(_) => word.extend(self.bump()),
+                Some(_) => self.run(&mut word, |b| {
+                    matches!(b, b'\'' | b'"' | b'#' | b';' | b'\\') || is_space(b)
+                }),
             }
             if self.peek().is_some_and(is_space) {
                 self.fresh = self.bump() == Some(b'\n');
@@ -416,9 +425,21 @@ impl Scanner<'_> {
                     return Ok(());
                 }
                 Some(b'\\') if quote == b'"' => self.escaped(word),
-                Some(_) => word.extend(self.bump()),
+                Some(b'\n') => word.extend(self.bump()),
+                Some(_) => self.run(word, |b| matches!(b, b'\n' | b'\\') || b == quote),
             }
         }
+    }
+
+    /// Takes the next character, and all up to one that `ends` the run, none of which are the end of a line: files of a
+    /// thousand peers are long.
+    fn run(&mut self, word: &mut Vec<u8>, ends: impl Fn(u8) -> bool) {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let len = rest.iter().skip(1).position(|byte| ends(*byte));
+        let run = rest.get(..len.map_or(rest.len(), |len| len + 1));
+        let run = run.unwrap_or_default();
+        word.extend_from_slice(run);
+        self.at += run.len();
     }
 
     /// A backslash: joins lines, or takes the next character as it is.

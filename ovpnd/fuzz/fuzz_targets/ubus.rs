@@ -23,7 +23,7 @@ fuzz_target!(|pieces: Vec<&[u8]>| {
         for call in bus.serve(now) {
             let reply = Reply {
                 status: Status::Ok,
-                data: call.args,
+                data: call.args.map(Into::into),
             };
             bus.reply(call.from, &reply, now);
         }

@@ -20,7 +20,7 @@ use crate::config::{Config, Problem};
 use crate::engine::Engine;
 use crate::kernel::{Failure, Kernel};
 use crate::tunnel::{News, Notice};
-use crate::ubus::{Reply, Status};
+use crate::ubus::{Data, Reply, Status};
 pub use args::Args;
 pub use keys::{generate, import};
 pub use peers::peers;
@@ -70,26 +70,26 @@ impl From<Failure> for Refusal {
 }
 
 /// The answer to a call.
-pub fn reply(result: Result<Value, Refusal>) -> Reply {
+pub fn reply(result: Result<impl Into<Data>, Refusal>) -> Reply {
     match result {
         Ok(data) => Reply {
             status: Status::Ok,
-            data: Some(data),
+            data: Some(data.into()),
         },
         Err(Refusal {
             status,
             problems: list,
         }) => Reply {
             status,
-            data: Some(json!({ "ok": false, "problems": problems(&list) })),
+            data: Some(json!({ "ok": false, "problems": problems(&list) }).into()),
         },
     }
 }
 
 /// Runs a method with a call's arguments, or says that they are none.
-pub fn with_args(
+pub fn with_args<T: Into<Data>>(
     args: Option<&Value>,
-    method: impl FnOnce(Args<'_>) -> Result<Value, Refusal>,
+    method: impl FnOnce(Args<'_>) -> Result<T, Refusal>,
 ) -> Reply {
     let none = Map::new();
     let args = match args {
@@ -175,28 +175,23 @@ pub fn change<K: Kernel>(
         peer: peer.to_owned(),
         what,
     });
-    let (now, then) = (Config::load(dir, overlay), Config::load(dir, &next));
-    let old: BTreeSet<Problem> = now.all_problems().0.into_iter().cloned().collect();
-    let new: Vec<Problem> = then.all_problems().0.into_iter().cloned().collect();
-    let new: Vec<Problem> = new.into_iter().filter(|new| !old.contains(new)).collect();
-    if !new.is_empty() {
-        return Err(Refusal {
-            status: Status::InvalidArgument,
-            problems: new,
-        });
-    }
+    let then = Config::load(dir, &next);
+    let (faults, warnings) = then.all_problems();
     // A misspelt option of a file is a warning; of a call it is a mistake that can be told at once.
     let about = |problem: &&Problem| problem.section.as_deref() == Some(peer);
-    let warned = |config: &Config| -> BTreeSet<Problem> {
-        let warnings = config.all_problems().1.into_iter();
-        warnings.filter(about).cloned().collect()
-    };
-    let unknown: Vec<Problem> = warned(&then).difference(&warned(&now)).cloned().collect();
-    if !unknown.is_empty() {
-        return Err(Refusal {
-            status: Status::InvalidArgument,
-            problems: unknown,
-        });
+    let said = faults.into_iter().chain(warnings.into_iter().filter(about));
+    let said: Vec<Problem> = said.cloned().collect();
+    if !said.is_empty() {
+        let now = Config::load(dir, overlay);
+        let (faults, warnings) = now.all_problems();
+        let before: BTreeSet<&Problem> = faults.into_iter().chain(warnings).collect();
+        let problems: Vec<Problem> = said.into_iter().filter(|new| !before.contains(new)).collect();
+        if !problems.is_empty() {
+            return Err(Refusal {
+                status: Status::InvalidArgument,
+                problems,
+            });
+        }
     }
     Ok((next, then))
 }
@@ -233,7 +228,7 @@ pub fn disconnect<K: Kernel>(
             .peers(interface)?
             .iter()
             .any(|peer| peer.id == id),
-        Some(_) => engine.kernel.has_peer(interface, id),
+        Some(_) => engine.kernel.peer(interface, id).is_some(),
     };
     if !there {
         return Err(Refusal::no_peer(&peer));

@@ -2,23 +2,26 @@
 //! `peers`.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use ovpn_netlink::{KeyInfo, PeerId, PeerInfo};
-use serde_json::{Map, Value, json};
+use ovpn_netlink::{Counters, Dropped, KeyInfo, PeerId, PeerInfo};
+use ubus::BlobMsgTable;
 
-use super::view::texts;
-use super::{Args, Refusal, problems};
+use super::{Args, Refusal};
+use crate::answer::Answer;
+use crate::config::Problem;
 use crate::config::overlay::Overlay;
 use crate::engine::{Engine, Rate, Samples};
-use crate::json::counters;
 use crate::kernel::Kernel;
-use crate::tunnel::{Control, PeerView};
+use crate::tunnel::{Control, PeerView, Tunnel, Wanted};
 
 /// Most peers of one answer: each is up to 2 KiB, and a message holds 1 MiB.
 const MOST: usize = 500;
 /// What is answered in 10 ms, broker and caller included.
 const DEFAULT: usize = 100;
+/// A peer asked for alone costs as much as this many in a list.
+const SINGLE: usize = 8;
 
 /// Describes peers.
 ///
@@ -29,7 +32,7 @@ pub fn peers<K: Kernel>(
     overlay: &Overlay,
     args: Args<'_>,
     now: Instant,
-) -> Result<Value, Refusal> {
+) -> Result<BlobMsgTable, Refusal> {
     let only = args.text("interface")?;
     let peer = args.name("peer")?;
     let offset = args.integer("offset", 0..=usize::MAX)?.unwrap_or(0);
@@ -43,13 +46,9 @@ pub fn peers<K: Kernel>(
         return Err(Refusal::no_interface(only));
     }
     let number: Option<PeerId> = peer.as_ref().and_then(|peer| peer.parse().ok());
-    let (mut total, mut list) = (0usize, Vec::new());
+    let mut total = 0usize;
+    let mut pages = Vec::new();
     for name in &names {
-        let there = engine.kernel.peers(name).unwrap_or_default();
-        engine.samples.look(name, &there, now);
-        let Some((_, tunnel)) = engine.tunnels().find(|(known, _)| *known == name) else {
-            continue;
-        };
         let mut pick = |name: &str, id: Option<PeerId>| {
             if peer
                 .as_ref()
@@ -60,30 +59,109 @@ pub fn peers<K: Kernel>(
             total += 1;
             total > offset && total - offset <= limit
         };
-        let (control, views) = (tunnel.control(), tunnel.peers(&there, now, &mut pick));
-        let there: BTreeMap<PeerId, PeerInfo> =
-            there.into_iter().map(|info| (info.id, info)).collect();
-        for view in views {
-            let info = view.id.and_then(|id| there.get(&id));
-            let key = info.and_then(|info| engine.key(name, info.id));
-            let known = Known {
-                interface: name,
-                control,
-                touched: overlay.touches(name, &view.name),
-                info,
-                key: key.as_ref(),
-                samples: &engine.samples,
-                now,
-            };
-            list.push(known.describe(&view));
-        }
+        pages.push(page(engine, name, now, &mut pick));
     }
     if let (Some(peer), true) = (&peer, total == 0) {
         return Err(Refusal::no_peer(peer));
     }
-    let end = offset.saturating_add(list.len());
-    let next = Some(end).filter(|end| *end < total && !list.is_empty());
-    Ok(json!({ "total": total, "next": next, "peers": list }))
+    let count: usize = pages.iter().map(|page| page.views.len()).sum();
+    let end = offset.saturating_add(count);
+    let next = Some(end).filter(|end| *end < total && count > 0);
+    Ok(Answer::build(|answer| {
+        answer.number("total", Some(total as u64));
+        answer.number("next", next.map(|next| next as u64));
+        let known = pages.iter().flat_map(|page| {
+            let keys = page.views.iter().zip(&page.keys);
+            keys.map(|(view, key)| {
+                let known = Known {
+                    interface: page.interface,
+                    control: page.control,
+                    touched: overlay.touches(page.interface, &view.name),
+                    info: view.id.and_then(|id| page.there.get(&id)),
+                    key: key.as_ref(),
+                    samples: &engine.samples,
+                    now,
+                };
+                (known, view)
+            })
+        });
+        answer.tables("peers", known, |answer, (known, view)| {
+            known.describe(view, answer);
+        });
+    }))
+}
+
+/// An interface's share of an answer.
+struct Page<'a> {
+    interface: &'a str,
+    control: Control,
+    views: Vec<PeerView>,
+    /// The key of each of `views`.
+    keys: Vec<Option<KeyInfo>>,
+    there: BTreeMap<PeerId, PeerInfo>,
+}
+
+fn page<'a, K: Kernel>(
+    engine: &mut Engine<K>,
+    interface: &'a str,
+    now: Instant,
+    wanted: &mut Wanted<'_>,
+) -> Page<'a> {
+    let tunnel = |engine: &Engine<K>, there: &[PeerInfo], wanted: &mut Wanted<'_>| {
+        let (_, tunnel) = engine.tunnels().find(|(known, _)| *known == interface)?;
+        Some((tunnel.control(), tunnel.peers(there, now, wanted)))
+    };
+    // Of a tunnel of our own it is known who is wanted before the kernel is asked.
+    let ours = engine.interfaces.get(interface).map(|managed| managed.count().1);
+    let (found, there) = match ours {
+        Some(up) => {
+            let found = tunnel(engine, &[], wanted);
+            let ids = found.iter().flat_map(|(_, views)| views);
+            let ids: Vec<PeerId> = ids.filter_map(|view| view.id).collect();
+            (found, infos(engine, interface, &ids, up, now))
+        }
+        None => {
+            let there = all(engine, interface, now);
+            (tunnel(engine, &there, wanted), there)
+        }
+    };
+    let (control, views) = found.unwrap_or((Control::Observed, Vec::new()));
+    let there: BTreeMap<PeerId, PeerInfo> =
+        there.into_iter().map(|info| (info.id, info)).collect();
+    let key = |view: &PeerView| {
+        let id = view.id.filter(|id| there.contains_key(id))?;
+        engine.key(interface, &view.name, id)
+    };
+    Page {
+        interface,
+        control,
+        keys: views.iter().map(key).collect(),
+        views,
+        there,
+    }
+}
+
+fn all<K: Kernel>(engine: &mut Engine<K>, interface: &str, now: Instant) -> Vec<PeerInfo> {
+    let there = engine.kernel.peers(interface).unwrap_or_default();
+    engine.samples.look(interface, &there, now);
+    there
+}
+
+/// What the kernel tells of these peers of an interface, on which `up` peers are there.
+fn infos<K: Kernel>(
+    engine: &mut Engine<K>,
+    interface: &str,
+    ids: &[PeerId],
+    up: usize,
+    now: Instant,
+) -> Vec<PeerInfo> {
+    if ids.len() * SINGLE > up {
+        return all(engine, interface, now);
+    }
+    let there = ids.iter().filter_map(|id| engine.kernel.peer(interface, *id));
+    let there: Vec<PeerInfo> = there.collect();
+    engine.samples.glance(interface, &there, now);
+    there
 }
 
 /// All that is known of a peer besides its configuration.
@@ -98,65 +176,59 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    fn describe(&self, view: &PeerView) -> Value {
-        let mut object = Map::new();
-        let mut put = |key: &str, value: Value| drop(object.insert(key.to_owned(), value));
-        put("interface", json!(self.interface));
-        put("control", json!(self.control.to_string()));
-        put("name", json!(view.name));
-        put("description", json!(view.description));
-        put("peer_id", json!(view.id.map(PeerId::get)));
+    fn describe(&self, view: &PeerView, to: &mut Answer) {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+        let number = |id: PeerId| u64::from(id.get());
+        to.text("interface", Some(self.interface));
+        to.shown("control", Some(&self.control));
+        to.text("name", Some(&view.name));
+        to.text("description", view.description.as_deref());
+        to.number("peer_id", view.id.map(number));
         let info = self.info;
         let tx_id = info
             .and_then(|info| info.tx_id)
             .filter(|id| Some(*id) != view.id);
-        put("tx_id", json!(tx_id.map(PeerId::get)));
-        put("state", json!(view.state.to_string()));
-        put("error", json!(view.error));
-        put("problems", problems(&view.problems));
-        put("origin", json!(self.origin()));
-        put("endpoint", json!(view.endpoint));
+        to.number("tx_id", tx_id.map(number));
+        to.shown("state", Some(&view.state));
+        to.text("error", view.error.as_deref());
+        to.tables("problems", &view.problems, problem);
+        to.text("origin", Some(self.origin()));
+        to.text("endpoint", view.endpoint.as_deref());
         let remote = info.and_then(|info| info.remote).or(view.remote);
-        put("remote", json!(remote.map(|remote| remote.to_string())));
-        put("local", json!(info.and_then(local)));
-        put("vpn_ips", json!(texts(&view.vpn_ips)));
-        put("allowed_ips", json!(texts(&view.allowed_ips)));
+        to.shown("remote", remote.as_ref().map(|r| r as &dyn Display));
+        to.text("local", info.and_then(local).as_deref());
+        to.texts("vpn_ips", &view.vpn_ips);
+        to.texts("allowed_ips", &view.allowed_ips);
         let keepalive = view.keepalive;
-        put("keepalive_interval", json!(keepalive.map(|k| k.interval)));
-        put("keepalive_timeout", json!(keepalive.map(|k| k.timeout)));
-        put("connected", json!(view.connected.map(|d| d.as_secs())));
-        put("last_seen", json!(self.last_seen().map(|d| d.as_secs())));
-        put("losses", json!(view.losses));
-        put("key_source", json!(view.key_source));
+        to.number("keepalive_interval", keepalive.map(|k| k.interval.into()));
+        to.number("keepalive_timeout", keepalive.map(|k| k.timeout.into()));
+        to.number("connected", seconds(view.connected));
+        to.number("last_seen", seconds(self.last_seen()));
+        to.number("losses", view.losses.map(u64::from));
+        to.text("key_source", view.key_source);
         let has_key = match self.info {
             Some(_) => self.key.is_some(),
             None => view.key_fingerprint.is_some(),
         };
-        put("has_key", json!(has_key));
+        to.flag("has_key", Some(has_key));
         let fingerprint = view.key_fingerprint.as_ref();
         let fingerprint = fingerprint.map(|hex| format!("sha256:{hex}"));
-        put("key_fingerprint", json!(fingerprint));
-        put("key_age", json!(view.key_age.map(|d| d.as_secs())));
-        put("key_id", json!(self.key.map(|key| key.key_id.get())));
-        let in_use = || self.key.map(|key| key.cipher.to_string());
-        put("cipher", json!(view.cipher.clone().or_else(in_use)));
-        let engine = self.key.and_then(|key| key.driver.as_ref());
-        put("engine", json!(engine));
-        let is_async = self.key.filter(|key| key.driver.is_some());
-        put("engine_async", json!(is_async.map(|key| key.is_async)));
-        put(
-            "vpn",
-            counters(&info.map(|info| info.vpn).unwrap_or_default()),
-        );
-        put(
-            "link",
-            counters(&info.map(|info| info.link).unwrap_or_default()),
-        );
+        to.text("key_fingerprint", fingerprint.as_deref());
+        to.number("key_age", seconds(view.key_age));
+        to.number("key_id", self.key.map(|key| key.key_id.get().into()));
+        match (&view.cipher, self.key) {
+            (Some(cipher), _) => to.text("cipher", Some(cipher)),
+            (None, key) => to.shown("cipher", key.map(|key| &key.cipher as &dyn Display)),
+        }
+        let told = self.key.filter(|key| key.driver.is_some());
+        to.text("engine", told.and_then(|key| key.driver.as_deref()));
+        to.flag("engine_async", told.map(|key| key.is_async));
+        to.table("vpn", Some(info.map(|info| info.vpn)), counters);
+        to.table("link", Some(info.map(|info| info.link)), counters);
         let rates = info.and_then(|info| self.samples.rates(self.interface, info.id));
-        put("vpn_rate", json!(rates.map(|(vpn, _)| rate(vpn))));
-        put("link_rate", json!(rates.map(|(_, link)| rate(link))));
-        put("drops", json!(info.and_then(drops)));
-        Value::Object(object)
+        to.table("vpn_rate", rates.map(|(vpn, _)| vpn), rate);
+        to.table("link_rate", rates.map(|(_, link)| link), rate);
+        to.table("drops", info.and_then(|info| info.drops.as_ref()), drops);
     }
 
     fn origin(&self) -> &'static str {
@@ -185,13 +257,30 @@ fn local(info: &PeerInfo) -> Option<String> {
     })
 }
 
-fn rate(rate: Rate) -> Value {
-    json!({ "rx": rate.rx, "tx": rate.tx })
+fn problem(to: &mut Answer, problem: &Problem) {
+    to.shown("text", Some(problem));
+    to.text("file", Some(&problem.file));
+    to.number("line", Some(problem.line as u64));
+    to.text("section", problem.section.as_deref());
+    to.text("option", problem.option.as_deref());
+    to.text("message", Some(&problem.message));
 }
 
-fn drops(info: &PeerInfo) -> Option<Value> {
-    let list = info.drops.as_ref()?.iter();
-    let list = list.filter(|dropped| dropped.packets > 0);
-    let named = list.map(|dropped| (dropped.reason().to_string(), json!(dropped.packets)));
-    Some(Value::Object(named.collect()))
+fn counters(to: &mut Answer, counters: Option<Counters>) {
+    let counters = counters.unwrap_or_default();
+    to.number("rx_bytes", Some(counters.rx_bytes));
+    to.number("tx_bytes", Some(counters.tx_bytes));
+    to.number("rx_packets", Some(counters.rx_packets));
+    to.number("tx_packets", Some(counters.tx_packets));
+}
+
+fn rate(to: &mut Answer, rate: Rate) {
+    to.number("rx", Some(rate.rx));
+    to.number("tx", Some(rate.tx));
+}
+
+fn drops(to: &mut Answer, list: &Vec<Dropped>) {
+    for dropped in list.iter().filter(|dropped| dropped.packets > 0) {
+        to.number(&dropped.reason(), Some(dropped.packets.into()));
+    }
 }

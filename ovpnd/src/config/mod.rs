@@ -112,6 +112,8 @@ pub struct InterfaceConfig {
     pub disabled_peers: Vec<String>,
     /// What is noticed and has no consequence, also of its peers.
     pub warnings: Vec<Problem>,
+    /// What its peers have that no other may have.
+    taken: peer::Taken,
 }
 
 impl Config {

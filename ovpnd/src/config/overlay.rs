@@ -93,6 +93,7 @@ impl Edit {
                 section.kind.clear();
                 section.name = None;
                 section.options.clear();
+                section.repeated.clear();
             }
             return;
         };
@@ -102,6 +103,7 @@ impl Edit {
                 name: Some(self.peer.clone()),
                 line: 0,
                 options: Vec::new(),
+                repeated: Vec::new(),
             });
         }
         let Some(section) = file.sections.iter_mut().find(|section| ours(section)) else {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `config openvpn_dco_<interface>` sections.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
@@ -116,13 +117,16 @@ pub(super) fn read(
     }
     let peer = options(&mut reader, entry.interface.as_ref(), load_key);
     if let (Some(peer), Some(interface)) = (&peer, &entry.interface) {
-        clashes(&mut reader, peer, interface);
+        clashes(&mut reader, peer, interface, &entry.taken);
     }
     let name = reader.label.clone();
     let (problems, warnings) = reader.finish(&[]);
     entry.warnings.extend(warnings);
     match (peer, &mut entry.interface) {
-        (Some(peer), Some(interface)) if problems.is_empty() => interface.peers.push(peer),
+        (Some(peer), Some(interface)) if problems.is_empty() => {
+            entry.taken.add(&peer, interface.peers.len());
+            interface.peers.push(peer);
+        }
         (_, None) if problems.is_empty() => {}
         _ => drop(entry.broken_peers.insert(name, problems)),
     }
@@ -210,9 +214,11 @@ fn key(
     load_key: &dyn Fn(&Path) -> Result<StaticKey, String>,
 ) -> Option<(PathBuf, StaticKey, Direction)> {
     let direction = reader.required("key_direction");
+    let faults = reader.problems.len();
     let accepted = reader.boolean("insecure_static_key") == Some(true);
+    let said = reader.problems.len() > faults;
     let file: PathBuf = reader.required("key_file")?;
-    if !accepted {
+    if !accepted && !said {
         reader.fault(
             Some("insecure_static_key"),
             "must be '1' to use a static key, whose nonces repeat after every restart so that recorded traffic can be \
@@ -235,36 +241,47 @@ fn key(
     }
 }
 
+/// Which of the earlier peers has what no two may have: of a thousand, comparing each with each would take longer
+/// than all the rest.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Taken {
+    ids: BTreeMap<PeerId, usize>,
+    keys: BTreeMap<([u8; 32], Direction), usize>,
+    vpn_ips: BTreeMap<IpAddr, usize>,
+}
+
+impl Taken {
+    fn add(&mut self, peer: &Peer, at: usize) {
+        self.ids.insert(peer.id, at);
+        let key = (*peer.key.digest(), peer.direction);
+        self.keys.insert(key, at);
+        self.vpn_ips.extend(peer.vpn_ips.iter().map(|ip| (*ip, at)));
+    }
+}
+
 /// Faults of a peer in the company of the earlier ones.
-fn clashes(reader: &mut Reader<'_>, peer: &Peer, interface: &Interface) {
-    let others = &interface.peers;
-    if let Some(other) = others.iter().find(|other| other.id == peer.id) {
+fn clashes(reader: &mut Reader<'_>, peer: &Peer, interface: &Interface, taken: &Taken) {
+    let name = |at: Option<&usize>| Some(interface.peers.get(*at?)?.name.as_str());
+    if let Some(other) = name(taken.ids.get(&peer.id)) {
         reader.fault(
             Some("peer_id"),
-            format!("{} is taken by peer '{}'", peer.id, other.name),
+            format!("{} is taken by peer '{other}'", peer.id),
         );
     }
-    let same_key = |other: &&Peer| other.direction == peer.direction && other.key.same(&peer.key);
-    if let Some(other) = others.iter().find(same_key) {
+    if let Some(other) = name(taken.keys.get(&(*peer.key.digest(), peer.direction))) {
         reader.fault(
             Some("key_file"),
-            format!(
-                "holds the key of peer '{}': each peer needs its own",
-                other.name
-            ),
+            format!("holds the key of peer '{other}': each peer needs its own"),
         );
     }
     for ip in &peer.vpn_ips {
-        if let Some(other) = others.iter().find(|other| other.vpn_ips.contains(ip)) {
-            reader.fault(
-                Some("vpn_ip"),
-                format!("{ip} is taken by peer '{}'", other.name),
-            );
+        if let Some(other) = name(taken.vpn_ips.get(ip)) {
+            reader.fault(Some("vpn_ip"), format!("{ip} is taken by peer '{other}'"));
         }
     }
     match interface.mode {
         Mode::P2p => {
-            if let Some(other) = others.first() {
+            if let Some(other) = interface.peers.first() {
                 reader.fault(
                     None,
                     format!(

@@ -161,7 +161,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends reading: faults, and warnings of options nobody asked for, save those in `ignored`.
+    /// Ends reading: faults, and warnings of options that are there twice or that nobody asked for, save those in
+    /// `ignored`.
     pub(super) fn finish(self, ignored: &[&str]) -> (Vec<Problem>, Vec<Problem>) {
         let unknown = self
             .section
@@ -169,9 +170,13 @@ impl<'a> Reader<'a> {
             .iter()
             .map(|option| option.name.as_str());
         let unknown = unknown.filter(|name| !self.known.contains(name) && !ignored.contains(name));
-        let warnings = unknown
-            .map(|name| self.problem(Some(name), "is unknown and ignored".into()))
-            .collect();
+        let unknown =
+            unknown.map(|name| self.problem(Some(name), "is unknown and ignored".into()));
+        let repeated = self.section.repeated.iter();
+        let repeated = repeated.map(|name| {
+            self.problem(Some(name), "is there more than once: the last one counts".into())
+        });
+        let warnings = unknown.chain(repeated).collect();
         (self.problems, warnings)
     }
 }

@@ -204,6 +204,11 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "network:13: section 'vpn0', option 'cipher': \"bf-cbc\" is no cipher (aes-128-gcm, aes-192-gcm, aes-256-gcm, chacha20-poly1305)",
     ),
     (
+        "hwcrypto 'auto'",
+        "hwcrypto 'a b'",
+        "network:14: section 'vpn0', option 'hwcrypto': \"a b\" is no crypto driver (auto, off, on, or a name of /proc/crypto)",
+    ),
+    (
         "fwmark ''",
         "fwmark '0xg'",
         "network:15: section 'vpn0', option 'fwmark': \"0xg\" is no mark (a 32 bit number, decimal or 0x...)",
@@ -300,6 +305,21 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ),
     (
         "insecure_static_key '1'",
+        "insecure_static_key 'x'",
+        "network:26: section 'alice', option 'insecure_static_key': must be 0 or 1, not \"x\"",
+    ),
+    (
+        "option peer_id '1'",
+        "option peer_id '1'; option disabled 'x'",
+        "network:18: section 'alice', option 'disabled': must be 0 or 1, not \"x\"",
+    ),
+    (
+        "option mode 'p2p'",
+        "option mode 'p2p'; option disabled 'x'",
+        "network:6: section 'vpn0', option 'disabled': must be 0 or 1, not \"x\"",
+    ),
+    (
+        "insecure_static_key '1'",
         "insecure_static_key '0'",
         "network:26: section 'alice', option 'insecure_static_key': must be '1' to use a static key, whose nonces repeat after every restart so that recorded traffic can be decrypted: for tests only",
     ),
@@ -346,6 +366,56 @@ fn each_fault_is_named_once_by_file_line_section_and_option() {
         } else {
             assert_eq!(found, [*fault], "{old} -> {new}");
         }
+    }
+}
+
+/// Section, name and line of each of our options in the good file, and the file with the line changed.
+fn options(change: impl Fn(&str, &str) -> String) -> Vec<(&'static str, String, String)> {
+    let lines: Vec<&str> = GOOD.lines().collect();
+    let own = lines.iter().position(|line| line.contains("'vpn0'")).unwrap();
+    let mut list = Vec::new();
+    let mut section = "";
+    for (at, line) in lines.iter().enumerate().skip(own) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["config", _, name] => section = name.trim_matches('\''),
+            ["option", name, ..] if name != "proto" => {
+                let mut changed: Vec<String> = lines.iter().map(ToString::to_string).collect();
+                changed[at] = change(line, name);
+                list.push((section, name.to_owned(), changed.join("\n")));
+            }
+            _ => {}
+        }
+    }
+    list
+}
+
+#[test]
+fn every_option_that_is_a_list_there_twice_or_misspelt_is_named_once() {
+    let of = |section: &str, name: &str| format!("section '{section}', option '{name}': ");
+    let warnings = |text: &str| -> Vec<String> {
+        let config = read(text);
+        let (_, warnings) = config.all_problems();
+        warnings.iter().map(ToString::to_string).collect()
+    };
+    let lists = options(|line, _| line.replace("option", "list"));
+    assert_eq!(lists.len(), 18);
+    for (section, name, text) in lists {
+        let found = faults(&text);
+        let said = of(section, &name) + "must be an option with one value, not a list";
+        assert!(found.len() == 1 && found[0].ends_with(&said), "{found:?}");
+    }
+    // An empty option is none, to libuci too.
+    let twice = options(|line, _| format!("{line}\n{line}"));
+    for (section, name, text) in twice.into_iter().filter(|(_, name, _)| name != "fwmark") {
+        assert_eq!(faults(&text), [""; 0], "{name}");
+        let (said, found) = (of(section, &name) + "is there more than once: the last one counts", warnings(&text));
+        assert!(found.len() == 1 && found[0].ends_with(&said), "{found:?}");
+    }
+    let misspelt = options(|line, name| line.replacen(name, &format!("{name}x"), 1));
+    for (section, name, text) in misspelt.into_iter().filter(|(_, name, _)| name != "fwmark") {
+        let (said, found) = (of(section, &(name + "x")) + "is unknown and ignored", warnings(&text));
+        assert!(found.len() == 1 && found[0].ends_with(&said), "{found:?}");
     }
 }
 

@@ -86,13 +86,17 @@ pub fn gather<K: Kernel>(engine: &mut Engine<K>, driver: Result<(), Failure>, di
 
 fn ours<K: Kernel>(engine: &mut Engine<K>) -> Vec<Ours> {
     let mut list = Vec::new();
-    for (name, managed) in &engine.interfaces {
+    let names: Vec<String> = engine.interfaces.keys().cloned().collect();
+    for name in &names {
+        let engines = engine.keys(name);
+        let engines = engines.into_iter();
+        let engines = engines
+            .filter_map(|(peer, key)| Some((peer, key.driver?, key.is_async)))
+            .collect();
+        let Some(managed) = engine.interfaces.get(name) else {
+            continue;
+        };
         let view = managed.interface();
-        let mut engines = Vec::new();
-        for (peer, run) in &managed.peers {
-            let key = engine.kernel.key(name, run.id);
-            engines.extend(key.and_then(|key| Some((peer.clone(), key.driver?, key.is_async))));
-        }
         let broken = managed.broken_peers.values().flatten();
         list.push(Ours {
             name: name.clone(),
@@ -104,6 +108,7 @@ fn ours<K: Kernel>(engine: &mut Engine<K>) -> Vec<Ours> {
             mssfix: view.mssfix,
             hwcrypto: view.hwcrypto,
             engines,
+            refused: engine.kernel.refused(name),
         });
     }
     list
@@ -169,11 +174,11 @@ fn instance(section: &Section) -> Option<Instance> {
 /// Directives that take no words: their option is a switch.
 const SWITCHES: [&str; 8] = [
     "client",
+    "client-to-client",
     "disable-dco",
     "management-query-proxy",
     "tls-client",
     "tls-server",
-    "tls_server",
     "server-bridge",
     "compress",
 ];

@@ -15,6 +15,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::config::{Problem, Transport};
+use crate::engines::Refused;
 use file::ConfigFile;
 pub use gather::Facts;
 
@@ -183,6 +184,7 @@ pub struct Ours {
     pub hwcrypto: Option<String>,
     /// Peers with a key, the crypto driver that carries it, and whether that is an asynchronous one.
     pub engines: Vec<(String, String, bool)>,
+    pub refused: Vec<Refused>,
 }
 
 fn ours(ours: &Ours, facts: &Facts) -> Subject {
@@ -243,11 +245,27 @@ fn ours(ours: &Ours, facts: &Facts) -> Subject {
             "Install kmod-ovpn, or take the option out.",
         ));
     }
+    // That the kernel's own driver has no such parameter was said above.
+    for refused in ours.refused.iter().filter(|_| !theirs) {
+        findings.push(Finding::new(
+            Severity::Warning,
+            refused.option,
+            format!("{}.", refused.why),
+            match refused.forbidden {
+                true => format!(
+                    "Let the module be loaded so, for all tunnels: write ovpn {} into /etc/modules.d/30-ovpn and restart the router.",
+                    refused.parameter
+                ),
+                false => "Take the option out, or install a kmod-ovpn that has the parameter.".into(),
+            },
+        ));
+    }
     let named = chosen.filter(|value| !matches!(*value, "off" | "on"));
     let other = ours
         .engines
         .iter()
         .find(|(_, engine, _)| Some(engine.as_str()) != named);
+    let named = named.filter(|_| ours.refused.iter().all(|refused| refused.option != "hwcrypto"));
     if let (Some(named), Some((peer, engine, _))) = (named, other) {
         findings.push(Finding::new(
             Severity::Warning,
@@ -325,7 +343,11 @@ fn instance(instance: &Instance, facts: &Facts) -> Subject {
             "Correct option config.",
         ));
     }
-    let verdict = rules::judge(&instance.file);
+    // Of a file that could not be read, what is missing in it is not known.
+    let verdict = match instance.unreadable {
+        Some(_) => rules::Verdict::default(),
+        None => rules::judge(&instance.file),
+    };
     let missing = facts.driver.error.is_some();
     findings.extend(verdict.findings);
     let kernel_path = match instance.device_kind {
@@ -339,7 +361,7 @@ fn instance(instance: &Instance, facts: &Facts) -> Subject {
             Severity::Warning,
             "running-userspace",
             format!(
-                "{} goes through OpenVPN, although no directive asks for that: the module was loaded later, the device existed before, or OpenVPN is built without DCO.",
+                "{} goes through OpenVPN, although no directive asks for that: the module was loaded later, the device existed before, OpenVPN may not keep CAP_NET_ADMIN as another user, or is built without DCO.",
                 instance.device.as_deref().unwrap_or("The tunnel")
             ),
             "Restart the instance; openvpn --version must name [DCO].",

@@ -91,12 +91,6 @@ const EXCLUDING: &[(&str, &str, &str, &str)] = &[
         "may lead through a proxy, which the kernel cannot",
         "Take the line out.",
     ),
-    (
-        "secret",
-        "secret-mode",
-        "uses one static key for all, without TLS",
-        "Use certificates or peer-fingerprint.",
-    ),
 ];
 
 /// Judges a configuration.
@@ -121,6 +115,7 @@ pub fn judge(file: &ConfigFile) -> Verdict {
             verdict.keeps_out(code, Some(found), format!("{name} {text}."), remedy);
         }
     }
+    control(file, &mut verdict);
     device(file, &mut verdict);
     compression(file, &mut verdict);
     ciphers(file, &mut verdict);
@@ -130,11 +125,44 @@ pub fn judge(file: &ConfigFile) -> Verdict {
     verdict
 }
 
+/// Directives that bring a TLS control channel, each by itself.
+const TLS: [&str; 5] = [
+    "client",
+    "server",
+    "server-bridge",
+    "tls-client",
+    "tls-server",
+];
+
+fn control(file: &ConfigFile, verdict: &mut Verdict) {
+    if file.directives.is_empty() || TLS.iter().any(|name| file.has(name)) {
+        return;
+    }
+    let secret = file.last("secret");
+    verdict.keeps_out(
+        "secret-mode",
+        secret,
+        match secret {
+            Some(_) => "secret uses one static key for all, without TLS.",
+            None => "There is neither client nor server, tls-client nor tls-server: without TLS nothing goes through the kernel.",
+        },
+        "Use certificates or peer-fingerprint, with tls-server on one side and tls-client on the other.",
+    );
+}
+
 fn device(file: &ConfigFile, verdict: &mut Verdict) {
     let kind = file.last("dev-type").or_else(|| file.last("dev"));
     let Some(kind) = kind else {
         return;
     };
+    if kind.args.first().is_some_and(|arg| arg == "null") {
+        verdict.keeps_out(
+            "dev-null",
+            Some(kind),
+            "dev null takes no packets, so there is nothing for the kernel to carry.",
+            "Use dev tun.",
+        );
+    }
     if kind.args.first().is_some_and(|arg| arg.starts_with("tap")) || file.has("server-bridge") {
         verdict.keeps_out(
             "tap",
@@ -162,15 +190,41 @@ fn compression(file: &ConfigFile, verdict: &mut Verdict) {
             "Take it out on both sides; on a server, compress migrate lets old clients in without it.",
         );
     }
-    if let Some(found) = file.last("allow-compression") {
-        if found.args.first().is_some_and(|arg| arg != "no") {
-            verdict.keeps_out(
-                "comp",
-                Some(found),
-                "allow-compression lets the other side switch compression on.",
-                "Set allow-compression no.",
-            );
-        }
+    let allowed = file.last("allow-compression");
+    if let Some(found) = allowed.filter(|d| d.args.first().is_some_and(|arg| arg != "no")) {
+        verdict.keeps_out(
+            "comp",
+            Some(found),
+            "allow-compression lets the other side switch compression on.",
+            "Set allow-compression no.",
+        );
+    }
+    let old = compatible(file).filter(|(version, _)| *version < COMPRESSION_OFF);
+    if let (Some((_, found)), None) = (old, allowed) {
+        verdict.keeps_out(
+            "comp",
+            Some(found),
+            format!(
+                "{} also lets the other side switch compression on, as OpenVPN did before 2.6.",
+                say(found)
+            ),
+            "Add allow-compression no.",
+        );
+    }
+}
+
+/// Before this version of OpenVPN compression was allowed unless forbidden.
+const COMPRESSION_OFF: (u32, u32) = (2, 6);
+/// Before this one `cipher` was among those offered.
+const LISTED: (u32, u32) = (2, 5);
+
+/// The version that `compat-mode` asks OpenVPN to act like.
+fn compatible(file: &ConfigFile) -> Option<((u32, u32), &Directive)> {
+    let found = file.last("compat-mode")?;
+    let mut parts = found.args.first()?.split('.').map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some(((major, minor), found)),
+        _ => None,
     }
 }
 
@@ -207,7 +261,18 @@ fn ciphers(file: &ConfigFile, verdict: &mut Verdict) {
         if is_known(cipher) {
             continue;
         }
-        if name == "data-ciphers-fallback" {
+        let old = compatible(file).map(|(version, _)| version);
+        if name == "cipher" && old.is_some_and(|old| old < LISTED) {
+            verdict.keeps_out(
+                "cipher",
+                Some(found),
+                format!(
+                    "{} is offered because of compat-mode, and the kernel does not have it.",
+                    say(found)
+                ),
+                "Take both lines out: all peers since OpenVPN 2.4 negotiate.",
+            );
+        } else if name == "data-ciphers-fallback" {
             verdict.keeps_out(
                 "cipher",
                 Some(found),
@@ -267,6 +332,15 @@ fn locals(file: &ConfigFile, verdict: &mut Verdict) {
                 locals.len()
             ),
             "With an older one keep one, or run an instance for each.",
+        );
+    }
+    if let Some(found) = file.last("client-to-client") {
+        verdict.say(
+            Severity::Info,
+            "client-to-client",
+            Some(found),
+            "client-to-client has no effect: in the kernel packets between clients pass the interface, where routes and firewall decide.",
+            "Take it out, and allow forwarding inside the interface's zone where clients shall reach each other.",
         );
     }
     if let Some(found) = file.last("shaper") {
@@ -370,8 +444,9 @@ mod tests {
             ("socks-proxy p", "proxy"),
             ("management-query-proxy", "management-query-proxy"),
             ("dev-node unix:/bin/x", "dev-node"),
-            ("secret k", "secret-mode"),
             ("dev tap0", "tap"),
+            ("dev null", "dev-null"),
+            ("compat-mode 2.5.0", "comp"),
             ("dev-type tap", "tap"),
             ("comp-lzo", "comp"),
             ("comp-lzo no", "comp"),
@@ -382,9 +457,13 @@ mod tests {
             ("data-ciphers AES-256-GCM:BF-CBC", "cipher"),
             ("ncp-ciphers AES-256-CBC", "cipher"),
             ("data-ciphers-fallback BF-CBC", "cipher"),
+            (
+                "compat-mode 2.4.0\nallow-compression no\ncipher BF-CBC",
+                "cipher",
+            ),
             ("server 10.8.0.0 255.255.255.0\ntopology net30", "topology"),
         ] {
-            let verdict = judge(&ConfigFile::parse(&format!("verb 3\n{line}\n")));
+            let verdict = judge(&ConfigFile::parse(&format!("tls-client\n{line}\n")));
             let [finding] = &verdict.findings[..] else {
                 panic!("{line}: {:?}", verdict.findings)
             };
@@ -403,6 +482,16 @@ mod tests {
     }
 
     #[test]
+    fn without_tls_there_is_no_kernel_path() {
+        assert_eq!(codes("dev tun\nsecret k"), (vec!["secret-mode"], true));
+        assert_eq!(codes("dev tun\nremote a"), (vec!["secret-mode"], true));
+        assert_eq!(codes(""), (vec![], false));
+        for tls in TLS.iter().filter(|name| **name != "server-bridge") {
+            assert_eq!(codes(tls), (vec![], false), "{tls}");
+        }
+    }
+
+    #[test]
     fn what_only_slows_or_misleads_excludes_nothing() {
         for (line, code, severity) in [
             ("local a\nlocal b", "multi-local", Severity::Info),
@@ -411,9 +500,10 @@ mod tests {
             ("tun-mtu 1500", "mtu", Severity::Info),
             ("tun-mtu 1000", "mtu", Severity::Warning),
             ("cipher BF-CBC", "cipher", Severity::Info),
+            ("client-to-client", "client-to-client", Severity::Info),
             ("remote 'open", "config-file", Severity::Error),
         ] {
-            let verdict = judge(&ConfigFile::parse(line));
+            let verdict = judge(&ConfigFile::parse(&format!("tls-client\n{line}")));
             let found: Vec<_> = verdict
                 .findings
                 .iter()

@@ -19,6 +19,7 @@ fn facts() -> Facts {
             mssfix: Some("auto".into()),
             hwcrypto: Some("auto".into()),
             engines: Vec::new(),
+            refused: Vec::new(),
         }],
         observed: vec!["tun7".into()],
         instances: vec![Instance {
@@ -54,6 +55,25 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
     let mut facts = facts();
     change(&mut facts);
     facts
+}
+
+fn refused(option: &'static str, forbidden: bool) -> Refused {
+    Refused {
+        option,
+        why: "x has no effect: no".into(),
+        parameter: "aes_gcm=async".into(),
+        forbidden,
+    }
+}
+
+#[test]
+fn what_a_jail_forbids_is_to_be_written_where_the_module_is_loaded() {
+    let facts = with(|f| f.ours[0].refused = vec![refused("hwcrypto", true)]);
+    let remedy = &diagnose(&facts)[1].findings[0].remedy;
+    assert!(
+        remedy.contains("write ovpn aes_gcm=async into /etc/modules.d/30-ovpn"),
+        "{remedy}"
+    );
 }
 
 #[test]
@@ -129,6 +149,23 @@ fn each_fact_has_its_finding() {
             },
             "vpn0",
             "hwcrypto",
+            Warning,
+        ),
+        (
+            // One finding, although the driver that was wanted does not carry the key either.
+            |f| {
+                f.ours[0].hwcrypto = Some("eip93".into());
+                f.ours[0].engines = vec![("alice".into(), "library".into(), false)];
+                f.ours[0].refused = vec![refused("hwcrypto", true)];
+            },
+            "vpn0",
+            "hwcrypto",
+            Warning,
+        ),
+        (
+            |f| f.ours[0].refused = vec![refused("mssfix", false)],
+            "vpn0",
+            "mssfix",
             Warning,
         ),
         (

@@ -126,12 +126,15 @@ impl Managed {
     pub(super) fn want(&mut self, wanted: Interface) {
         let old = self.wanted.take();
         let mut known = std::mem::take(&mut self.peers);
+        let before = old
+            .iter()
+            .filter(|old| old.socket.transport == wanted.socket.transport);
+        let before = before.flat_map(|old| &old.peers);
+        let before: BTreeMap<&str, &Peer> =
+            before.map(|peer| (peer.name.as_str(), peer)).collect();
         for peer in &wanted.peers {
             let mut run = PeerRun::new(peer, &wanted);
-            let before = old
-                .as_ref()
-                .filter(|old| old.socket.transport == wanted.socket.transport);
-            let before = before.and_then(|old| old.peers.iter().find(|old| old.name == peer.name));
+            let before = before.get(peer.name.as_str());
             let same_place = before
                 .is_some_and(|before| before.endpoint == peer.endpoint && before.id == peer.id);
             if let Some(known) = known.remove(&peer.name).filter(|_| same_place) {

@@ -204,7 +204,7 @@ impl<K: Kernel> Engine<K> {
             return;
         }
         // It may be the end of one that we replaced since.
-        if self.kernel.has_peer(name, id) {
+        if self.kernel.peer(name, id).is_some() {
             return;
         }
         managed.lost_peer(name, id, reason, now, &mut self.notices);
@@ -305,17 +305,30 @@ impl<K: Kernel> Engine<K> {
         self.notices.push(notice);
     }
 
-    /// The key a peer of any tunnel encrypts with, without its secrets.
-    pub fn key(&mut self, name: &str, id: PeerId) -> Option<KeyInfo> {
+    /// The key that a peer of any tunnel, of this name and number, encrypts with, without its secrets.
+    pub fn key(&mut self, name: &str, peer: &str, id: PeerId) -> Option<KeyInfo> {
         let managed = self.interfaces.get_mut(name);
-        let run = managed.and_then(|managed| managed.by_id(id));
-        let Some((_, run)) = run else {
+        let run = managed.and_then(|managed| managed.peers.get_mut(peer));
+        let Some(run) = run.filter(|run| run.id == id) else {
             return self.kernel.key(name, id);
         };
         if run.key_info.is_none() {
             run.key_info = self.kernel.key(name, id);
         }
         run.key_info.clone()
+    }
+
+    /// The keys of an interface's peers that are there, by section.
+    pub fn keys(&mut self, name: &str) -> Vec<(String, KeyInfo)> {
+        let Some(managed) = self.interfaces.get(name) else {
+            return Vec::new();
+        };
+        let there = managed.state.as_ref();
+        let there = |id: &PeerId| there.is_some_and(|state| state.peers.contains_key(id));
+        let peers = managed.peers.iter().filter(|(_, run)| there(&run.id));
+        let peers: Vec<_> = peers.map(|(peer, run)| (peer.clone(), run.id)).collect();
+        let key = |(peer, id): (String, _)| self.key(name, &peer, id).map(|key| (peer, key));
+        peers.into_iter().filter_map(key).collect()
     }
 
     /// Looks which interfaces of the driver others have made, and at their peers.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Rates, and when a peer was heard, from counters that are looked at now and then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ovpn_netlink::{Counters, PeerId, PeerInfo};
@@ -42,10 +42,25 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Looks at the peers of an interface; forgets those that are gone.
+    /// Looks at all peers of an interface; forgets those that are gone.
     pub fn look(&mut self, interface: &str, peers: &[PeerInfo], now: Instant) {
-        let mut known = self.peers.remove(interface).unwrap_or_default();
-        let mut looks = BTreeMap::new();
+        self.glance(interface, peers, now);
+        if let Some(known) = self.peers.get_mut(interface)
+            && known.len() > peers.len()
+        {
+            let there: BTreeSet<PeerId> = peers.iter().map(|peer| peer.id).collect();
+            known.retain(|id, _| there.contains(id));
+        }
+    }
+
+    /// Looks at some peers of an interface.
+    pub fn glance(&mut self, interface: &str, peers: &[PeerInfo], now: Instant) {
+        if !self.peers.contains_key(interface) {
+            self.peers.insert(interface.to_owned(), BTreeMap::new());
+        }
+        let Some(known) = self.peers.get_mut(interface) else {
+            return;
+        };
         for peer in peers {
             let fresh = Sample {
                 at: now,
@@ -53,16 +68,8 @@ impl Samples {
                 link: peer.link,
             };
             // Counters that went back are those of a new peer.
-            let history = known
-                .remove(&peer.id)
-                .filter(|old| old.newer.link.rx_bytes <= peer.link.rx_bytes);
-            let history = match history {
-                None => History {
-                    older: None,
-                    newer: fresh,
-                    heard: None,
-                },
-                Some(mut old) => {
+            match known.get_mut(&peer.id) {
+                Some(old) if old.newer.link.rx_bytes <= peer.link.rx_bytes => {
                     if old.newer.link.rx_packets < peer.link.rx_packets {
                         old.heard = Some(now);
                     }
@@ -70,12 +77,17 @@ impl Samples {
                         old.older = Some(old.newer);
                         old.newer = fresh;
                     }
-                    old
                 }
-            };
-            looks.insert(peer.id, history);
+                _ => {
+                    let history = History {
+                        older: None,
+                        newer: fresh,
+                        heard: None,
+                    };
+                    known.insert(peer.id, history);
+                }
+            }
         }
-        self.peers.insert(interface.to_owned(), looks);
     }
 
     /// Forgets an interface.
@@ -170,6 +182,8 @@ mod tests {
     fn who_is_gone_is_forgotten() {
         let (now, mut samples) = (Instant::now(), Samples::default());
         samples.look("v", &[peer(1)], now);
+        samples.glance("v", &[], now);
+        assert_eq!(samples.peers["v"].len(), 1);
         samples.look("v", &[], now);
         assert!(samples.peers["v"].is_empty());
         samples.forget("v");

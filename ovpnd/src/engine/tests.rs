@@ -57,10 +57,9 @@ impl Kernel for Fake {
         self.peers.remove(interface);
     }
 
-    fn has_peer(&mut self, interface: &str, peer: PeerId) -> bool {
-        self.peers
-            .get(interface)
-            .is_some_and(|peers| peers.contains(&peer))
+    fn peer(&mut self, interface: &str, peer: PeerId) -> Option<PeerInfo> {
+        let there = self.peers(interface).unwrap_or_default();
+        there.into_iter().find(|info| info.id == peer)
     }
 
     fn peers(&mut self, interface: &str) -> Result<Vec<PeerInfo>, Failure> {

@@ -97,7 +97,7 @@ impl Test {
 fn reply(status: Status, data: Value) -> Reply {
     Reply {
         status,
-        data: Some(data),
+        data: Some(data.into()),
     }
 }
 
