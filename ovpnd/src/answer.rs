@@ -127,7 +127,10 @@ mod tests {
             a.text("text", Some("a b"));
             a.text("cut", Some("a\0b"));
             a.text("no_text", None);
-            a.shown("address", Some(&"10.8.0.1:7".parse::<std::net::SocketAddr>().unwrap()));
+            a.shown(
+                "address",
+                Some(&"10.8.0.1:7".parse::<std::net::SocketAddr>().unwrap()),
+            );
             a.shown("nowhere", None);
             a.number("number", Some(1 << 40));
             a.number("most", Some(u64::MAX));

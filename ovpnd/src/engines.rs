@@ -79,7 +79,8 @@ impl Chosen {
             ),
             parameter: format!("{name}={value}"),
             // A jail may have no /sys at all.
-            forbidden: error.kind() != io::ErrorKind::NotFound || !Path::new("/sys/module").exists(),
+            forbidden: error.kind() != io::ErrorKind::NotFound
+                || !Path::new("/sys/module").exists(),
         })
     }
 

@@ -185,7 +185,10 @@ pub fn change<K: Kernel>(
         let now = Config::load(dir, overlay);
         let (faults, warnings) = now.all_problems();
         let before: BTreeSet<&Problem> = faults.into_iter().chain(warnings).collect();
-        let problems: Vec<Problem> = said.into_iter().filter(|new| !before.contains(new)).collect();
+        let problems: Vec<Problem> = said
+            .into_iter()
+            .filter(|new| !before.contains(new))
+            .collect();
         if !problems.is_empty() {
             return Err(Refusal {
                 status: Status::InvalidArgument,

@@ -20,8 +20,8 @@ use crate::tunnel::{Control, PeerView, Tunnel, Wanted};
 const MOST: usize = 500;
 /// What is answered in 10 ms, broker and caller included.
 const DEFAULT: usize = 100;
-/// A peer asked for alone costs as much as this many in a list.
-const SINGLE: usize = 8;
+/// A peer asked for alone costs as much as this many in a list, on a kernel with slow system calls.
+const SINGLE: usize = 64;
 
 /// Describes peers.
 ///
@@ -112,7 +112,10 @@ fn page<'a, K: Kernel>(
         Some((tunnel.control(), tunnel.peers(there, now, wanted)))
     };
     // Of a tunnel of our own it is known who is wanted before the kernel is asked.
-    let ours = engine.interfaces.get(interface).map(|managed| managed.count().1);
+    let ours = engine
+        .interfaces
+        .get(interface)
+        .map(|managed| managed.count().1);
     let (found, there) = match ours {
         Some(up) => {
             let found = tunnel(engine, &[], wanted);
@@ -126,8 +129,7 @@ fn page<'a, K: Kernel>(
         }
     };
     let (control, views) = found.unwrap_or((Control::Observed, Vec::new()));
-    let there: BTreeMap<PeerId, PeerInfo> =
-        there.into_iter().map(|info| (info.id, info)).collect();
+    let there: BTreeMap<PeerId, PeerInfo> = there.into_iter().map(|info| (info.id, info)).collect();
     let key = |view: &PeerView| {
         let id = view.id.filter(|id| there.contains_key(id))?;
         engine.key(interface, &view.name, id)
@@ -158,7 +160,9 @@ fn infos<K: Kernel>(
     if ids.len() * SINGLE > up {
         return all(engine, interface, now);
     }
-    let there = ids.iter().filter_map(|id| engine.kernel.peer(interface, *id));
+    let there = ids
+        .iter()
+        .filter_map(|id| engine.kernel.peer(interface, *id));
     let there: Vec<PeerInfo> = there.collect();
     engine.samples.glance(interface, &there, now);
     there
@@ -228,7 +232,7 @@ impl Known<'_> {
         let rates = info.and_then(|info| self.samples.rates(self.interface, info.id));
         to.table("vpn_rate", rates.map(|(vpn, _)| vpn), rate);
         to.table("link_rate", rates.map(|(_, link)| link), rate);
-        to.table("drops", info.and_then(|info| info.drops.as_ref()), drops);
+        to.table("drops", info.and_then(|info| info.drops.as_deref()), drops);
     }
 
     fn origin(&self) -> &'static str {
@@ -279,7 +283,7 @@ fn rate(to: &mut Answer, rate: Rate) {
     to.number("tx", Some(rate.tx));
 }
 
-fn drops(to: &mut Answer, list: &Vec<Dropped>) {
+fn drops(to: &mut Answer, list: &[Dropped]) {
     for dropped in list.iter().filter(|dropped| dropped.packets > 0) {
         to.number(&dropped.reason(), Some(dropped.packets.into()));
     }

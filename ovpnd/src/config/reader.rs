@@ -170,11 +170,13 @@ impl<'a> Reader<'a> {
             .iter()
             .map(|option| option.name.as_str());
         let unknown = unknown.filter(|name| !self.known.contains(name) && !ignored.contains(name));
-        let unknown =
-            unknown.map(|name| self.problem(Some(name), "is unknown and ignored".into()));
+        let unknown = unknown.map(|name| self.problem(Some(name), "is unknown and ignored".into()));
         let repeated = self.section.repeated.iter();
         let repeated = repeated.map(|name| {
-            self.problem(Some(name), "is there more than once: the last one counts".into())
+            self.problem(
+                Some(name),
+                "is there more than once: the last one counts".into(),
+            )
         });
         let warnings = unknown.chain(repeated).collect();
         (self.problems, warnings)

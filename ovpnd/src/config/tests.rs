@@ -372,7 +372,10 @@ fn each_fault_is_named_once_by_file_line_section_and_option() {
 /// Section, name and line of each of our options in the good file, and the file with the line changed.
 fn options(change: impl Fn(&str, &str) -> String) -> Vec<(&'static str, String, String)> {
     let lines: Vec<&str> = GOOD.lines().collect();
-    let own = lines.iter().position(|line| line.contains("'vpn0'")).unwrap();
+    let own = lines
+        .iter()
+        .position(|line| line.contains("'vpn0'"))
+        .unwrap();
     let mut list = Vec::new();
     let mut section = "";
     for (at, line) in lines.iter().enumerate().skip(own) {
@@ -409,12 +412,18 @@ fn every_option_that_is_a_list_there_twice_or_misspelt_is_named_once() {
     let twice = options(|line, _| format!("{line}\n{line}"));
     for (section, name, text) in twice.into_iter().filter(|(_, name, _)| name != "fwmark") {
         assert_eq!(faults(&text), [""; 0], "{name}");
-        let (said, found) = (of(section, &name) + "is there more than once: the last one counts", warnings(&text));
+        let (said, found) = (
+            of(section, &name) + "is there more than once: the last one counts",
+            warnings(&text),
+        );
         assert!(found.len() == 1 && found[0].ends_with(&said), "{found:?}");
     }
     let misspelt = options(|line, name| line.replacen(name, &format!("{name}x"), 1));
     for (section, name, text) in misspelt.into_iter().filter(|(_, name, _)| name != "fwmark") {
-        let (said, found) = (of(section, &(name + "x")) + "is unknown and ignored", warnings(&text));
+        let (said, found) = (
+            of(section, &(name + "x")) + "is unknown and ignored",
+            warnings(&text),
+        );
         assert!(found.len() == 1 && found[0].ends_with(&said), "{found:?}");
     }
 }

@@ -265,7 +265,11 @@ fn ours(ours: &Ours, facts: &Facts) -> Subject {
         .engines
         .iter()
         .find(|(_, engine, _)| Some(engine.as_str()) != named);
-    let named = named.filter(|_| ours.refused.iter().all(|refused| refused.option != "hwcrypto"));
+    let named = named.filter(|_| {
+        ours.refused
+            .iter()
+            .all(|refused| refused.option != "hwcrypto")
+    });
     if let (Some(named), Some((peer, engine, _))) = (named, other) {
         findings.push(Finding::new(
             Severity::Warning,

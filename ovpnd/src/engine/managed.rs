@@ -130,8 +130,7 @@ impl Managed {
             .iter()
             .filter(|old| old.socket.transport == wanted.socket.transport);
         let before = before.flat_map(|old| &old.peers);
-        let before: BTreeMap<&str, &Peer> =
-            before.map(|peer| (peer.name.as_str(), peer)).collect();
+        let before: BTreeMap<&str, &Peer> = before.map(|peer| (peer.name.as_str(), peer)).collect();
         for peer in &wanted.peers {
             let mut run = PeerRun::new(peer, &wanted);
             let before = before.get(peer.name.as_str());
