@@ -161,6 +161,9 @@ export class Browser {
 		if (ours)
 			await this.named(name);
 
+		// Where it was scrolled to, a theme's header would lie over the page.
+		await this.page.evaluate(() => window.scrollTo(0, 0));
+
 		for (const [ device, size ] of [ [ 'desktop', { ...DESKTOP, deviceScaleFactor: 1, mobile: false } ], [ 'phone', PHONE ] ]) {
 			await session.send('Emulation.setDeviceMetricsOverride', size);
 			await this.page.evaluate(() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))));

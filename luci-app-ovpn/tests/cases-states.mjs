@@ -81,8 +81,15 @@ async function none({ open, browser, router, guest }) {
 		await browser.shoot('peers-none');
 		await open('ovpn-test/widget');
 		assert.equal(await browser.page.$('.ovpn-status'), null);
+
+		// One that somebody else makes on the driver is shown, as theirs.
+		await guest.ok([ 'ip', 'link', 'add', 'tun7', 'type', 'ovpn' ]);
+		await router.until('the tunnel of another', async () => (await router.call('status')).interfaces.length);
+		await open('ovpn/overview');
+		assert.match(await browser.text('[data-interface="tun7"]'), /tun7.*made by OpenVPN.*No peers/s);
 	}
 	finally {
+		await guest.run([ 'ip', 'link', 'delete', 'tun7' ]);
 		await router.configure(good);
 	}
 }
@@ -110,7 +117,6 @@ async function daemon({ open, browser, guest, router }) {
 	await router.startBroker();
 	await browser.until(tunnel);
 	assert.equal(await browser.page.evaluate(here, 'no-daemon'), null);
-	await router.reaches('10.8.0.2');
 }
 
 /** Without the driver the page says what to install, and the tunnel comes up when it is there. */
@@ -139,8 +145,10 @@ async function driver({ open, browser, guest, router }) {
 		await open('ovpn/overview');
 		await browser.until(here, 'module-missing');
 		assert.match(await browser.text('[data-code="module-missing"] .ovpn-remedy'), /kmod-ovpn/);
-		assert.match(await browser.text('#ovpn-driver'), /no driver/);
+		assert.match(await browser.text('#ovpn-driver'), /Driver\s*not loaded/);
 		assert.match(await browser.text('[data-interface="vpn0"] h3'), /vpn0\s*error/);
+		assert.match(await browser.text('tr[data-peer="alice"]'), /down/);
+		assert.equal((await browser.page.$$('.ovpn-finding')).length, 1, 'one cause is one message');
 		await browser.shoot('overview-no-driver');
 	}
 	finally {

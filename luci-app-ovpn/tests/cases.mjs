@@ -33,11 +33,18 @@ async function overview({ open, browser, router, guest, rpcd }) {
 	assert.equal(await browser.text(`${row('alice')} .ovpn-dropped`), String(Object.values(peer.drops).reduce((a, b) => a + b, 0)));
 	assert.match(await browser.text(`${row('alice')} .ovpn-seen`), /ago/);
 
-	// Poll after poll, the graph grows and the totals do: 10 pings of 1 KiB in a second are about 82 kbit/s a way.
+	// Look after look, every five seconds, the totals grow: 10 pings of 1 KiB in a second are about 82 kbit/s a way.
 	const first = await browser.text(`${row('alice')} .ovpn-total`);
+	const between = await router.until('two looks of the poll', () => {
+		const looks = rpcd.calls.filter(one => one.object == 'ovpnd' && one.name == 'status').map(one => one.at);
 
-	await browser.until(() => document.querySelector('polyline.ovpn-rx').getAttribute('points').split(' ').length >= 2);
+		// LuCI's first one comes at once.
+		return [ looks.at(-1) - looks.at(-2) ].find(gap => gap > 2500);
+	});
+
+	assert.ok(between > 4500 && between < 9000, `${between} ms between two looks`);
 	await browser.until((selector, old) => document.querySelector(selector).textContent != old, `${row('alice')} .ovpn-total`, first);
+	await browser.until(() => document.querySelector('polyline.ovpn-rx').getAttribute('points'));
 
 	const rate = await browser.text('.ovpn-now .ovpn-rx');
 	const [ , number, unit ] = rate.match(/([0-9.]+) ([KM]?)bit/);
@@ -45,12 +52,6 @@ async function overview({ open, browser, router, guest, rpcd }) {
 
 	assert.ok(bits > 20e3 && bits < 500e3, rate);
 	await browser.shoot('overview');
-
-	// Every five seconds, as LuCI's other pages.
-	const looks = rpcd.calls.filter(one => one.object == 'ovpnd' && one.name == 'status').map(one => one.at);
-	const between = looks.at(-1) - looks.at(-2);
-
-	assert.ok(between > 4500 && between < 9000, `${between} ms between two looks`);
 
 	await browser.press('Details', row('alice'));
 	await browser.until(() => document.querySelector('.modal .ovpn-details'));
@@ -174,6 +175,8 @@ async function forbidden({ open, browser, rpcd, server, guest }) {
 	rpcd.calls = [];
 	await open('ovpn/overview');
 	assert.ok(await browser.page.$eval('.ovpn-disconnect', button => button.disabled));
+	await open('ovpn/peers');
+	await open('ovpn/import');
 	assert.deepEqual(rpcd.calls.filter(one => one.denied), []);
 }
 
@@ -185,11 +188,27 @@ async function german({ open, browser, server }) {
 	await browser.shoot('overview-german');
 }
 
-/** Both themes have colours for what the pages show. */
-async function material({ open, browser, server }) {
-	server.state.theme = 'material';
-	await open('ovpn/overview');
-	await browser.shoot('overview-material');
+/** Colours are the theme's own, in each of them and in the dark. */
+async function themes({ open, browser, server }) {
+	for (const [ theme, dark, name ] of [ [ 'bootstrap', true, '--primary-color-high' ], [ 'material', false, '--main-color' ] ]) {
+		Object.assign(server.state, { theme, dark });
+		await open('ovpn/overview');
+
+		const [ wanted, line ] = await browser.page.evaluate(colour => {
+			const probe = document.body.appendChild(document.createElement('i'));
+
+			probe.style.color = `var(${colour}, transparent)`;
+
+			return [ getComputedStyle(probe).color, getComputedStyle(document.querySelector('polyline.ovpn-rx')).stroke ];
+		}, name);
+
+		assert.equal(line, wanted, theme);
+		await browser.shoot(`overview-${theme}${dark ? '-dark' : ''}`);
+		await open('ovpn/peers');
+		await browser.shoot(`peers-${theme}${dark ? '-dark' : ''}`);
+		await open('ovpn/import');
+		await browser.shoot(`import-${theme}${dark ? '-dark' : ''}`);
+	}
 }
 
 /** The stand-in and LuCI itself give the same answers; only where both are. */
@@ -218,7 +237,7 @@ export const cases = [
 	[ 'status widget', widget ],
 	[ 'forbidden calls', forbidden ],
 	[ 'German', german ],
-	[ 'theme material', material ],
+	[ 'themes', themes ],
 	...states,
 	...LUCI_SRC ? [ [ 'the stand-in is like LuCI', honest ] ] : []
 ];

@@ -35,7 +35,7 @@ for (const [ index, [ name, work ] ] of chosen.entries()) {
 	let why = null;
 
 	rpcd.forget();
-	Object.assign(server.state, { theme: 'bootstrap', language: 'en', readOnly: false, src: LUCI_SRC });
+	Object.assign(server.state, { theme: 'bootstrap', language: 'en', readOnly: false, dark: false, src: LUCI_SRC });
 	rpcd.readOnly = false;
 	browser.faults.length = server.missing.length = 0;
 

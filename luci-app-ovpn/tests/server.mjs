@@ -52,7 +52,7 @@ function page(address, view, state) {
 	const style = [ 'cascade.css', 'mobile.css' ].filter(name => find(`/luci-static/${state.theme}/${name}`, state.src));
 
 	return `<!DOCTYPE html>
-<html lang="${state.language}"><head><meta charset="utf-8"><title>ovpn</title>
+<html lang="${state.language}"${state.dark ? ' data-darkmode="true"' : ''}><head><meta charset="utf-8"><title>ovpn</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 ${style.map(name => `<link rel="stylesheet" href="/luci-static/${state.theme}/${name}"${name == 'mobile.css' ? ' media="only screen and (max-device-width: 854px)"' : ''}>`).join('\n')}
 <script src="${ROOT}/admin/translations/${state.language}"></script>
@@ -131,7 +131,7 @@ async function respond(request, rpcd, state) {
 
 /** Serves on a free port; resolves to { address, state, missing, close }. */
 export function serve(rpcd, session) {
-	const state = { session, token: 'token', theme: 'bootstrap', language: 'en', readOnly: false, src: LUCI_SRC };
+	const state = { session, token: 'token', theme: 'bootstrap', language: 'en', readOnly: false, dark: false, src: LUCI_SRC };
 	const missing = [];
 	const server = http.createServer((request, response) => {
 		respond(request, rpcd, state).catch(error => [ 500, '.html', String(error.stack) ]).then(([ status, ends, data ]) => {

@@ -49,7 +49,7 @@ return baseclass.extend({
 		case 'silent':     return [ _('not heard yet'), 'notice' ];
 		case 'waiting':    return [ _('waiting'), 'notice' ];
 		case 'disabled':   return [ _('disabled'), '' ];
-		case 'error':      return [ _('error'), 'important' ];
+		case 'error':      return [ _('error'), 'error ovpn-bad' ];
 		default:           return [ String(word), '' ];
 		}
 	},

@@ -43,7 +43,6 @@ class Graph {
 		this.rx = node('polyline', { 'class': 'ovpn-rx', 'fill': 'none' });
 		this.tx = node('polyline', { 'class': 'ovpn-tx', 'fill': 'none' });
 		this.scale = E('span', { 'class': 'ovpn-scale' });
-		this.since = E('span', { 'class': 'ovpn-since' }, [ _('5 minutes ago') ]);
 		this.now = E('span', { 'class': 'ovpn-now' });
 
 		const lines = [ 0.25, 0.5, 0.75 ].map(part => node('line', {
@@ -57,7 +56,11 @@ class Graph {
 			'aria-label': _('Rates of %s in the last five minutes').format(name)
 		}, [ ...lines, this.rx, this.tx ]);
 
-		this.root = E('div', { 'class': 'ovpn-graph' }, [ this.scale, svg, this.now, this.since ]);
+		this.root = E('div', { 'class': 'ovpn-graph' }, [
+			E('div', { 'class': 'ovpn-axis' }, [ this.scale, this.now ]),
+			svg,
+			E('div', { 'class': 'ovpn-axis ovpn-since' }, [ E('span', [ _('5 minutes ago') ]), E('span', [ _('now') ]) ])
+		]);
 	}
 
 	/* Takes counters (rx_bytes, tx_bytes) of now; a counter that went back started anew. */

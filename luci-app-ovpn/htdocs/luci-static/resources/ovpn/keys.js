@@ -156,6 +156,7 @@ return baseclass.extend({
 		const button = (kind, title, words, work) => E('button', {
 			'class': 'btn cbi-button cbi-button-action %s'.format(kind),
 			'title': title,
+			'disabled': !L.hasViewPermission() && kind != 'ovpn-key-export' || null,
 			'click': ui.createHandlerFn(this, (ev) => { ev.preventDefault(); return work(); })
 		}, [ words ]);
 

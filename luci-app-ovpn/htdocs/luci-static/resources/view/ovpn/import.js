@@ -124,12 +124,11 @@ return view.extend({
 			return Promise.resolve(this.refuse(_('%s is too big for an OpenVPN file.').format(file.name)));
 
 		return file.text().then(text => {
-			this.filename = file.name;
-
 			if (BINARY.test(text))
 				return this.refuse(_('%s is no text: an .ovpn file is one, unpacked.').format(file.name));
 
 			this.text.value = text;
+			this.filename = file.name;
 
 			return this.handleCheck();
 		}).catch(error => this.refuse(error.message));

@@ -23,8 +23,8 @@ const SEVERITIES = [ 'error', 'warning', 'info' ];
 
 function driverLine(status) {
 	const kernel = status.kernel;
-	const driver = kernel.driver == 'none'
-		? _('no driver: %s').format(kernel.error || _('not loaded'))
+	/* Why there is none, a banner says. */
+	const driver = kernel.driver == 'none' ? _('not loaded')
 		: '%s %s'.format(kernel.driver, kernel.module_version || '').trim();
 
 	return E('p', { 'class': 'ovpn-facts', 'id': 'ovpn-driver' }, [
@@ -128,7 +128,9 @@ class Tunnel {
 		]);
 	}
 
-	show(view, peers, now) {
+	/* `driven` is whether there is a driver: without one, that is what is said, and once. */
+	show(view, peers, now, driven) {
+		this.view = view;
 		this.graph.add(view.vpn, now);
 
 		dom.content(this.title, [
@@ -138,7 +140,7 @@ class Tunnel {
 		]);
 
 		dom.content(this.problems, [
-			view.error && !L.toArray(view.problems).length ? parts.banner(null, {
+			view.error && driven && !L.toArray(view.problems).length ? parts.banner(null, {
 				severity: 'error',
 				code: 'interface',
 				text: view.error,
@@ -174,6 +176,14 @@ class Tunnel {
 		]);
 	}
 
+	/* What a peer's state means to one who waits for it. */
+	stateOf(peer) {
+		if (this.view.state == 'error' && peer.state != 'disabled' && peer.state != 'error')
+			return 'down';
+
+		return peer.state == 'up' && !peer.link.rx_packets ? 'silent' : peer.state;
+	}
+
 	row(peer, titles) {
 		const error = [ peer.error, ...L.toArray(peer.problems).map(problem => problem.text) ].filter(Boolean).join('\n');
 
@@ -185,7 +195,7 @@ class Tunnel {
 			]),
 			parts.cell(titles[1], parts.address(peer.remote || peer.endpoint || '–')),
 			parts.cell(titles[2], [
-				parts.stateLabel(peer.state == 'up' && !peer.link.rx_packets ? 'silent' : peer.state, error),
+				parts.stateLabel(this.stateOf(peer), error),
 				E('div', { 'class': 'ovpn-small ovpn-seen' }, [ format.ago(peer.last_seen) ]),
 				error ? E('div', { 'class': 'ovpn-error' }, [ error ]) : ''
 			]),
@@ -302,7 +312,7 @@ return view.extend({
 			if (!this.tunnels.has(one.name))
 				this.tunnels.set(one.name, new Tunnel(this, one.name));
 
-			this.tunnels.get(one.name).show(one, lists[index], now);
+			this.tunnels.get(one.name).show(one, lists[index], now, status.kernel.driver != 'none');
 		});
 
 		dom.content(this.list, this.tunnels.size
