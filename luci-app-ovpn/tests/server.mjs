@@ -49,6 +49,10 @@ function page(address, view, state) {
 		nodespec: { satisfied: true, readonly: state.readOnly, action: { type: 'view', path: view } },
 		apply_rollback: 30, apply_holdoff: 0.2, apply_timeout: 5, apply_display: 0.5, rollback_token: null
 	};
+	// What the theme's style sheet expects around a page.
+	const [ before, after ] = state.theme == 'material'
+		? [ '<div class="main"><div class="main-right"><div id="maincontent"><div class="container">', '</div></div></div></div>' ]
+		: [ '<div id="maincontent" class="container">', '</div>' ];
 	const style = [ 'cascade.css', 'mobile.css' ].filter(name => find(`/luci-static/${state.theme}/${name}`, state.src));
 
 	return `<!DOCTYPE html>
@@ -58,11 +62,11 @@ ${style.map(name => `<link rel="stylesheet" href="/luci-static/${state.theme}/${
 <script src="${ROOT}/admin/translations/${state.language}"></script>
 <script src="/luci-static/resources/cbi.js"></script></head>
 <body data-page="${parts.join('-')}"><header><a class="brand" href="/">router</a><div id="indicators" class="pull-right"></div></header>
-<div id="maincontent" class="container"><div id="tabmenu"></div>
+${before}<div id="tabmenu"></div>
 <script src="/luci-static/resources/luci.js"></script>
 <script>L = new LuCI(${escape(env)});</script>
 <div id="view"><script>L.require('ui').then(ui => ui.instantiateView(${escape(view)}));</script></div>
-</div></body></html>`;
+${after}</body></html>`;
 }
 
 /** The file of an address below /luci-static, or null; LuCI's own from its checkout `src` if there is one. */

@@ -112,16 +112,73 @@ function details(peer) {
 	]);
 }
 
+/* Gives a node its children, and leaves it alone when it has them: what is taken out, even for a moment, is no longer
+   focused and does not know that it was pressed. */
+function place(parent, nodes) {
+	if (parent.children.length != nodes.length || nodes.some((node, index) => node !== parent.children[index]))
+		parent.replaceChildren(...nodes);
+}
+
+const TITLES = [ _('Peer'), _('Other end'), _('State'), _('Traffic'), _('Dropped'), _('Crypto driver') ];
+
+/* One peer: its nodes are made once, too. */
+class Row {
+	constructor(page, name) {
+		this.cells = TITLES.map(title => parts.cell(title, ''));
+		this.disconnect = E('button', {
+			'class': 'btn cbi-button cbi-button-negative ovpn-disconnect',
+			'title': _('A configured peer comes back by itself'),
+			'aria-label': _('Disconnect %s').format(name),
+			'click': ui.createHandlerFn(page, () => page.handleDisconnect(this.peer))
+		}, [ _('Disconnect') ]);
+		this.root = E('tr', { 'class': 'tr', 'data-peer': name }, [
+			...this.cells,
+			E('td', { 'class': 'td nowrap cbi-section-actions' }, E('div', [
+				E('button', {
+					'class': 'btn cbi-button',
+					'aria-label': _('Details of %s').format(name),
+					'click': () => details(this.peer)
+				}, [ _('Details') ]), ' ',
+				this.disconnect
+			]))
+		]);
+	}
+
+	show(peer, state) {
+		const error = [ peer.error, ...L.toArray(peer.problems).map(problem => problem.text) ].filter(Boolean).join('\n');
+
+		[ [
+			E('div', [ E('strong', [ peer.description || peer.name ]) ]),
+			E('div', { 'class': 'ovpn-small' }, [ '%s, #%d'.format(peer.name, peer.peer_id) ]),
+			E('div', { 'class': 'ovpn-small' }, [ L.toArray(peer.vpn_ips).join(', ') ])
+		], [
+			parts.address(peer.remote || peer.endpoint || '–')
+		], [
+			parts.stateLabel(state, error),
+			E('div', { 'class': 'ovpn-small ovpn-seen' }, [ format.ago(peer.last_seen) ]),
+			error ? E('div', { 'class': 'ovpn-error' }, [ error ]) : ''
+		], traffic(peer), drops(peer), engine(peer) ].forEach((nodes, index) => dom.content(this.cells[index], nodes));
+
+		this.peer = peer;
+		this.disconnect.disabled = peer.state != 'up' || !L.hasViewPermission();
+	}
+}
+
 /* One interface: its nodes are made once and filled at every look. */
 class Tunnel {
 	constructor(page, name) {
 		this.page = page;
 		this.name = name;
 		this.offset = 0;
+		this.rows = new Map();
 		this.graph = graph.create(name);
 		this.title = E('h3');
 		this.facts = E('p', { 'class': 'ovpn-facts' });
 		this.problems = E('div');
+		this.head = parts.head([ ...TITLES, '' ]);
+		this.table = E('table', { 'class': 'table ovpn-peers' });
+		this.turner = E('div');
+		this.empty = E('p', { 'class': 'ovpn-empty' }, [ E('em', [ _('No peers.') ]) ]);
 		this.peers = E('div');
 		this.root = E('div', { 'class': 'cbi-section ovpn-tunnel', 'data-interface': name }, [
 			this.title, this.problems, this.facts, this.graph.root, this.peers
@@ -163,17 +220,17 @@ class Tunnel {
 		if (peers?.offset != this.offset)
 			return;
 
-		dom.content(this.peers, peers.total ? [ this.table(peers.peers), this.pager(peers.total) ]
-			: E('p', { 'class': 'ovpn-empty' }, [ E('em', [ _('No peers.') ]) ]));
-	}
+		/* The page is gone with its peers: the next look begins with the first. */
+		if (this.offset && this.offset >= peers.total) {
+			this.offset = 0;
+			return;
+		}
 
-	table(peers) {
-		const titles = [ _('Peer'), _('Other end'), _('State'), _('Traffic'), _('Dropped'), _('Crypto driver'), '' ];
-
-		return E('table', { 'class': 'table ovpn-peers' }, [
-			parts.head(titles),
-			...peers.map(peer => this.row(peer, titles))
-		]);
+		this.rows = new Map(peers.peers.map(peer => [ peer.name, this.rows.get(peer.name) ?? new Row(this.page, peer.name) ]));
+		peers.peers.forEach(peer => this.rows.get(peer.name).show(peer, this.stateOf(peer)));
+		place(this.table, [ this.head, ...Array.from(this.rows.values(), row => row.root) ]);
+		this.showPager(peers.total);
+		place(this.peers, peers.total ? [ this.table, this.turner ] : [ this.empty ]);
 	}
 
 	/* What a peer's state means to one who waits for it. */
@@ -184,61 +241,33 @@ class Tunnel {
 		return peer.state == 'up' && !peer.link.rx_packets ? 'silent' : peer.state;
 	}
 
-	row(peer, titles) {
-		const error = [ peer.error, ...L.toArray(peer.problems).map(problem => problem.text) ].filter(Boolean).join('\n');
+	showPager(total) {
+		const where = total <= PAGE ? '' : _('%d to %d of %d').format(this.offset + 1, Math.min(this.offset + PAGE, total), total);
 
-		return E('tr', { 'class': 'tr', 'data-peer': peer.name }, [
-			parts.cell(titles[0], [
-				E('div', [ E('strong', [ peer.description || peer.name ]) ]),
-				E('div', { 'class': 'ovpn-small' }, [ '%s, #%d'.format(peer.name, peer.peer_id) ]),
-				E('div', { 'class': 'ovpn-small' }, [ L.toArray(peer.vpn_ips).join(', ') ])
-			]),
-			parts.cell(titles[1], parts.address(peer.remote || peer.endpoint || '–')),
-			parts.cell(titles[2], [
-				parts.stateLabel(this.stateOf(peer), error),
-				E('div', { 'class': 'ovpn-small ovpn-seen' }, [ format.ago(peer.last_seen) ]),
-				error ? E('div', { 'class': 'ovpn-error' }, [ error ]) : ''
-			]),
-			parts.cell(titles[3], traffic(peer)),
-			parts.cell(titles[4], drops(peer)),
-			parts.cell(titles[5], engine(peer)),
-			E('td', { 'class': 'td cbi-section-actions' }, [
-				E('button', {
-					'class': 'btn cbi-button',
-					'aria-label': _('Details of %s').format(peer.name),
-					'click': () => details(peer)
-				}, [ _('Details') ]), ' ',
-				E('button', {
-					'class': 'btn cbi-button cbi-button-negative ovpn-disconnect',
-					'title': _('A configured peer comes back by itself'),
-					'aria-label': _('Disconnect %s').format(peer.name),
-					'disabled': peer.state != 'up' || !L.hasViewPermission() || null,
-					'click': ui.createHandlerFn(this.page, 'handleDisconnect', peer)
-				}, [ _('Disconnect') ])
-			])
-		]);
-	}
+		if (where == this.where)
+			return;
 
-	pager(total) {
-		if (total <= PAGE)
-			return '';
+		this.where = where;
+
+		if (!where)
+			return dom.content(this.turner, '');
 
 		const turn = (by) => () => {
 			this.offset = Math.max(0, this.offset + by);
 			return this.page.look();
 		};
 
-		return E('div', { 'class': 'ovpn-pager' }, [
+		dom.content(this.turner, E('div', { 'class': 'ovpn-pager' }, [
 			E('button', {
 				'class': 'btn cbi-button', 'disabled': this.offset == 0 || null,
 				'click': ui.createHandlerFn(this, turn(-PAGE))
 			}, [ _('Previous') ]),
-			_('%d to %d of %d').format(this.offset + 1, Math.min(this.offset + PAGE, total), total),
+			where,
 			E('button', {
 				'class': 'btn cbi-button', 'disabled': this.offset + PAGE >= total || null,
 				'click': ui.createHandlerFn(this, turn(PAGE))
 			}, [ _('Next') ])
-		]);
+		]));
 	}
 }
 
@@ -315,9 +344,11 @@ return view.extend({
 			this.tunnels.get(one.name).show(one, lists[index], now, status.kernel.driver != 'none');
 		});
 
-		dom.content(this.list, this.tunnels.size
-			? Array.from(this.tunnels.values(), tunnel => tunnel.root)
-			: E('div', { 'class': 'ovpn-empty' }, [
+		if (this.tunnels.size)
+			return place(this.list, Array.from(this.tunnels.values(), tunnel => tunnel.root));
+
+		dom.content(this.list,
+			E('div', { 'class': 'ovpn-empty' }, [
 				E('p', [ E('em', [ _('There are no tunnels.') ]) ]),
 				E('p', [ E('a', { 'href': L.url('admin/network/network') }, [
 					_('Add an interface of the protocol “OpenVPN in the kernel”')
