@@ -87,8 +87,10 @@ class Graph {
 		const highest = this.samples.reduce((most, one) => Math.max(most, one.rx, one.tx), FLOOR);
 		const top = roundUp(highest * 8) / 8;
 		const step = WIDTH / (SAMPLES - 1);
-		const points = (which) => this.samples.map((sample, index) => '%.1f,%.1f'.format(
-			WIDTH - (this.samples.length - 1 - index) * step,
+		/* A line needs two points, also at the first sample. */
+		const samples = this.samples.length == 1 ? [ this.samples[0], this.samples[0] ] : this.samples;
+		const points = (which) => samples.map((sample, index) => '%.1f,%.1f'.format(
+			WIDTH - (samples.length - 1 - index) * step,
 			HEIGHT - sample[which] / top * (HEIGHT - 2) - 1
 		)).join(' ');
 		const now = this.samples[this.samples.length - 1];
