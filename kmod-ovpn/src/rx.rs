@@ -9,7 +9,9 @@ use crate::key::Key;
 use crate::peer::Peer;
 use crate::proto::attrs::Transport;
 use crate::proto::counters::DropReason;
-use crate::proto::wire::{classify, inner_protocol, is_keepalive, Header, KeyId, Verdict};
+use crate::proto::wire::{
+    classify, inner_protocol, is_from_link, is_keepalive, Header, KeyId, Verdict,
+};
 use crate::sys::engine::{Job, LanesRef, NoJob, Way};
 use crate::sys::path::Learnt;
 use crate::sys::rcu::Rcu;
@@ -168,7 +170,10 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
             None => return drop_for(device, peer, DropReason::BadProtocol),
         }
         if !device.peers.is_path_back(rcu, &device.net, peer, pkt) {
-            return drop_for(device, peer, DropReason::ReversePath);
+            return match is_from_link(pkt.bytes()) {
+                true => drop_for(device, peer, DropReason::LinkLocal),
+                false => drop_for(device, peer, DropReason::ReversePath),
+            };
         }
         peer.clamp_mss(&device.net, rcu, pkt);
         Fate::Keep

@@ -374,6 +374,10 @@ impl Netlink {
         handles.rtnl.link_new(interface, mode)?;
         drop(chosen);
         let index = handles.rtnl.link(interface)?.index;
+        // Nothing in a tunnel answers from a link-local address; whoever wants one has it among `addresses`.
+        if let Err(error) = handles.rtnl.link_set_no_link_local(index) {
+            log::debug!("{interface}: {error}");
+        }
         self.links.insert(
             interface.to_owned(),
             Link {

@@ -76,6 +76,9 @@ drop_reasons! {
     TxQueueFull = 21, "tx_queue_full";
     /// Too many packets of the peer wait for an asynchronous engine.
     RxQueueFull = 22, "rx_queue_full";
+    /// The inner source is an address of one link alone (fe80::/10, 169.254.0.0/16), or none: a client's search for
+    /// routers and the like, which end here. Nothing is wrong with the peer.
+    LinkLocal = 23, "rx_link_local";
 }
 
 impl DropReason {

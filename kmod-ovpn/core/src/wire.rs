@@ -238,6 +238,19 @@ pub fn inner_source(packet: &[u8]) -> Option<[u8; 16]> {
     }
 }
 
+/// Whether the packet inside the tunnel comes from an address that means something on one link alone (RFC 4291, 2.5.6;
+/// RFC 3927), or from none yet.
+pub fn is_from_link(packet: &[u8]) -> bool {
+    match inner_source(packet) {
+        Some([0xfe, b, ..]) => b & 0xc0 == 0x80,
+        Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4 @ ..]) => {
+            matches!(v4, [169, 254, ..] | [0, 0, 0, 0])
+        }
+        Some(other) => other == [0; 16],
+        None => false,
+    }
+}
+
 #[inline]
 const fn opcode(word: u32) -> u32 {
     word >> 27

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::wire::Attrs;
 
 /// kmod-ovpn/uapi/ovpn-ext.yaml, attribute set "drops"; the first has number 1.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "rx_short",
     "rx_data_v1",
     "rx_unknown_peer",
@@ -31,7 +31,10 @@ const NAMES: [&str; 23] = [
     "tx_no_transport",
     "tx_queue_full",
     "rx_queue_full",
+    LINK_LOCAL,
 ];
+/// What healthy peers send and no tunnel carries: searches for routers and the like.
+const LINK_LOCAL: &str = "rx_link_local";
 
 /// Packets lost for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,11 @@ impl Dropped {
             Some(name) => Cow::Borrowed(name),
             None => Cow::Owned(format!("reason_{}", self.reason)),
         }
+    }
+
+    /// Whether nothing was lost that should have arrived: healthy peers have such drops.
+    pub fn is_harmless(&self) -> bool {
+        self.reason() == LINK_LOCAL
     }
 
     /// Reads the nest; reasons without drops are not in it.
@@ -93,7 +101,12 @@ mod tests {
             ("tx_queue_full", u32::MAX),
             ("reason_99", 1),
         ];
+        assert!(!drops.iter().any(Dropped::is_harmless));
         assert_eq!(named, expected.map(|(name, n)| (Cow::from(name), n)));
+        let mut w = Writer::new();
+        w.put_u32(24, 2);
+        let drops = Dropped::parse(Attrs::new(w.as_bytes())).unwrap();
+        assert!(drops[0].is_harmless());
         let mut w = Writer::new();
         w.put(1, &[1, 2]);
         assert!(Dropped::parse(Attrs::new(w.as_bytes())).is_err());

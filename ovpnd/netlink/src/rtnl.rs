@@ -21,6 +21,11 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_OVPN_MODE: u16 = 1;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+/// As an attribute's type.
+const AF_INET6: u16 = libc::AF_INET6 as u16;
 // include/uapi/linux/if_addr.h
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -311,6 +316,21 @@ impl Rtnl {
     pub fn link_set_mtu(&mut self, ifindex: u32, mtu: u32) -> Result<()> {
         let mut request = link_request("RTM_NEWLINK", libc::RTM_NEWLINK, ifindex, 0, 0);
         request.body.put_u32(IFLA_MTU, mtu);
+        self.act(&request)
+    }
+
+    /// Keeps the kernel from giving an interface a link-local IPv6 address by itself, from which it would look for
+    /// routers. Ask before it is up.
+    ///
+    /// # Errors
+    /// `ENODEV`, `EAFNOSUPPORT` (no IPv6, or not with this MTU).
+    pub fn link_set_no_link_local(&mut self, ifindex: u32) -> Result<()> {
+        let mut request = link_request("RTM_NEWLINK", libc::RTM_NEWLINK, ifindex, 0, 0);
+        request.body.nest(IFLA_AF_SPEC, |w| {
+            w.nest(AF_INET6, |w| {
+                w.put_u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)
+            })
+        });
         self.act(&request)
     }
 

@@ -284,7 +284,8 @@ fn rate(to: &mut Answer, rate: Rate) {
 }
 
 fn drops(to: &mut Answer, list: &[Dropped]) {
-    for dropped in list.iter().filter(|dropped| dropped.packets > 0) {
+    let lost = |dropped: &&Dropped| dropped.packets > 0 && !dropped.is_harmless();
+    for dropped in list.iter().filter(lost) {
         to.number(&dropped.reason(), Some(dropped.packets.into()));
     }
 }

@@ -113,3 +113,46 @@ fn inner_protocol_needs_its_header() {
     }
     assert_eq!(inner_protocol(&[], 100), None);
 }
+
+#[test]
+fn addresses_of_one_link_are_told_from_those_of_others() {
+    let from = |ip: &str| {
+        let mut packet = [0; 40];
+        match ip.parse::<std::net::IpAddr>().unwrap() {
+            std::net::IpAddr::V4(ip) => {
+                packet[0] = 0x45;
+                packet[12..16].copy_from_slice(&ip.octets());
+            }
+            std::net::IpAddr::V6(ip) => {
+                packet[0] = 0x60;
+                packet[8..24].copy_from_slice(&ip.octets());
+            }
+        }
+        is_from_link(&packet)
+    };
+    for ip in [
+        "fe80::1",
+        "febf:ffff::",
+        "::",
+        "169.254.0.0",
+        "169.254.255.255",
+        "0.0.0.0",
+    ] {
+        assert!(from(ip), "{ip}");
+    }
+    for ip in [
+        "fec0::1",
+        "fd00:8::2",
+        "2001:db8::1",
+        "::1",
+        "fe7f::",
+        "ff02::1",
+        "::ffff:10.0.0.1",
+        "169.253.0.1",
+        "10.8.0.2",
+        "0.0.0.1",
+    ] {
+        assert!(!from(ip), "{ip}");
+    }
+    assert!(!is_from_link(&[]) && !is_from_link(&[0x45; 19]) && !is_from_link(&KEEPALIVE));
+}

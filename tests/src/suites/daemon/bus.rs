@@ -192,6 +192,21 @@ fn changes(_: &Ctx) -> Outcome {
     check_eq!(hub.kernel_ids()?, [1], "after a reload that forgets");
     let stats = Ping::stats(&series.finish(pings.limit())?)?;
     check_eq!(stats.received, stats.sent, "pings to the other peer");
+    // No address of the kernel's own, from which each end would look for routers that the other must drop.
+    for router in [&hub.server, &hub.client] {
+        let own = router.ns.cmd("ip -6 addr show dev vpn0 scope link").ok()?;
+        check_eq!(own, "", "link-local addresses");
+    }
+    let none = if Module::ours() {
+        json!({})
+    } else {
+        Value::Null
+    };
+    check_eq!(
+        hub.server.peer("vpn0")?["drops"],
+        none,
+        "drops of a peer that is well"
+    );
     check_eq!(hub.server.peer("vpn0")?["losses"], 0, "losses");
     check_eq!(
         losses(),

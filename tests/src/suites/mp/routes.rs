@@ -141,7 +141,16 @@ fn reverse_path(cipher: Cipher, outer: Outer) -> Outcome {
         reasons: DropReasons::open(&hub.server.ns, "mp")?,
         before: (0, 0, DropReasons::open(&hub.server.ns, "mp")?.zeros()),
     };
-    lost.expect(&hub.server.ns, refused, 0, "rx_reverse_path")
+    lost.expect(&hub.server.ns, refused, 0, "rx_reverse_path")?;
+    // What a client looks for on its link ends here as well, and is nothing to worry about.
+    let lost = Lost::begin(&hub.server.ns)?;
+    let link = ["fe80::1", "fe80::a", "::", "169.254.1.5", "0.0.0.0"];
+    for (src, n) in link.into_iter().zip(0..) {
+        let src = ip(src)?;
+        hub.send(0, src, Tunnel::inner(src.is_ipv6(), 1), b"who is there")?;
+        hub.fence(n % 3).during(src)?;
+    }
+    lost.expect(&hub.server.ns, link.len() as u64, 0, "rx_link_local")
 }
 
 /// From one client to another through the server.
