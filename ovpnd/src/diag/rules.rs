@@ -199,31 +199,16 @@ fn compression(file: &ConfigFile, verdict: &mut Verdict) {
             "Set allow-compression no.",
         );
     }
-    let old = compatible(file).filter(|(version, _)| *version < COMPRESSION_OFF);
-    if let (Some((_, found)), None) = (old, allowed) {
-        verdict.keeps_out(
-            "comp",
-            Some(found),
-            format!(
-                "{} also lets the other side switch compression on, as OpenVPN did before 2.6.",
-                say(found)
-            ),
-            "Add allow-compression no.",
-        );
-    }
 }
 
-/// Before this version of OpenVPN compression was allowed unless forbidden.
-const COMPRESSION_OFF: (u32, u32) = (2, 6);
-/// Before this one `cipher` was among those offered.
+/// Before this version of OpenVPN `cipher` was among those offered.
 const LISTED: (u32, u32) = (2, 5);
 
 /// The version that `compat-mode` asks OpenVPN to act like.
-fn compatible(file: &ConfigFile) -> Option<((u32, u32), &Directive)> {
-    let found = file.last("compat-mode")?;
-    let mut parts = found.args.first()?.split('.').map(str::parse);
+fn compatible(file: &ConfigFile) -> Option<(u32, u32)> {
+    let mut parts = file.word("compat-mode")?.split('.').map(str::parse);
     match (parts.next(), parts.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Some(((major, minor), found)),
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
         _ => None,
     }
 }
@@ -261,7 +246,7 @@ fn ciphers(file: &ConfigFile, verdict: &mut Verdict) {
         if is_known(cipher) {
             continue;
         }
-        let old = compatible(file).map(|(version, _)| version);
+        let old = compatible(file);
         if name == "cipher" && old.is_some_and(|old| old < LISTED) {
             verdict.keeps_out(
                 "cipher",
@@ -446,7 +431,6 @@ mod tests {
             ("dev-node unix:/bin/x", "dev-node"),
             ("dev tap0", "tap"),
             ("dev null", "dev-null"),
-            ("compat-mode 2.5.0", "comp"),
             ("dev-type tap", "tap"),
             ("comp-lzo", "comp"),
             ("comp-lzo no", "comp"),
@@ -457,10 +441,7 @@ mod tests {
             ("data-ciphers AES-256-GCM:BF-CBC", "cipher"),
             ("ncp-ciphers AES-256-CBC", "cipher"),
             ("data-ciphers-fallback BF-CBC", "cipher"),
-            (
-                "compat-mode 2.4.0\nallow-compression no\ncipher BF-CBC",
-                "cipher",
-            ),
+            ("compat-mode 2.4.0\ncipher BF-CBC", "cipher"),
             ("server 10.8.0.0 255.255.255.0\ntopology net30", "topology"),
         ] {
             let verdict = judge(&ConfigFile::parse(&format!("tls-client\n{line}\n")));

@@ -224,3 +224,71 @@ fn a_caller_that_does_not_read_is_given_up() {
     }
     assert!(test.bus.connection.is_none());
 }
+
+/// An INVOKE whose arguments are these bytes.
+fn invoke(test: &mut Test, args: &[u8]) -> Vec<Call> {
+    let mut envelope = attr(UbusAttr::ObjId, OBJECT_ID);
+    envelope.push_str(UbusAttr::Method, "peers");
+    envelope.push_data(args);
+    test.send(MsgType::Invoke, 5, 1234, envelope);
+    test.serve()
+}
+
+#[test]
+fn arguments_cut_anywhere_are_answered_and_the_next_call_is_served() {
+    let whole = BlobMsgTable::build(|b| {
+        b.put_str(Some("interface"), "vpn0");
+        b.open_table(Some("options"));
+        b.put_i32(Some("limit"), 5);
+        b.close_table();
+    });
+    let whole = whole.contents();
+    let mut test = Test::serving();
+    let mut refused = 0;
+    for len in 0..whole.len() {
+        let calls = invoke(&mut test, &whole[..len]);
+        let [call] = &calls[..] else {
+            panic!("{len}: {calls:?}")
+        };
+        if call.args.is_none() {
+            refused += 1;
+            let answer = crate::api::with_args(None, |_| -> Result<Value, _> {
+                panic!("the method is called")
+            });
+            assert_eq!(answer.status, Status::InvalidArgument);
+        }
+    }
+    // Between two arguments a cut leaves a whole message.
+    assert!(refused > whole.len() / 2, "{refused} of {}", whole.len());
+    let args = invoke(&mut test, whole)[0].args.clone();
+    assert_eq!(args.unwrap()["options"]["limit"], 5);
+}
+
+#[test]
+fn arguments_of_every_type_and_any_nonsense_leave_the_connection() {
+    let mut test = Test::serving();
+    for kind in 0..=255u8 {
+        let calls = invoke(
+            &mut test,
+            &[0x80 | kind, 0, 0, 12, 0, 1, b'x', 0, 0, 0, 0, 1],
+        );
+        assert_eq!(calls.len(), 1, "type {kind}");
+    }
+    // A length that reaches beyond the message.
+    assert_eq!(
+        invoke(&mut test, &[0x83, 0xff, 0xff, 0xff, 0, 0, 0, 0])[0].args,
+        None
+    );
+    assert!(test.bus.connection.is_some());
+}
+
+#[test]
+fn an_answer_longer_than_a_message_is_an_error_and_not_sent() {
+    let mut test = Test::serving();
+    let [call] = &test.call("status", OBJECT_ID)[..] else {
+        panic!("no call")
+    };
+    let long = reply(Status::Ok, json!({ "text": "x".repeat(MAX_FRAME) }));
+    test.bus.reply(call.from, &long, test.now);
+    assert_eq!(test.status(), Status::UnknownError as u32);
+}

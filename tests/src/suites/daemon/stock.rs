@@ -126,6 +126,87 @@ fn stock(_: &Ctx) -> Outcome {
     })
 }
 
+/// Directives of a client or a server, one or more lines each; what keeps a tunnel from the kernel is for OpenVPN to say.
+const CLIENT: &[&str] = &[
+    "",
+    "disable-dco",
+    "fragment 1300",
+    "proto tcp-client\nhttp-proxy p 8080",
+    "socks-proxy p",
+    "management 127.0.0.1 7505\nmanagement-query-proxy",
+    "dev-node unix:/bin/true",
+    "dev null",
+    "dev-type tap",
+    "comp-lzo",
+    "comp-lzo no",
+    "compress",
+    "compress lz4-v2",
+    "compress migrate",
+    "allow-compression no",
+    "allow-compression asym",
+    "data-ciphers AES-256-CBC",
+    "data-ciphers AES-256-GCM:AES-128-CBC",
+    "data-ciphers AES-192-GCM:CHACHA20-POLY1305",
+    "data-ciphers-fallback AES-256-CBC",
+    "data-ciphers-fallback AES-256-GCM",
+    "cipher AES-256-CBC",
+    "compat-mode 2.4.0\ncipher AES-256-CBC",
+    "compat-mode 2.5.0\ncipher AES-256-CBC",
+    "topology net30",
+    "mssfix 1400",
+    "tun-mtu 1400",
+    "shaper 1000",
+];
+const SERVER: &[&str] = &[
+    "",
+    "topology net30",
+    "topology p2p",
+    "topology subnet",
+    "client-to-client",
+    "compress migrate",
+    "local 127.0.0.1\nlocal 127.0.0.2",
+];
+
+/// The judgement of a file agrees with OpenVPN's own.
+fn judgement(_: &Ctx) -> Outcome {
+    need_openvpn()?;
+    let router = Router::start(crate::lab::Ns::new()?, "", true)?;
+    let (name, peer) = ("stock-1", pki::fingerprint("stock-1")?);
+    let dir = pki::dir()?.display().to_string();
+    // Nobody of that name: OpenVPN ends after it has said what it makes of the directives.
+    let common = format!(
+        "dev tun\nverb 4\nuser nobody-at-all\npeer-fingerprint {peer}\ncert {dir}/{name}.crt\nkey {dir}/{name}.key\n"
+    );
+    let client = format!("{common}client\nremote 127.0.0.1\n");
+    let server = format!("{common}server 10.9.0.0 255.255.255.0\ndh none\n");
+    let rows = CLIENT.iter().map(|more| (&client, more));
+    let mut wrong = Vec::new();
+    for (base, more) in rows.chain(SERVER.iter().map(|more| (&server, more))) {
+        let text = format!("{base}{more}\n");
+        let path = router.dir.write("stock.conf", &text)?;
+        // Its own program, as it may wait for who manages it.
+        let openvpn = router.ns.cmd(&format!("openvpn --config {path}")).spawn()?;
+        let words = ["DISABLED", "ENABLED"].map(|word| format!("disable_dco = {word}"));
+        let theirs = wait_for(&words[1], SOON, || {
+            let said = openvpn.stdout();
+            let theirs = words.each_ref().map(|word| said.contains(word));
+            Ok(Some(theirs).filter(|theirs| *theirs != [false; 2]))
+        })
+        .during(openvpn.stdout())?;
+        let lint = router.call_with("lint", &json!({ "text": text }))?;
+        let ours = [true, false].map(|path| lint["kernel_path"] == path);
+        if theirs != ours {
+            let said = openvpn.stdout();
+            wrong.push(format!("{more:?}: OpenVPN said\n{said}\nlint says {lint}"));
+        }
+    }
+    check!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new("tunnels of stock OpenVPN", stock)]
+    vec![
+        Case::new("tunnels of stock OpenVPN", stock),
+        Case::new("what keeps from the kernel, as OpenVPN says", judgement),
+    ]
 }
