@@ -9,7 +9,7 @@ const tunnel = () => document.querySelector('[data-interface="vpn0"]');
 /** With more peers than a page has room for, each is on one; long names and addresses fit on every screen. */
 async function many({ open, browser, router, guest }) {
 	const good = await guest.ok([ 'cat', '/etc/config/network' ]);
-	const names = Array.from({ length: 60 }, (none, index) => `m${index + 10}`);
+	const names = Array.from({ length: 52 }, (none, index) => `m${index + 10}`);
 	const peer = (name, id, host, ip, more = '') => `
 config openvpn_dco_${more ? 'vpn_ipv6_at_hom' : 'vpn0'} '${name}'
 	option peer_id '${id}'
@@ -43,15 +43,15 @@ config interface 'vpn_ipv6_at_hom'
 		const first = await shown();
 
 		assert.equal(first.length, 50);
-		assert.match(await browser.text('.ovpn-pager'), /1 to 50 of 61/);
+		assert.match(await browser.text('.ovpn-pager'), /1 to 50 of 53/);
 		await browser.press('Next');
-		await browser.until(() => /51 to 61 of 61/.test(document.querySelector('.ovpn-pager').textContent));
+		await browser.until(() => /51 to 53 of 53/.test(document.querySelector('.ovpn-pager').textContent));
 
 		const second = await shown();
 
 		assert.deepEqual([ ...first, ...second ].sort(), [ 'alice', ...names ].sort());
 		// Nobody answers there.
-		assert.match(await browser.text('tr[data-peer="m69"]'), /not heard yet\s*never/);
+		assert.match(await browser.text('tr[data-peer="m61"]'), /not heard yet\s*never/);
 		assert.match(await browser.text(`tr[data-peer="${long}"]`), /\[2001:db8:1234:5678:9abc:def0:1234:5678\]:65535/);
 		await browser.shoot('overview-many');
 		await browser.press('Previous');
@@ -78,6 +78,7 @@ async function none({ open, browser, router, guest }) {
 		await browser.shoot('overview-none');
 		await open('ovpn/peers');
 		assert.deepEqual(await ways(), [ 'network/network' ]);
+		assert.equal(await browser.page.$('.cbi-page-actions'), null, 'there is nothing to save');
 		await browser.shoot('peers-none');
 		await open('ovpn-test/widget');
 		assert.equal(await browser.page.$('.ovpn-status'), null);
@@ -142,6 +143,10 @@ async function driver({ open, browser, guest, router }) {
 
 	try {
 		await router.startDaemon();
+		await router.until('what ovpnd says', async () => (await router.call('status')).interfaces?.[0]?.state == 'error');
+		await open('ovpn-test/widget');
+		assert.match(await browser.text('.ovpn-status'), /vpn0\s*error\s*\S.*0 of 1 up/s);
+		await browser.shoot('widget-error');
 		await open('ovpn/overview');
 		await browser.until(here, 'module-missing');
 		assert.match(await browser.text('[data-code="module-missing"] .ovpn-remedy'), /kmod-ovpn/);

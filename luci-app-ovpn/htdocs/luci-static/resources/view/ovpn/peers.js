@@ -199,7 +199,10 @@ return view.extend({
 			...shown.flatMap(one => [ ...parts.problems(one.problems), ...parts.problems(one.warnings, 'warning') ])
 		] : [ parts.noDaemon() ];
 
-		if (!mine.length)
+		if (!mine.length) {
+			/* There is nothing to save. */
+			this.handleSave = this.handleSaveApply = this.handleReset = null;
+
 			return E('div', [
 				parts.style(),
 				E('h2', [ _('OpenVPN peers') ]),
@@ -211,6 +214,7 @@ return view.extend({
 					])
 				])
 			]);
+		}
 
 		const map = new form.Map('network', _('OpenVPN peers'),
 			_('Who is at the other end of each tunnel. Saving and applying changes only what differs: other peers lose no packet.'));

@@ -18,7 +18,7 @@ return baseclass.extend({
 
 		const titles = [ _('Interface'), _('State'), _('Peers') ];
 
-		return E('table', { 'class': 'table ovpn-status' }, [
+		return E('div', [ parts.style(), E('table', { 'class': 'table ovpn-status' }, [
 			parts.head(titles),
 			...status.interfaces.map(one => E('tr', { 'class': 'tr' }, [
 				parts.cell(titles[0], E('a', { 'href': L.url('admin/vpn/ovpn/overview') }, [ one.name ])),
@@ -28,6 +28,6 @@ return baseclass.extend({
 				]),
 				parts.cell(titles[2], _('%d of %d up').format(one.peers_up, one.peers))
 			]))
-		]);
+		]) ]);
 	}
 });
