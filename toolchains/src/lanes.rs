@@ -31,7 +31,7 @@ const ALL_ROUTERS: [&str; 6] = [
     "armhf-debian",
 ];
 /// One of each processor with a kernel like OpenWrt's: memory is measured there.
-const MEASURED: [&str; 3] = [steps::ARM, "mips-6.12", ARM64];
+const MEASURED: [&str; 4] = [steps::ARM, "mips-6.12", "mipsel-6.12", ARM64];
 const ARM64: &str = "arm64-6.12";
 /// The kernel's own selftests on ARM64. Debian has no userland for MIPS.
 const EMULATED_64: Column = Column {
