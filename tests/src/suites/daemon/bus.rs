@@ -121,7 +121,7 @@ fn told(_: &Ctx) -> Outcome {
     );
     let lint = routers
         .a
-        .call_with("lint", &json!({"text": "client\ndev tap\n"}))?;
+        .call_with("lint", &json!({"text": "client\ndev tap\nremote a\n"}))?;
     check_eq!(
         (&lint["kernel_path"], &lint["findings"][0]["line"]),
         (&json!(false), &json!(2)),
