@@ -188,8 +188,11 @@ static int lane_cpu(void)
 {
 	static atomic_t next;
 
-	return cpumask_nth((u32)atomic_inc_return(&next) % num_online_cpus(),
-			   cpu_online_mask);
+	unsigned int cpu = cpumask_nth((u32)atomic_inc_return(&next) %
+				       num_online_cpus(), cpu_online_mask);
+
+	/* One may have gone between the count and the search. */
+	return cpu < nr_cpu_ids ? cpu : cpumask_first(cpu_online_mask);
 }
 
 struct ovpn_lanes *ovpn_lanes_new(void)

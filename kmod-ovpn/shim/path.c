@@ -239,6 +239,9 @@ static int ovpn_lookup6(struct sock *sk, const struct ovpn_endpoint *ends,
 	};
 	struct dst_entry *dst;
 
+	/* Neither request nor float asks the socket's family. */
+	if (unlikely(READ_ONCE(sk->sk_family) != AF_INET6))
+		return -EAFNOSUPPORT;
 	memcpy(&fl.daddr, ends->remote, sizeof(fl.daddr));
 	memcpy(&fl.saddr, ends->local, sizeof(fl.saddr));
 	if (!ipv6_addr_any(&fl.saddr) &&
@@ -333,7 +336,7 @@ static int ovpn_route(struct ovpn_dev *dev, struct sock *sk,
 static bool ovpn_keep_whole(const struct sock *sk, bool v4)
 {
 #if IS_ENABLED(CONFIG_IPV6)
-	if (!v4)
+	if (!v4 && READ_ONCE(sk->sk_family) == AF_INET6)
 		return READ_ONCE(inet6_sk(sk)->pmtudisc) == IPV6_PMTUDISC_DO;
 #endif
 	return READ_ONCE(inet_sk(sk)->pmtudisc) == IP_PMTUDISC_DO;
@@ -454,6 +457,15 @@ u32 ovpn_sock_mss_room(struct ovpn_dev *dev, struct ovpn_sock *os,
 	return room ? min(mtu, room) : mtu;
 }
 
+/* A packet may say IPv6 where there is none: booted with ipv6.disable=1 the
+ * kernel has not even the tables that an answer would be looked up in.
+ */
+static void ovpn_icmp6(struct sk_buff *skb, u8 type, u8 code, u32 info)
+{
+	if (ipv6_mod_enabled())
+		icmpv6_ndo_send(skb, type, code, info);
+}
+
 static bool ovpn_in_room(const struct sk_buff *skb, u32 room)
 {
 	return skb_is_gso(skb) ? skb_gso_validate_network_len(skb, room) :
@@ -485,7 +497,7 @@ bool ovpn_sock_admit(struct ovpn_dev *dev, struct ovpn_sock *os,
 		room = max_t(u32, room, IPV6_MIN_MTU);
 		if (ovpn_in_room(skb, room))
 			return true;
-		icmpv6_ndo_send(skb, ICMPV6_PKT_TOOBIG, 0, room);
+		ovpn_icmp6(skb, ICMPV6_PKT_TOOBIG, 0, room);
 	}
 	/* Unless fragments are forbidden the packet itself still gets through:
 	 * the sender is asked to do better, not punished.
@@ -499,6 +511,5 @@ void ovpn_tx_unreachable(struct sk_buff *skb)
 	if (skb->protocol == htons(ETH_P_IP))
 		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, 0);
 	else
-		icmpv6_ndo_send(skb, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH,
-				0);
+		ovpn_icmp6(skb, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH, 0);
 }

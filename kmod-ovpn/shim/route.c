@@ -172,10 +172,15 @@ static struct dst_entry *look6(const struct ovpn_dev *dev,
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	struct flowi6 fl = { .daddr = *dest };
-	struct dst_entry *dst = ip6_route_output(dev_net(dev->net), NULL, &fl);
-	const struct rt6_info *rt = dst_rt6_info(dst);
+	const struct rt6_info *rt;
+	struct dst_entry *dst;
 
 	set_hop6(hop, dest);
+	/* Booted with ipv6.disable=1 the kernel has no tables to look into. */
+	if (!ipv6_mod_enabled())
+		return NULL;
+	dst = ip6_route_output(dev_net(dev->net), NULL, &fl);
+	rt = dst_rt6_info(dst);
 	if (dst->error) {
 		dst_release(dst);
 		return NULL;

@@ -2,9 +2,11 @@
 /* Packets: from the stack's shapes to batches of contiguous ones, and back. */
 
 #include <linux/skbuff.h>
+#include <linux/unaligned.h>
 #include <net/dst.h>
 #include <net/gso.h>
 #include <net/pkt_sched.h>
+#include <net/sock.h>
 
 #include "internal.h"
 
@@ -29,6 +31,13 @@ void ovpn_pkts_free(struct ovpn_pkt *head, bool consumed)
 	}
 }
 
+/* UDP's way to say that a sum came out as 0, which means none (RFC 768). */
+static void ovpn_no_zero_sum(void *sum)
+{
+	if (!get_unaligned((u16 *)sum))
+		put_unaligned((__force u16)CSUM_MANGLED_0, (u16 *)sum);
+}
+
 /* A contiguous copy with headroom and a finished checksum, made in one pass
  * over the payload. The socket that is charged for skb is charged for the
  * copy instead, which keeps TCP small queues working.
@@ -50,6 +59,9 @@ static struct sk_buff *ovpn_tx_copy(struct sk_buff *skb)
 		return NULL;
 	skb_reserve(copy, room);
 	skb_copy_and_csum_dev(skb, skb_put(copy, skb->len));
+	if (skb->ip_summed == CHECKSUM_PARTIAL)
+		ovpn_no_zero_sum(copy->data + skb_checksum_start_offset(skb) +
+				 skb->csum_offset);
 
 	copy->dev = skb->dev;
 	copy->protocol = skb->protocol;
@@ -57,7 +69,11 @@ static struct sk_buff *ovpn_tx_copy(struct sk_buff *skb)
 	copy->mark = skb->mark;
 	skb_copy_hash(copy, skb);
 
-	if (skb->destructor) {
+	/* The destructors of internet sockets look at nothing but the owner and
+	 * the charge; a packet socket's finds its ring by what only the
+	 * original has.
+	 */
+	if (skb->destructor && skb->sk && sk_is_inet(skb->sk)) {
 		/* The charge is the truesize: exchange it with the owner. */
 		swap(copy->truesize, skb->truesize);
 		swap(copy->destructor, skb->destructor);
@@ -132,6 +148,7 @@ int ovpn_tx_split(struct sk_buff *skb, struct ovpn_batch *out, u32 *lost)
 		 * and checksum state, but find it by these offsets.
 		 */
 		skb->ip_summed = CHECKSUM_NONE;
+		skb->encapsulation = 0;
 		skb_reset_network_header(skb);
 		skb_reset_inner_headers(skb);
 		ovpn_batch_add(out, skb);

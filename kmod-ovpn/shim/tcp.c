@@ -30,6 +30,8 @@
  */
 #define OVPN_OUT_MAX		(512 * 1024)
 #define OVPN_OUT_OWNED_MAX	(8 * OVPN_OUT_MAX)
+/* Forwarded packets: the smallest take twenty times their bytes. */
+#define OVPN_OUT_PACKETS	2048
 /* Packets from userspace waiting to be written. */
 #define OVPN_CONTROL_MAX	64
 /* What one call of the socket takes. */
@@ -51,6 +53,8 @@ struct ovpn_tcp {
 	/* Data packets, and their bytes, under the queue's lock. */
 	struct sk_buff_head out;
 	u32 out_bytes;
+	/* Somebody was told that the queue of control packets is full. */
+	bool wanted;
 	/* Being written, the first one from byte sent on. Socket lock. */
 	struct sk_buff_head writing;
 	u32 sent;
@@ -329,19 +333,33 @@ static bool control_full(const struct ovpn_tcp *tcp)
 	return skb_queue_len_lockless(&tcp->control) >= OVPN_CONTROL_MAX;
 }
 
+/* For who wants to add to the queue: asked for a wake-up before the answer is
+ * final, so that room made meanwhile is not missed.
+ */
+static bool control_stays_full(struct ovpn_tcp *tcp)
+{
+	if (!control_full(tcp))
+		return false;
+	WRITE_ONCE(tcp->wanted, true);
+	/* Pairs with the one in tx_work(). */
+	smp_mb();
+	return control_full(tcp);
+}
+
 static void tx_work(struct work_struct *work)
 {
 	struct ovpn_tcp *tcp = container_of(work, struct ovpn_tcp, tx_work);
 	struct sock *sk = tcp->os->sk;
-	bool full;
 
 	lock_sock(sk);
-	full = control_full(tcp);
 	if (tcp->stream && !stream_write(tcp))
 		stream_broken(tcp);
 	release_sock(sk);
-	if (!full)
+	/* Pairs with the one in control_stays_full(). */
+	smp_mb();
+	if (!READ_ONCE(tcp->wanted) || control_full(tcp))
 		return;
+	WRITE_ONCE(tcp->wanted, false);
 	/* The socket itself wakes only those whom its own buffer stopped. */
 	rcu_read_lock();
 	if (skwq_has_sleeper(rcu_dereference(sk->sk_wq)))
@@ -364,7 +382,9 @@ int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped)
 		struct ovpn_pkt *next = pkt->next;
 		u16 len = skb->len;
 
-		if (tcp->out_bytes > most) {
+		if (tcp->out_bytes > most ||
+		    (!skb->destructor &&
+		     skb_queue_len(&tcp->out) >= OVPN_OUT_PACKETS)) {
 			pkt->next = over;
 			over = pkt;
 			++*dropped;
@@ -483,7 +503,7 @@ static int stream_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)
 	if (get_unaligned_be16(skb->data) != size - OVPN_LEN_LEN)
 		goto free;
 	ret = -EAGAIN;
-	if (control_full(os->tcp))
+	if (control_stays_full(os->tcp))
 		goto free;
 	skb_queue_tail(&os->tcp->control, skb);
 	queue_work(ovpn_wq, &os->tcp->tx_work);
@@ -533,7 +553,7 @@ static __poll_t stream_poll(struct file *file, struct socket *sock,
 		mask |= EPOLLHUP;
 	if (!skb_queue_empty_lockless(&os->tcp->to_user))
 		mask |= EPOLLIN | EPOLLRDNORM;
-	if (!control_full(os->tcp))
+	if (!control_stays_full(os->tcp))
 		mask |= EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
 	ovpn_sock_put(os);
 	return mask;

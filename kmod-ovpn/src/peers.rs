@@ -292,6 +292,16 @@ impl Tables {
         let id = peer.id().get();
         if let Some(addr) = to.remote() {
             let _ = self.by_transport.take_over(&addr, id);
+            // Another CPU may have moved the peer on, or removed it, before that entry was there to be
+            // removed with it.
+            let current = rcu::read(|rcu| {
+                let same = |found: &Peer| core::ptr::eq(found, peer);
+                self.by_id.find(rcu, id).is_some_and(same)
+                    && peer.path.get().remote().is_some_and(|now| now.is(&addr))
+            });
+            if !current {
+                self.by_transport.remove(&addr, id);
+            }
         }
         match (from.remote(), to.remote()) {
             (Some(old), Some(new)) if old.is(&new) => (),
