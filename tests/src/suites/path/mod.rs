@@ -3,6 +3,7 @@
 
 mod float;
 mod icmp;
+mod inner;
 mod mss;
 mod reverse;
 
@@ -17,6 +18,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(icmp::cases());
     cases.extend(float::cases());
     cases.extend(reverse::cases());
+    cases.extend(inner::cases());
     cases
 }
 

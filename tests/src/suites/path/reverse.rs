@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Sources behind a peer: what the routes say now counts, whatever was found for earlier packets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::lab::{Cipher, Hub, Outer, Tunnel};
 use crate::nl::ovpn::cmd;
@@ -102,6 +102,28 @@ fn gateway_changes_hands(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// A peer without an address of a family is not the one that sends from its address of zeros.
+fn from_nobody(v6: bool) -> Outcome {
+    let mut hub = Hub::new(Cipher::ChaCha, Outer::V4, 1)?;
+    let (own4, own6) = Hub::vpn(0);
+    let (nobody, vpn): (IpAddr, _) = if v6 {
+        let none = Ipv6Addr::UNSPECIFIED;
+        (none.into(), (own4, Some(none)))
+    } else {
+        let none = Ipv4Addr::UNSPECIFIED;
+        (none.into(), (Some(none), own6))
+    };
+    hub.server.peer(cmd::PEER_SET, 100, None, vpn)??;
+    let lost = hub.server.ns.netdev("mp")?.rx_dropped;
+    hub.send(0, nobody, Tunnel::inner(v6, 1), b"from nobody")?;
+    // Its other address is good.
+    hub.send(0, Hub::inside(!v6, 0), Tunnel::inner(!v6, 1), b"good")?;
+    hub.expect(!v6, b"good")?;
+    let lost = hub.server.ns.netdev("mp")?.rx_dropped - lost;
+    check_eq!(lost, 1, "packets from {nobody} dropped");
+    Ok(())
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [false, true]
@@ -113,6 +135,10 @@ pub fn cases() -> Vec<Case> {
             Case::new(name, move |_| routes_change(v6))
         })
         .into();
+    cases.extend([false, true].map(|v6| {
+        let name = format!("reverse path: IPv{} from nobody", if v6 { 6 } else { 4 });
+        Case::new(name, move |_| from_nobody(v6))
+    }));
     cases.push(Case::new(
         "reverse path: gateway changes hands",
         gateway_changes_hands,
