@@ -145,7 +145,7 @@ async function driver({ open, browser, guest, router }) {
 		await router.startDaemon();
 		await router.until('what ovpnd says', async () => (await router.call('status')).interfaces?.[0]?.state == 'error');
 		await open('ovpn-test/widget');
-		assert.match(await browser.text('.ovpn-status'), /vpn0\s*error\s*\S.*0 of 1 up/s);
+		assert.match(await browser.text('.ovpn-status'), /vpn0\s*error\s*\S.*0 of 1 in the kernel/s);
 		await browser.shoot('widget-error');
 		await open('ovpn/overview');
 		await browser.until(here, 'module-missing');

@@ -146,7 +146,7 @@ async function menu({ rpcd }) {
 
 async function widget({ open, browser }) {
 	await open('ovpn-test/widget');
-	assert.match(await browser.text('.ovpn-status'), /vpn0\s*up\s*1 of 1 up/);
+	assert.match(await browser.text('.ovpn-status'), /vpn0\s*up\s*1 of 1 in the kernel/);
 	await browser.shoot('widget');
 }
 
@@ -191,7 +191,7 @@ async function german({ open, browser, server }) {
 	server.state.language = 'de';
 	await open('ovpn/overview');
 	assert.equal(await browser.text('h2'), 'OpenVPN-Tunnel');
-	assert.match(await browser.text('[data-interface="vpn0"]'), /Gegenstellen.*1 von 1 verbunden/s);
+	assert.match(await browser.text('[data-interface="vpn0"]'), /Gegenstellen.*1 von 1 im Kernel/s);
 	await browser.shoot('overview-german');
 }
 

@@ -208,7 +208,7 @@ class Tunnel {
 		]);
 
 		dom.content(this.facts, [
-			fact(_('Peers'), _('%d of %d up').format(view.peers_up, view.peers)),
+			fact(_('Peers'), _('%d of %d in the kernel').format(view.peers_up, view.peers)),
 			fact(_('Addresses'), L.toArray(view.addresses).join(', ')),
 			fact(_('Transport'), view.transport && view.local_port ? '%s %d'.format(view.transport, view.local_port) : view.transport),
 			fact(_('MTU'), view.mtu),

@@ -26,7 +26,7 @@ return baseclass.extend({
 					parts.stateLabel(one.state, one.error),
 					one.error ? E('div', { 'class': 'ovpn-error' }, [ one.error ]) : ''
 				]),
-				parts.cell(titles[2], _('%d of %d up').format(one.peers_up, one.peers))
+				parts.cell(titles[2], _('%d of %d in the kernel').format(one.peers_up, one.peers))
 			]))
 		]) ]);
 	}
