@@ -126,9 +126,12 @@ impl Managed {
     pub(super) fn want(&mut self, wanted: Interface) {
         let old = self.wanted.take();
         let mut known = std::mem::take(&mut self.peers);
-        let before = old
-            .iter()
-            .filter(|old| old.socket.transport == wanted.socket.transport);
+        // A connection belongs to its socket.
+        let alike = |old: &&Interface| {
+            let (old, new) = (old.socket, wanted.socket);
+            old == new || old.transport == new.transport && !new.transport.is_tcp()
+        };
+        let before = old.iter().filter(alike);
         let before = before.flat_map(|old| &old.peers);
         let before: BTreeMap<&str, &Peer> = before.map(|peer| (peer.name.as_str(), peer)).collect();
         for peer in &wanted.peers {

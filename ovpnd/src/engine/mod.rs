@@ -76,7 +76,7 @@ impl<K: Kernel> Engine<K> {
             managed.warnings = entry.warnings.clone();
             managed.broken_peers = entry.broken_peers.clone();
             managed.disabled = entry.disabled_peers.clone();
-            if let Some(wanted) = merge(managed.wanted.take(), entry) {
+            if let Some(wanted) = merge(managed.wanted.as_ref(), entry) {
                 managed.want(wanted);
             }
         }
@@ -149,6 +149,13 @@ impl<K: Kernel> Engine<K> {
         });
         let same_socket = wanted.is_some_and(|wanted| wanted.socket == socket);
         let asked = asked.is_some() && (same_socket || !socket.transport.is_tcp());
+        let there = |id| {
+            managed
+                .state
+                .as_ref()
+                .is_some_and(|state| state.peers.contains_key(id))
+        };
+        let gone = !managed.peers.get(&peer).is_some_and(|run| there(&run.id));
         // An answer to a question of an older configuration is no answer.
         let Some(run) = managed
             .peers
@@ -158,6 +165,7 @@ impl<K: Kernel> Engine<K> {
             return;
         };
         run.resolving = false;
+        let may_return = gone && run.remote.is_some() && !socket.transport.is_tcp();
         match answer.result {
             Ok(found) => {
                 if let Some(stream) = found.stream {
@@ -173,7 +181,15 @@ impl<K: Kernel> Engine<K> {
                 let level = news(run.error.as_ref(), &error);
                 log::log!(level, "{interface}: peer {peer}: {error}");
                 run.error = Some(error);
-                run.lookup.failed(now);
+                if may_return {
+                    // Where it was last is better than nowhere: the way to the name server may lead through this
+                    // very tunnel. Its next loss has the name looked up again.
+                    run.stale = false;
+                    run.lookup.succeeded();
+                    self.reconcile(&interface, now);
+                } else {
+                    run.lookup.failed(now);
+                }
             }
         }
     }
@@ -552,18 +568,16 @@ fn peer_of(op: &Op) -> Option<PeerId> {
     }
 }
 
-/// What to aim for with a new configuration: a fault keeps what it concerns as it was.
-fn merge(old: Option<Interface>, new: InterfaceConfig) -> Option<Interface> {
-    let Some(mut wanted) = new.interface else {
-        return old;
-    };
+/// What to aim for with a new configuration: a fault keeps what it concerns as it was. `None` where that is all.
+fn merge(old: Option<&Interface>, new: InterfaceConfig) -> Option<Interface> {
+    let mut wanted = new.interface?;
     for peer in old
         .into_iter()
-        .flat_map(|old| old.peers)
+        .flat_map(|old| &old.peers)
         .filter(|peer| new.broken_peers.contains_key(&peer.name))
     {
-        if !clashes(&wanted, &peer) {
-            wanted.peers.push(peer);
+        if !clashes(&wanted, peer) {
+            wanted.peers.push(peer.clone());
         }
     }
     Some(wanted)

@@ -376,6 +376,50 @@ fn names_are_looked_up_first_and_again_after_a_loss() {
 }
 
 #[test]
+fn a_reload_does_not_forget_where_a_peer_is() {
+    still_there(uci("v", 1194, "vpn.example", ""));
+    let to_tcp = |text: String| text.replacen("dco\n", "dco\noption transport tcp\n", 1);
+    still_there(to_tcp(uci("v", 1194, "vpn.example", "")));
+    still_there(to_tcp(uci("v", 1194, "192.0.2.1", "")));
+}
+
+fn still_there(text: String) {
+    let mut test = Test::new(&text);
+    test.answer(Ok("192.0.2.1:1194"));
+    test.steps();
+    // Unchanged, beside a change of something else, and with a fault.
+    for text in [
+        text.clone(),
+        text.clone() + &uci("w", 1195, "192.0.2.1", ""),
+        text.replace("local_port 1194", "local_port x"),
+        text.replace("peer_id 1", "peer_id x"),
+        text.clone(),
+    ] {
+        test.reload(&text);
+        let done = std::mem::take(&mut test.engine.kernel.done);
+        assert!(done.iter().all(|(name, _)| name == "w"), "{text}: {done:?}");
+        assert!(test.engine.lookups(test.now).is_empty(), "{text}");
+    }
+    assert_eq!(test.peer().remote, "192.0.2.1:1194".parse().ok());
+}
+
+#[test]
+fn a_lost_peer_returns_to_where_it_was_when_nobody_knows_its_name() {
+    let mut test = Test::new(&uci("v", 1194, "vpn.example", ""));
+    test.answer(Ok("192.0.2.1:1194"));
+    test.steps();
+    test.lose(DelReason::Expired);
+    test.wait();
+    test.answer(Err("cannot resolve host 'vpn.example': timed out"));
+    assert_eq!(test.names(), ["NewPeer", "InstallKeys"]);
+    assert!(test.engine.lookups(test.now).is_empty());
+    // Next time the name is asked for again.
+    test.lose(DelReason::Expired);
+    test.wait();
+    assert_eq!(test.engine.lookups(test.now).len(), 1);
+}
+
+#[test]
 fn a_name_without_address_is_asked_again_and_stops_nobody_else() {
     let mut test =
         Test::new(&(uci("v", 1194, "vpn.example", "") + &uci("w", 1195, "192.0.2.1", "")));
