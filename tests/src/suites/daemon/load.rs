@@ -161,19 +161,23 @@ fn reloads(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// An idle daemon sleeps.
+/// An idle daemon sleeps. What the kernel still has to tell of interfaces that have just come up wakes it once, and not in
+/// each of three stretches of time.
 fn idle(_: &Ctx) -> Outcome {
     let routers = Routers::new(false, |uci| uci)?;
     let switches = || number(&routers.a, "voluntary_ctxt_switches");
-    let before = switches()?;
-    // Time itself is what is waited for.
-    Cmd::new(None, "sleep 6").ok()?;
-    let wakes = switches()? - before;
+    let mut wakes = Vec::new();
+    while wakes.len() < 3 && wakes.last() != Some(&0) {
+        let before = switches()?;
+        // Time itself is what is waited for.
+        Cmd::new(None, "sleep 6").ok()?;
+        wakes.push(switches()? - before);
+    }
     note!(
-        "wake-ups in 6 s: {wakes}; {}",
+        "wake-ups in stretches of 6 s: {wakes:?}; {}",
         routers.a.daemon.status_line("VmRSS")?
     );
-    check_eq!(wakes, 0, "wake-ups of an idle daemon");
+    check_eq!(wakes.last(), Some(&0), "wake-ups of an idle daemon");
     Ok(())
 }
 
