@@ -66,6 +66,7 @@ pub enum Op {
     OpenSocket(SocketSpec),
     CloseSocket,
     NewPeer(PeerId, PeerParams),
+    /// With what changes alone.
     SetPeer(PeerId, PeerParams),
     DelPeer(PeerId),
     InstallKeys(PeerId, KeyMark),
@@ -117,9 +118,9 @@ impl State {
                     },
                 );
             }
-            Op::SetPeer(id, params) => {
+            Op::SetPeer(id, change) => {
                 if let Some(peer) = current.peers.get_mut(id) {
-                    peer.params = params.clone();
+                    alter(&mut peer.params, change);
                 }
             }
             Op::DelPeer(id) => drop(current.peers.remove(id)),
@@ -200,7 +201,7 @@ pub fn diff(from: Option<&State>, to: Option<&State>) -> Vec<Op> {
         match kept {
             None => ops.push(Op::NewPeer(*id, wanted.params.clone())),
             Some(peer) if peer.params != wanted.params => {
-                ops.push(Op::SetPeer(*id, wanted.params.clone()))
+                ops.push(Op::SetPeer(*id, change(&peer.params, &wanted.params)))
             }
             Some(_) => {}
         }
@@ -243,6 +244,36 @@ fn can_become(peer: &PeerState, wanted: &PeerState) -> bool {
         peer.keys.is_none() || wanted.keys.is_some(),
     ];
     kept.into_iter().all(|kept| kept)
+}
+
+/// What makes `old` into `new`. What is the same is left out: the kernel may know by now that a peer has moved, and
+/// would send it back.
+fn change(old: &PeerParams, new: &PeerParams) -> PeerParams {
+    fn changed<T: PartialEq + Copy>(old: Option<T>, new: Option<T>) -> Option<T> {
+        new.filter(|_| old != new)
+    }
+    // The kernel takes the two ends of a path together.
+    let moves = (old.remote, old.local) != (new.remote, new.local);
+    PeerParams {
+        remote: new.remote.filter(|_| moves),
+        local: new.local.filter(|_| moves),
+        vpn_ipv4: changed(old.vpn_ipv4, new.vpn_ipv4),
+        vpn_ipv6: changed(old.vpn_ipv6, new.vpn_ipv6),
+        keepalive: changed(old.keepalive, new.keepalive),
+        tx_id: changed(old.tx_id, new.tx_id),
+    }
+}
+
+/// What the kernel does to a peer's values for PEER_SET with `change`.
+fn alter(params: &mut PeerParams, change: &PeerParams) {
+    *params = PeerParams {
+        remote: change.remote.or(params.remote),
+        local: change.local.or(params.local),
+        vpn_ipv4: change.vpn_ipv4.or(params.vpn_ipv4),
+        vpn_ipv6: change.vpn_ipv6.or(params.vpn_ipv6),
+        keepalive: change.keepalive.or(params.keepalive),
+        tx_id: change.tx_id.or(params.tx_id),
+    };
 }
 
 #[cfg(test)]
@@ -346,19 +377,38 @@ mod tests {
             port: 1195,
             ..SOCKET
         };
-        let new_peer = |state: &mut State| {
-            state.peers.get_mut(&id(1)).unwrap().params = params("192.0.2.2:1194")
+        let peer = |change: fn(&mut PeerParams)| {
+            with(|state| change(&mut state.peers.get_mut(&id(1)).unwrap().params))
         };
-        let vpn_ip = |state: &mut State| {
-            state.peers.get_mut(&id(1)).unwrap().params.vpn_ipv4 = Some([10, 8, 0, 2].into())
-        };
-        let with_vpn_ip = with(vpn_ip);
+        let with_vpn_ip = peer(|params| params.vpn_ipv4 = Some([10, 8, 0, 2].into()));
+        const SLOW: Option<Keepalive> = Some(Keepalive {
+            interval: 20,
+            timeout: 120,
+        });
         let table: Vec<(State, State, Vec<Op>)> = vec![
             (base(), with(|s| s.mtu = Some(1300)), vec![Op::SetMtu(1300)]),
             (
                 base(),
-                with(new_peer),
-                vec![Op::SetPeer(id(1), params("192.0.2.2:1194"))],
+                peer(|params| params.remote = Some("192.0.2.2:1194".parse().unwrap())),
+                vec![Op::SetPeer(
+                    id(1),
+                    PeerParams {
+                        keepalive: None,
+                        ..params("192.0.2.2:1194")
+                    },
+                )],
+            ),
+            // Where the peer is stays the kernel's business: it may have moved.
+            (
+                base(),
+                peer(|params| params.keepalive = SLOW),
+                vec![Op::SetPeer(
+                    id(1),
+                    PeerParams {
+                        keepalive: SLOW,
+                        ..Default::default()
+                    },
+                )],
             ),
             (
                 base(),
@@ -417,7 +467,13 @@ mod tests {
             (
                 base(),
                 with_vpn_ip.clone(),
-                vec![Op::SetPeer(id(1), with_vpn_ip.peers[&id(1)].params.clone())],
+                vec![Op::SetPeer(
+                    id(1),
+                    PeerParams {
+                        vpn_ipv4: Some([10, 8, 0, 2].into()),
+                        ..Default::default()
+                    },
+                )],
             ),
             (
                 with_vpn_ip,
