@@ -179,25 +179,21 @@ pub fn diff(from: Option<&State>, to: Option<&State>) -> Vec<Op> {
             .map(|address| Op::AddAddress(*address)),
     );
     let rehomed = from.socket != to.socket;
-    for (id, peer) in &from.peers {
-        if rehomed
-            || to
-                .peers
-                .get(id)
-                .is_none_or(|wanted| !can_become(peer, wanted))
-        {
-            ops.push(Op::DelPeer(*id));
-        }
-    }
+    let mut kept: BTreeMap<PeerId, &PeerState> =
+        from.peers.iter().map(|(id, p)| (*id, p)).collect();
+    kept.retain(|id, peer| {
+        let wanted = to.peers.get(id).filter(|_| !rehomed);
+        wanted.is_some_and(|wanted| can_become(peer, wanted))
+    });
+    let order = order(&mut kept, &to.peers);
+    let gone = from.peers.keys().filter(|id| !kept.contains_key(id));
+    ops.extend(gone.map(|id| Op::DelPeer(*id)));
     if rehomed {
         ops.extend(from.socket.map(|_| Op::CloseSocket));
         ops.extend(to.socket.map(Op::OpenSocket));
     }
-    for (id, wanted) in &to.peers {
-        let kept = from
-            .peers
-            .get(id)
-            .filter(|peer| !rehomed && can_become(peer, wanted));
+    for (id, wanted) in order.iter().filter_map(|id| to.peers.get_key_value(id)) {
+        let kept = kept.get(id).copied();
         match kept {
             None => ops.push(Op::NewPeer(*id, wanted.params.clone())),
             Some(peer) if peer.params != wanted.params => {
@@ -246,6 +242,51 @@ fn can_become(peer: &PeerState, wanted: &PeerState) -> bool {
     kept.into_iter().all(|kept| kept)
 }
 
+/// The order in which peers can come to be as they are in `to`: the kernel gives no address to two, so who leaves one
+/// comes before who gets it. Of those that wait for each other in a ring one is taken out of `kept`.
+fn order(kept: &mut BTreeMap<PeerId, &PeerState>, to: &BTreeMap<PeerId, PeerState>) -> Vec<PeerId> {
+    let addresses = |peer: &PeerState| {
+        let v4 = peer.params.vpn_ipv4.map(IpAddr::from);
+        [v4, peer.params.vpn_ipv6.map(IpAddr::from)]
+    };
+    let mut left: BTreeMap<IpAddr, PeerId> = BTreeMap::new();
+    for (id, peer) in &*kept {
+        let new = to.get(id).map(addresses).unwrap_or_default();
+        let old = addresses(peer).into_iter().flatten();
+        left.extend(
+            old.filter(|ip| !new.contains(&Some(*ip)))
+                .map(|ip| (ip, *id)),
+        );
+    }
+    let mut order = Vec::new();
+    let mut waiting: BTreeSet<PeerId> = to.keys().copied().collect();
+    while let Some(first) = waiting.first().copied() {
+        // Each waits for the next.
+        let mut path = vec![first];
+        while let Some(last) = path.last().copied() {
+            let wants = to.get(&last).map(addresses).unwrap_or_default();
+            let holder = wants.iter().flatten().find_map(|ip| left.get(ip).copied());
+            let leaving = match holder {
+                Some(holder) if !path.contains(&holder) => {
+                    path.push(holder);
+                    continue;
+                }
+                Some(holder) => kept.remove(&holder),
+                None => {
+                    path.pop();
+                    waiting.remove(&last);
+                    order.push(last);
+                    kept.get(&last).copied()
+                }
+            };
+            for ip in leaving.map(addresses).iter().flatten().flatten() {
+                left.remove(ip);
+            }
+        }
+    }
+    order
+}
+
 /// What makes `old` into `new`. What is the same is left out: the kernel may know by now that a peer has moved, and
 /// would send it back.
 fn change(old: &PeerParams, new: &PeerParams) -> PeerParams {
@@ -277,304 +318,4 @@ fn alter(params: &mut PeerParams, change: &PeerParams) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Transport;
-    use ovpn_netlink::Keepalive;
-    use proptest::prelude::*;
-
-    fn ip(text: &str) -> IpPrefix {
-        text.parse().unwrap()
-    }
-
-    fn id(id: u32) -> PeerId {
-        PeerId::new(id).unwrap()
-    }
-
-    fn params(remote: &str) -> PeerParams {
-        let keepalive = Some(Keepalive {
-            interval: 10,
-            timeout: 60,
-        });
-        PeerParams {
-            remote: Some(remote.parse().unwrap()),
-            keepalive,
-            ..Default::default()
-        }
-    }
-
-    fn mark(name: &str) -> KeyMark {
-        KeyMark(name.into())
-    }
-
-    fn route(dst: &str) -> Route {
-        Route {
-            dst: ip(dst),
-            via: None,
-        }
-    }
-
-    const SOCKET: SocketSpec = SocketSpec {
-        transport: Transport::Udp,
-        port: 1194,
-        mark: 0,
-    };
-
-    fn base() -> State {
-        State {
-            mode: Mode::P2p,
-            mtu: Some(1416),
-            addresses: [ip("10.8.0.1/24")].into(),
-            up: true,
-            socket: Some(SOCKET),
-            peers: [(
-                id(1),
-                PeerState {
-                    params: params("192.0.2.1:1194"),
-                    keys: Some(mark("k")),
-                },
-            )]
-            .into(),
-            routes: [route("192.168.9.0/24")].into(),
-        }
-    }
-
-    /// The base with one thing changed.
-    fn with(change: impl FnOnce(&mut State)) -> State {
-        let mut state = base();
-        change(&mut state);
-        state
-    }
-
-    fn to_base() -> Vec<Op> {
-        vec![
-            Op::CreateLink(Mode::P2p),
-            Op::SetMtu(1416),
-            Op::AddAddress(ip("10.8.0.1/24")),
-            Op::OpenSocket(SOCKET),
-            Op::NewPeer(id(1), params("192.0.2.1:1194")),
-            Op::InstallKeys(id(1), mark("k")),
-            Op::SetUp,
-            Op::AddRoute(route("192.168.9.0/24")),
-        ]
-    }
-
-    #[test]
-    fn what_is_the_same_is_left_alone() {
-        assert_eq!(diff(Some(&base()), Some(&base())), []);
-        assert_eq!(diff(None, None), []);
-    }
-
-    #[test]
-    fn an_interface_is_made_and_removed() {
-        assert_eq!(diff(None, Some(&base())), to_base());
-        assert_eq!(diff(Some(&base()), None), [Op::DeleteLink, Op::CloseSocket]);
-    }
-
-    #[test]
-    fn each_change_takes_the_fewest_steps() {
-        let other_port = SocketSpec {
-            port: 1195,
-            ..SOCKET
-        };
-        let peer = |change: fn(&mut PeerParams)| {
-            with(|state| change(&mut state.peers.get_mut(&id(1)).unwrap().params))
-        };
-        let with_vpn_ip = peer(|params| params.vpn_ipv4 = Some([10, 8, 0, 2].into()));
-        const SLOW: Option<Keepalive> = Some(Keepalive {
-            interval: 20,
-            timeout: 120,
-        });
-        let table: Vec<(State, State, Vec<Op>)> = vec![
-            (base(), with(|s| s.mtu = Some(1300)), vec![Op::SetMtu(1300)]),
-            (
-                base(),
-                peer(|params| params.remote = Some("192.0.2.2:1194".parse().unwrap())),
-                vec![Op::SetPeer(
-                    id(1),
-                    PeerParams {
-                        keepalive: None,
-                        ..params("192.0.2.2:1194")
-                    },
-                )],
-            ),
-            // Where the peer is stays the kernel's business: it may have moved.
-            (
-                base(),
-                peer(|params| params.keepalive = SLOW),
-                vec![Op::SetPeer(
-                    id(1),
-                    PeerParams {
-                        keepalive: SLOW,
-                        ..Default::default()
-                    },
-                )],
-            ),
-            (
-                base(),
-                with(|s| s.peers.get_mut(&id(1)).unwrap().keys = Some(mark("l"))),
-                vec![Op::InstallKeys(id(1), mark("l"))],
-            ),
-            (base(), with(|s| s.peers.clear()), vec![Op::DelPeer(id(1))]),
-            (
-                with(|s| s.peers.clear()),
-                base(),
-                vec![
-                    Op::NewPeer(id(1), params("192.0.2.1:1194")),
-                    Op::InstallKeys(id(1), mark("k")),
-                ],
-            ),
-            // Only the key is missing: a peer whose KEY_NEW failed.
-            (
-                with(|s| s.peers.get_mut(&id(1)).unwrap().keys = None),
-                base(),
-                vec![Op::InstallKeys(id(1), mark("k"))],
-            ),
-            (
-                base(),
-                with(|s| {
-                    s.routes = [route("10.0.0.0/8")].into();
-                }),
-                vec![
-                    Op::DelRoute(route("192.168.9.0/24")),
-                    Op::AddRoute(route("10.0.0.0/8")),
-                ],
-            ),
-            (
-                base(),
-                with(|s| {
-                    s.addresses = [ip("10.8.0.3/24")].into();
-                }),
-                vec![
-                    Op::DelRoute(route("192.168.9.0/24")),
-                    Op::DelAddress(ip("10.8.0.1/24")),
-                    Op::AddAddress(ip("10.8.0.3/24")),
-                    Op::AddRoute(route("192.168.9.0/24")),
-                ],
-            ),
-            (
-                base(),
-                with(|s| s.socket = Some(other_port)),
-                vec![
-                    Op::DelPeer(id(1)),
-                    Op::CloseSocket,
-                    Op::OpenSocket(other_port),
-                    Op::NewPeer(id(1), params("192.0.2.1:1194")),
-                    Op::InstallKeys(id(1), mark("k")),
-                ],
-            ),
-            // A value can be given by PEER_SET and only be taken away by a new peer.
-            (
-                base(),
-                with_vpn_ip.clone(),
-                vec![Op::SetPeer(
-                    id(1),
-                    PeerParams {
-                        vpn_ipv4: Some([10, 8, 0, 2].into()),
-                        ..Default::default()
-                    },
-                )],
-            ),
-            (
-                with_vpn_ip,
-                base(),
-                vec![
-                    Op::DelPeer(id(1)),
-                    Op::NewPeer(id(1), params("192.0.2.1:1194")),
-                    Op::InstallKeys(id(1), mark("k")),
-                ],
-            ),
-            (
-                with(|s| s.mode = Mode::Mp),
-                base(),
-                [vec![Op::DeleteLink, Op::CloseSocket], to_base()].concat(),
-            ),
-        ];
-        for (from, to, ops) in table {
-            assert_eq!(diff(Some(&from), Some(&to)), ops);
-        }
-    }
-
-    fn peers(mode: Mode) -> impl Strategy<Value = BTreeMap<PeerId, PeerState>> {
-        let peer = (
-            0u8..3,
-            any::<bool>(),
-            any::<bool>(),
-            prop::option::of(0u8..2),
-        )
-            .prop_map(|(host, v4, v6, key)| PeerState {
-                params: PeerParams {
-                    vpn_ipv4: v4.then(|| [10, 8, 0, host].into()),
-                    vpn_ipv6: v6.then(|| [0, 0, 0, 0, 0, 0, 0, host.into()].into()),
-                    ..params(&format!("192.0.2.{host}:1194"))
-                },
-                keys: key.map(|key| mark(&key.to_string())),
-            });
-        let most = if mode == Mode::P2p { 1 } else { 4 };
-        prop::collection::btree_map((0u32..4).prop_map(id), peer, 0..=most)
-    }
-
-    fn states() -> impl Strategy<Value = Option<State>> {
-        let prefix = (0u8..4, 20u8..30)
-            .prop_map(|(host, len)| IpPrefix::new([10, 0, 0, host].into(), len).unwrap());
-        let socket = (1194u16..1196, 0u32..2).prop_map(|(port, mark)| SocketSpec {
-            port,
-            mark,
-            ..SOCKET
-        });
-        let mode = prop::sample::select(vec![Mode::P2p, Mode::Mp]);
-        let state = mode.prop_flat_map(move |mode| {
-            let lists = (
-                prop::collection::btree_set(prefix.clone(), 0..4),
-                prop::collection::btree_set(prefix.clone(), 0..4),
-            );
-            (
-                Just(mode),
-                1400u32..1402,
-                lists,
-                socket.clone(),
-                peers(mode),
-            )
-                .prop_map(|(mode, mtu, (addresses, dsts), socket, peers)| State {
-                    mode,
-                    mtu: Some(mtu),
-                    addresses,
-                    up: true,
-                    socket: Some(socket),
-                    peers,
-                    routes: dsts
-                        .into_iter()
-                        .map(|dst| Route { dst, via: None })
-                        .collect(),
-                })
-        });
-        prop::option::of(state)
-    }
-
-    proptest! {
-        #[test]
-        fn the_steps_lead_there(from in states(), to in states()) {
-            let ops = diff(from.as_ref(), to.as_ref());
-            let mut state = from;
-            for op in &ops {
-                State::apply(&mut state, op);
-            }
-            prop_assert_eq!(&state, &to);
-            prop_assert_eq!(diff(state.as_ref(), to.as_ref()), []);
-        }
-
-        #[test]
-        fn after_any_failed_step_the_next_diff_leads_there(from in states(), to in states(), failed in 0usize..20) {
-            let mut state = from;
-            for (index, op) in diff(state.as_ref(), to.as_ref()).iter().enumerate() {
-                if index != failed {
-                    State::apply(&mut state, op);
-                }
-            }
-            for op in diff(state.as_ref(), to.as_ref()) {
-                State::apply(&mut state, &op);
-            }
-            prop_assert_eq!(state, to);
-        }
-    }
-}
+mod tests;
