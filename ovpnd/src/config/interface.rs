@@ -255,12 +255,16 @@ const NETIFD: &[&str] = &[
     "dns_metric",
     "dns_search",
     "force_link",
-    "ip4table",
-    "ip6table",
-    "metric",
     "peerdns",
     "proto",
     "zone",
+];
+
+/// Options of netifd's for routes, and what they would change.
+const OF_ROUTES: [(&str, &str); 3] = [
+    ("ip4table", "in the main table"),
+    ("ip6table", "in the main table"),
+    ("metric", "with the kernel's own metric"),
 ];
 
 /// Reads a section; none when it is switched off.
@@ -309,6 +313,10 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, InterfaceConfig)> 
             Some("transport"),
             format!("{transport} with static keys takes mode p2p: only a TLS control channel tells the clients apart"),
         );
+    }
+    for (option, made) in OF_ROUTES {
+        let why = format!("is not read: ovpnd makes the routes itself, {made}");
+        reader.unread(option, why);
     }
     let (problems, warnings) = reader.finish(NETIFD);
     let interface = problems.is_empty().then_some(interface);

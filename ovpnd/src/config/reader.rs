@@ -15,6 +15,7 @@ pub(super) struct Reader<'a> {
     /// The section as `uci` names it.
     pub(super) label: String,
     pub(super) problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     known: BTreeSet<&'static str>,
 }
 
@@ -39,6 +40,7 @@ impl<'a> Reader<'a> {
             section,
             label: label(uci, index, section),
             problems: Vec::new(),
+            warnings: Vec::new(),
             known: BTreeSet::new(),
         }
     }
@@ -60,6 +62,14 @@ impl<'a> Reader<'a> {
     pub(super) fn fault(&mut self, option: Option<&str>, message: impl Into<String>) {
         let problem = self.problem(option, message.into());
         self.problems.push(problem);
+    }
+
+    /// Warns of an option, if it is there, that belongs to the section and is not heeded.
+    pub(super) fn unread(&mut self, name: &'static str, why: String) {
+        if self.option(name).is_some() {
+            let warning = self.problem(Some(name), why);
+            self.warnings.push(warning);
+        }
     }
 
     /// Line of an option, or of the section without it.
@@ -161,7 +171,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends reading: faults, and warnings of options that are there twice or that nobody asked for, save those in
+    /// Ends reading: faults, and warnings, also of options that are there twice or that nobody asked for, save those in
     /// `ignored`.
     pub(super) fn finish(self, ignored: &[&str]) -> (Vec<Problem>, Vec<Problem>) {
         let unknown = self
@@ -178,7 +188,7 @@ impl<'a> Reader<'a> {
                 "is there more than once: the last one counts".into(),
             )
         });
-        let warnings = unknown.chain(repeated).collect();
-        (self.problems, warnings)
+        let warnings: Vec<Problem> = unknown.chain(repeated).collect();
+        (self.problems, [self.warnings, warnings].concat())
     }
 }

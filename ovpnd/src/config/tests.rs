@@ -548,15 +548,23 @@ fn disabled_sections_are_left_out() {
 }
 
 #[test]
-fn unknown_options_are_warned_of_and_netifds_own_are_not() {
-    let config = read(&GOOD.replace("option mode", "option metric 5\noption mdoe x\noption mode"));
+fn options_that_do_nothing_are_warned_of_and_netifds_own_are_not() {
+    let more = "option auto 1\noption metric 5\nlist ip4table vpn\noption ip6table 7\noption mdoe x\noption mode";
+    let config = read(&GOOD.replace("option mode", more));
     let (faults, warnings) = config.all_problems();
     assert!(faults.is_empty());
     let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        warnings,
-        ["network:7: section 'vpn0', option 'mdoe': is unknown and ignored"]
-    );
+    let said =
+        |line, option, what| format!("network:{line}: section 'vpn0', option '{option}': {what}");
+    let main = "is not read: ovpnd makes the routes itself, in the main table";
+    let metric = "is not read: ovpnd makes the routes itself, with the kernel's own metric";
+    let expected = [
+        said(8, "ip4table", main),
+        said(9, "ip6table", main),
+        said(7, "metric", metric),
+        said(10, "mdoe", "is unknown and ignored"),
+    ];
+    assert_eq!(warnings, expected);
 }
 
 #[test]
