@@ -2,6 +2,8 @@
 //! What only the text of an .ovpn file shows, before it is on a router: words that OpenVPN does not know, and a server
 //! that is not named.
 
+use std::collections::BTreeSet;
+
 use super::file::{ConfigFile, Directive};
 use super::{Finding, Severity};
 
@@ -55,16 +57,17 @@ const NAMED: usize = 4;
 
 /// Findings beyond those of [`super::rules::judge`].
 pub fn judge(file: &ConfigFile) -> Vec<Finding> {
-    let ignored: Vec<&str> = file
+    let ignored: BTreeSet<&str> = file
         .all("ignore-unknown-option")
         .flat_map(|directive| &directive.args)
         .map(String::as_str)
         .collect();
+    let known: BTreeSet<&str> = DIRECTIVES.split(' ').collect();
     let unknown: Vec<&Directive> = file
         .directives
         .iter()
-        .filter(|directive| !is_known(&directive.name))
-        .filter(|directive| !ignored.contains(&directive.name.as_str()))
+        .filter(|directive| !known.contains(directive.name.as_str()))
+        .filter(|directive| !ignored.contains(directive.name.as_str()))
         .collect();
     if unknown.len() == file.directives.len() {
         return vec![Finding::new(
@@ -105,10 +108,6 @@ pub fn judge(file: &ConfigFile) -> Vec<Finding> {
         ));
     }
     findings
-}
-
-fn is_known(name: &str) -> bool {
-    DIRECTIVES.split(' ').any(|known| known == name)
 }
 
 /// The first few of them with their lines.
@@ -174,6 +173,32 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    /// Seconds to judge the directives, the least of some attempts.
+    fn seconds(file: &ConfigFile) -> f64 {
+        let once = |_| {
+            let start = std::time::Instant::now();
+            judge(file);
+            start.elapsed().as_secs_f64()
+        };
+        (0..3).map(once).fold(f64::MAX, f64::min)
+    }
+
+    #[test]
+    fn many_words_to_ignore_are_not_searched_for_each_misspelt_one() {
+        // Together the most that fits into a call.
+        let ignored: Vec<String> = (0..20_000).map(|n| format!("x{n}")).collect();
+        let ignored = ignored.chunks(30).map(|words| words.join(" "));
+        let ignored: String = ignored
+            .map(|words| format!("ignore-unknown-option {words}\n"))
+            .collect();
+        let misspelt: String = (0..9_000).map(|n| format!("y{n}\n")).collect();
+        let [ignored, misspelt, both] = [&ignored, &misspelt, &format!("{ignored}{misspelt}")]
+            .map(|text| ConfigFile::parse(text));
+        assert!(both.errors.is_empty() && both.directives.len() == 9_667);
+        let (apart, together) = (seconds(&ignored) + seconds(&misspelt), seconds(&both));
+        assert!(together < 5.0 * apart, "{together} s, apart {apart} s");
     }
 
     #[test]
