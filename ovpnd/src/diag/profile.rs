@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What only the text of an .ovpn file shows, before it is on a router: words that OpenVPN does not know, and a server
-//! that is not named.
+//! What only the text of an .ovpn file shows, before it is on a router: words that OpenVPN does not know, a server that
+//! is not named, and programs that the router is to run.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,26 @@ const DIRECTIVES: &str = "\
     use-prediction-resistance user username-as-common-name verb verify-client-cert verify-hash verify-x509-name \
     vlan-accept vlan-pvid vlan-tagging win-sys windows-driver writepid x509-track x509-username-field";
 
-/// As many words that OpenVPN does not know are named.
+/// Directives that have OpenVPN run a program or load a library, whatever their words (`openvpn --help`).
+const PROGRAMS: [&str; 15] = [
+    "auth-user-pass-verify",
+    "client-connect",
+    "client-crresponse",
+    "client-disconnect",
+    "down",
+    "ipchange",
+    "iproute",
+    "learn-address",
+    "pkcs11-providers",
+    "plugin",
+    "route-pre-down",
+    "route-up",
+    "tls-crypt-v2-verify",
+    "tls-verify",
+    "up",
+];
+
+/// As many directives of a kind are named.
 const NAMED: usize = 4;
 
 /// Findings beyond those of [`super::rules::judge`].
@@ -89,6 +108,21 @@ pub fn judge(file: &ConfigFile) -> Vec<Finding> {
             )
         });
     }
+    let runs: Vec<&Directive> = file.directives.iter().filter(|d| runs(d)).collect();
+    if let Some(first) = runs.first() {
+        findings.push(Finding {
+            line: Some(first.line),
+            ..Finding::new(
+                Severity::Warning,
+                "programs",
+                format!(
+                    "The text has this router run programs or load code: {}.",
+                    list(&runs)
+                ),
+                "Take out what you do not know: who wrote the text would rule the router.",
+            )
+        });
+    }
     let serves = [
         "server",
         "server-bridge",
@@ -110,9 +144,21 @@ pub fn judge(file: &ConfigFile) -> Vec<Finding> {
     findings
 }
 
+/// Whether it brings a program or a library from outside OpenVPN.
+fn runs(directive: &Directive) -> bool {
+    let word = directive.args.first().map_or("", String::as_str);
+    match directive.name.as_str() {
+        // Its own script, or none.
+        "dns-updown" => !matches!(word, "disable" | "force"),
+        // Names without a path are those of OpenSSL's own.
+        "engine" | "providers" => directive.args.iter().any(|arg| arg.contains('/')),
+        name => PROGRAMS.contains(&name),
+    }
+}
+
 /// The first few of them with their lines.
-fn list(unknown: &[&Directive]) -> String {
-    let mut named: Vec<String> = unknown
+fn list(directives: &[&Directive]) -> String {
+    let mut named: Vec<String> = directives
         .iter()
         .take(NAMED)
         .map(|directive| {
@@ -125,8 +171,8 @@ fn list(unknown: &[&Directive]) -> String {
             )
         })
         .collect();
-    if unknown.len() > NAMED {
-        named.push(format!("{} more", unknown.len() - NAMED));
+    if directives.len() > NAMED {
+        named.push(format!("{} more", directives.len() - NAMED));
     }
     let last = named.pop().unwrap_or_default();
     match named.is_empty() {
@@ -157,6 +203,53 @@ mod tests {
         ] {
             assert_eq!(found(text), [], "{text}");
         }
+    }
+
+    #[test]
+    fn programs_are_named() {
+        for line in [
+            "up /etc/openvpn/x",
+            "plugin x.so",
+            "tls-verify x",
+            "ipchange x",
+            "learn-address x",
+            "client-connect x",
+            "auth-user-pass-verify x via-env",
+            "down x",
+            "--route-up x",
+            "route-pre-down x",
+            "dns-updown /tmp/x",
+            "engine /tmp/x",
+            "providers default /tmp/x",
+            "pkcs11-providers x",
+            "<connection>\nup x\n</connection>",
+        ] {
+            let text = format!("client\nremote a\n{line}\n");
+            let at = Some(2 + text.lines().skip(2).position(|l| l.contains('x')).unwrap() + 1);
+            assert_eq!(
+                found(&text),
+                [("programs", Severity::Warning, at)],
+                "{line}"
+            );
+        }
+        for line in [
+            "dns-updown disable",
+            "dns-updown force",
+            "engine dynamic",
+            "providers legacy default",
+            "script-security 2",
+            "up-delay",
+            "# up x",
+        ] {
+            assert_eq!(found(&format!("client\nremote a\n{line}\n")), [], "{line}");
+        }
+        let findings = judge(&ConfigFile::parse(
+            "client\nremote a\nup \"/bin/sh -c x\"\ndown y\n",
+        ));
+        assert_eq!(
+            findings[0].text,
+            "The text has this router run programs or load code: up (line 3) and down (line 4)."
+        );
     }
 
     #[test]
