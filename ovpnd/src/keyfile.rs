@@ -8,9 +8,9 @@
 //! TLS handshake.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -72,14 +72,7 @@ impl StaticKey {
     /// # Errors
     /// A sentence without the file's name: it cannot be read, others can read it, or it is no key file.
     pub fn load(path: &Path) -> Result<Self, String> {
-        let file =
-            File::open(path).map_err(|error| format!("cannot be read: {}", reason(&error)))?;
-        let meta = file
-            .metadata()
-            .map_err(|error| format!("cannot be read: {}", reason(&error)))?;
-        if !meta.is_file() {
-            return Err("is not a regular file".into());
-        }
+        let (file, meta) = open_regular(path).map_err(|why| why.to_string())?;
         if meta.mode() & 0o077 != 0 {
             return Err(format!(
                 "is readable by others (mode {:04o}): chmod 600 it",
@@ -224,6 +217,46 @@ impl StaticKey {
     }
 }
 
+/// Why a file that somebody named is not open.
+#[derive(Debug)]
+pub(crate) enum NotOpen {
+    /// It is a directory, a device, a pipe.
+    NotRegular,
+    /// What the system says.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for NotOpen {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl fmt::Display for NotOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRegular => f.write_str("is not a regular file"),
+            Self::Failed(error) => write!(f, "cannot be read: {}", reason(error)),
+        }
+    }
+}
+
+/// Opens a regular file to read it. Never waits: opening a pipe would, until somebody writes into it.
+///
+/// # Errors
+/// It cannot be opened, or is something else.
+pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), NotOpen> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
+    let meta = file.metadata()?;
+    match meta.is_file() {
+        true => Ok((file, meta)),
+        false => Err(NotOpen::NotRegular),
+    }
+}
+
 /// An error's text without its number.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
@@ -239,6 +272,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     /// Bytes 0, 1, 2, ... 255.
     fn counting() -> String {
@@ -335,6 +369,13 @@ mod tests {
             "cannot be read: no such file"
         );
         assert_eq!(StaticKey::load(&dir).unwrap_err(), "is not a regular file");
+        let pipe = dir.join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        // A thread of its own: who opens a pipe may wait for ever.
+        std::thread::spawn(move || tell.send(StaticKey::load(&pipe)));
+        let loaded = told.recv_timeout(Duration::from_secs(20)).expect("waits");
+        assert_eq!(loaded.unwrap_err(), "is not a regular file");
         fs::write(&path, counting()).unwrap();
         for (mode, refused) in [
             (0o600, false),
