@@ -3,17 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::SystemTime;
 
 use ovpn_netlink::Rtnl;
 
 use super::file::{ConfigFile, Directive};
-use super::{DeviceKind, Instance, Ours};
+use super::{DeviceKind, Instance, Ours, Unreadable};
 use crate::api::VERSION_FILE;
 use crate::engine::Engine;
 use crate::kernel::{Failure, Kernel};
+use crate::keyfile::{NotOpen, open_regular};
 use crate::tunnel::Tunnel;
 use crate::uci::{File, Section, Value};
 
@@ -148,7 +149,7 @@ fn instance(section: &Section) -> Option<Instance> {
     let (mut file, unreadable) = match path.map(|path| read(Path::new(path))) {
         None => (ConfigFile::default(), None),
         Some(Ok(text)) => (ConfigFile::parse(&text), None),
-        Some(Err(why)) => (ConfigFile::default(), Some(why)),
+        Some(Err(unreadable)) => (ConfigFile::default(), Some(unreadable)),
     };
     let options = section.options.iter();
     for option in options.filter(|option| !NO_DIRECTIVES.contains(&option.name.as_str())) {
@@ -198,11 +199,19 @@ fn directive(option: &str, value: &str) -> Option<Directive> {
     })
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let said = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    let file = fs::File::open(path).map_err(said)?;
+fn read(path: &Path) -> Result<String, Unreadable> {
+    let shown = path.display();
+    let (file, _) = open_regular(path).map_err(|why| match why {
+        // In its jail, the daemon sees few directories.
+        NotOpen::Failed(error) if error.kind() == io::ErrorKind::NotFound => Unreadable::Unseen(
+            format!("{shown} is not there, or where ovpnd does not see it"),
+        ),
+        why => Unreadable::Faulty(format!("{shown} {why}")),
+    })?;
     let mut bytes = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(said)?;
+    file.take(MAX_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Unreadable::Faulty(format!("{shown} cannot be read: {error}")))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -295,15 +304,18 @@ mod tests {
         ] {
             assert_eq!(instances(text), [], "{text}");
         }
-        let found =
-            instances("config interface a\noption proto openvpn\noption config /nonexistent");
-        assert!(
-            found[0]
-                .unreadable
-                .as_ref()
-                .unwrap()
-                .contains("/nonexistent cannot be read")
+        let unreadable = |path: &str| {
+            let text = format!("config interface a\noption proto openvpn\noption config {path}");
+            instances(&text).remove(0).unreadable
+        };
+        // It may be there for OpenVPN, which is in another jail or in none.
+        let unseen = "/nonexistent is not there, or where ovpnd does not see it";
+        assert_eq!(
+            unreadable("/nonexistent"),
+            Some(Unreadable::Unseen(unseen.into()))
         );
+        let faulty = "/dev is not a regular file";
+        assert_eq!(unreadable("/dev"), Some(Unreadable::Faulty(faulty.into())));
     }
 
     #[test]

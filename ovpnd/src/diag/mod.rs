@@ -319,11 +319,20 @@ pub struct Instance {
     /// Its directives.
     pub file: ConfigFile,
     /// Why its configuration file could not be read.
-    pub unreadable: Option<String>,
+    pub unreadable: Option<Unreadable>,
     /// Its device, if the configuration names a certain one.
     pub device: Option<String>,
     /// That device's kind, if it is there.
     pub device_kind: Option<DeviceKind>,
+}
+
+/// Why a configuration file could not be read, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Nobody can.
+    Faulty(String),
+    /// This daemon at least does not see it.
+    Unseen(String),
 }
 
 /// What a device is.
@@ -339,13 +348,20 @@ pub enum DeviceKind {
 
 fn instance(instance: &Instance, facts: &Facts) -> Subject {
     let mut findings = Vec::new();
-    if let Some(why) = &instance.unreadable {
-        findings.push(Finding::new(
+    match &instance.unreadable {
+        Some(Unreadable::Faulty(why)) => findings.push(Finding::new(
             Severity::Error,
             "config-file",
             format!("{why}."),
             "Correct option config.",
-        ));
+        )),
+        Some(Unreadable::Unseen(why)) => findings.push(Finding::new(
+            Severity::Warning,
+            "config-file",
+            format!("{why}: what is in it was not judged."),
+            "Correct option config, or put the file into /etc/openvpn, where ovpnd sees it too.",
+        )),
+        None => {}
     }
     // Of a file that could not be read, what is missing in it is not known.
     let verdict = match instance.unreadable {

@@ -195,10 +195,16 @@ fn each_fact_has_its_finding() {
             Warning,
         ),
         (
-            |f| f.instances[0].unreadable = Some("x cannot be read".into()),
+            |f| f.instances[0].unreadable = Some(Unreadable::Faulty("x is a pipe".into())),
             "office",
             "config-file",
             Error,
+        ),
+        (
+            |f| f.instances[0].unreadable = Some(Unreadable::Unseen("x is not there".into())),
+            "office",
+            "config-file",
+            Warning,
         ),
         (
             |f| f.instances[0].file = ConfigFile::parse("client\ncomp-lzo"),
