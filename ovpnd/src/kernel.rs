@@ -202,11 +202,15 @@ impl Wishes {
 }
 
 impl Netlink {
-    /// Opens the connections unless they are open.
+    /// Opens the connections unless they are open to the driver that is there now.
     ///
     /// # Errors
     /// When the driver is not there.
     pub fn open(&mut self) -> Result<(), Failure> {
+        // While there is an interface of ours, the module is the one that made it.
+        if self.links.is_empty() {
+            self.handles.take_if(|handles| !handles.ovpn.is_current());
+        }
         if self.handles.is_none() {
             let ovpn = Ovpn::open()?;
             let events = ovpn.monitor()?;
@@ -347,10 +351,6 @@ impl Netlink {
     }
 
     fn create(&mut self, interface: &str, mode: ovpn_netlink::Mode) -> Result<(), Failure> {
-        // Without an interface nothing ties us to the numbers of this load of the module.
-        if self.links.is_empty() {
-            self.handles = None;
-        }
         self.open()?;
         let Some(handles) = &mut self.handles else {
             return Err(Failure::new("no connection to the kernel"));

@@ -84,6 +84,12 @@ impl Ovpn {
         Ok(Self { socket, family })
     }
 
+    /// Whether the driver is still the one that was there when this was opened. Another load of its module has other
+    /// numbers: requests fail then, notifications stay away, and a new connection is needed.
+    pub fn is_current(&mut self) -> bool {
+        self.family.is_current(&mut self.socket, FAMILY)
+    }
+
     /// Opens a second socket, on which the driver's notifications arrive.
     ///
     /// # Errors

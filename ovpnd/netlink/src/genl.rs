@@ -50,6 +50,11 @@ impl Family {
         }
     }
 
+    /// Whether the family called `name` still has these numbers. Asks the kernel, as [`Self::resolve`] does.
+    pub(crate) fn is_current(&self, socket: &mut Socket, name: &'static str) -> bool {
+        Self::resolve(socket, name).is_ok_and(|now| now == *self)
+    }
+
     fn parse(payload: &[u8]) -> Result<Self> {
         let mut family = Self::default();
         for attr in Attrs::after(payload, GENL_HEADER_LEN) {
@@ -124,6 +129,23 @@ mod tests {
         let family = Family::parse(w.as_bytes()).unwrap();
         assert_eq!((family.id, family.group("peers").ok()), (0x24, Some(11)));
         assert!(family.group("others").is_err());
+    }
+
+    #[test]
+    fn live_other_numbers_than_the_kernels_are_old() {
+        let mut socket = Socket::open(libc::NETLINK_GENERIC).unwrap();
+        let family = Family::resolve(&mut socket, "nlctrl").unwrap();
+        assert!(family.is_current(&mut socket, "nlctrl"));
+        assert!(!family.is_current(&mut socket, "no-such-family"));
+        let id = family.id + 1;
+        let moved = Family {
+            id,
+            ..family.clone()
+        };
+        assert!(!moved.is_current(&mut socket, "nlctrl"));
+        let mut regrouped = family;
+        regrouped.groups.push(("peers".into(), 77));
+        assert!(!regrouped.is_current(&mut socket, "nlctrl"));
     }
 
     #[test]

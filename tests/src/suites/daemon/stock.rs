@@ -126,6 +126,40 @@ fn stock(_: &Ctx) -> Outcome {
     })
 }
 
+/// The module was loaded anew since the daemon looked last, and nothing of its own was there to tell it.
+fn another_load(ctx: &Ctx) -> Outcome {
+    let router = Router::start(crate::lab::Ns::new()?, "", true)?;
+    let status = router.call("status")?;
+    check!(status["kernel"]["data_path"] != "none", "{status}");
+    ctx.module.reload()?;
+    for line in [
+        "ovpnctl new-iface o",
+        "ovpnctl new-peer o id 7 remote 127.0.0.1:1195 local-port 1194",
+    ] {
+        router.ns.cmd(line).ok()?;
+    }
+    let ear = router.bus("subscribe ovpnd").spawn()?;
+    let interface = router.interface("o")?;
+    check_eq!(
+        json!([
+            interface["control"],
+            interface["peers_up"],
+            interface["peers"][0]["peer_id"]
+        ]),
+        json!(["observed", 1, 7]),
+        "{interface}"
+    );
+    // The new driver's notifications come, too.
+    router.ns.cmd("ovpnctl del-peer o id 7").ok()?;
+    wait_for("the loss told", SOON, || {
+        let told = ear.stdout();
+        let reason = told.contains("peer.down") && told.contains("userspace");
+        Ok(reason.then_some(()))
+    })
+    .during(ear.stdout())?;
+    router.ns.cmd("ovpnctl del-iface o").ok().map(drop)
+}
+
 /// Directives of a client or a server, one or more lines each; what keeps a tunnel from the kernel is for OpenVPN to say.
 const CLIENT: &[&str] = &[
     "",
@@ -207,6 +241,7 @@ fn judgement(_: &Ctx) -> Outcome {
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("tunnels of stock OpenVPN", stock),
+        Case::new("tunnels of another load of the module", another_load),
         Case::new("what keeps from the kernel, as OpenVPN says", judgement),
     ]
 }
