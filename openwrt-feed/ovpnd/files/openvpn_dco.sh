@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # netifd's handler for interfaces of proto openvpn_dco: /lib/netifd/proto/openvpn_dco.sh
 #
-# ovpnd makes the interface from the same section of /etc/config/network; netifd learns from here that it is up, which
-# addresses and routes it has, and pins the way to each endpoint. What is wrong with the section, ovpnd says.
+# ovpnd makes the interface from the same section of /etc/config/network, with its addresses and routes; netifd learns from
+# here that it is up and which addresses it has, for what it shows and for the firewall, and pins the way to each endpoint.
+# Addresses are external to it, or it would clear the interface first; it learns of no routes, having no gateway for them.
+# What is wrong with the section, ovpnd says.
 
 [ -n "$INCLUDE_ONLY" ] || {
 	. /lib/functions.sh
@@ -15,6 +17,7 @@ proto_openvpn_dco_init_config() {
 	available=1
 	no_device=1
 	lasterror=1
+	renew_handler=1
 
 	proto_config_add_string 'mode'
 	proto_config_add_string 'transport'
@@ -25,8 +28,6 @@ proto_openvpn_dco_init_config() {
 	proto_config_add_string 'cipher'
 	proto_config_add_string 'hwcrypto'
 	proto_config_add_string 'fwmark'
-	proto_config_add_array 'dns:list(string)'
-	proto_config_add_array 'dns_search:list(string)'
 	proto_config_add_boolean 'nohostroute'
 }
 
@@ -42,62 +43,88 @@ ovpn_add_address() {
 	esac
 }
 
-# Routes of a peer's section: ovpnd sets them too; netifd must know them to show and to reflect them.
-ovpn_peer_routes() {
-	local section="$1" disabled route
-	config_get_bool disabled "$section" disabled 0
-	config_get_bool route "$section" route_allowed_ips 0
-	[ "$disabled" = 1 ] || [ "$route" = 0 ] && return
-	config_list_foreach "$section" allowed_ips ovpn_add_route
+# netifd sets up again as soon as it hears of a failure: what stays broken must not keep the router busy.
+ovpn_fail() {
+	proto_notify_error "$1" "$2"
+	sleep 15
+	proto_setup_failed "$1"
 }
 
-ovpn_add_route() {
-	case "$1" in
-		*:*/*) proto_add_ipv6_route "${1%%/*}" "${1##*/}" ;;
-		*.*/*) proto_add_ipv4_route "${1%%/*}" "${1##*/}" ;;
-	esac
+# State and, if known, place of all peers of INTERFACE. An answer has 500 of them at most.
+ovpn_peers() {
+	local next=0 part path
+
+	while [ "${next:-null}" != null ]; do
+		part="$(ubus call ovpnd peers "{\"interface\":\"$1\",\"offset\":$next,\"limit\":500}" 2>/dev/null)"
+		for path in '@.peers[*].state' '@.peers[*].remote'; do
+			printf '%s\n' "$part" | jsonfilter -q -e "$path"
+		done
+		next="$(printf '%s\n' "$part" | jsonfilter -q -e '@.next')"
+	done
+}
+
+# Pins the way to each endpoint; netifd takes it away with the interface, and sets it anew when the WAN changes. ovpnd
+# answers before it has looked names up: they get ten seconds. With AGAIN all of these are waited for, because a peer that
+# is up does not show that its name is looked up again.
+ovpn_pin() {
+	local interface="$1" again="$2" left=10 known=' ' sought word
+
+	while :; do
+		sought="$again"
+		for word in $(ovpn_peers "$interface"); do
+			case "$word" in
+				resolving | connecting) sought=1 ;;
+				*:*)
+					word="${word%:*}"
+					word="${word#[}"
+					word="${word%]}"
+					case "$known" in *" $word "*) continue ;; esac
+					known="$known$word "
+					proto_add_host_dependency "$interface" "$word"
+					;;
+			esac
+		done
+		[ -n "$sought" ] && [ "$left" -gt 0 ] || return 0
+		left=$((left - 1))
+		sleep 1
+	done
 }
 
 proto_openvpn_dco_setup() {
-	local config="$1" state error value nohostroute
+	local config="$1" again="$3" state error value nohostroute
 
 	json_get_vars nohostroute
 	ubus -t 10 wait_for ovpnd 2>/dev/null || {
-		proto_notify_error "$config" OVPND_MISSING
-		proto_setup_failed "$config"
+		ovpn_fail "$config" OVPND_MISSING
 		return 1
 	}
+	# Changes what changed, which may be nothing.
 	ubus call ovpnd reload >/dev/null 2>&1
 	state="$(ovpnd_ask interfaces "$config" '@.interfaces[0].state')"
 	[ "$state" = up ] || {
 		error="$(ovpnd_ask interfaces "$config" '@.interfaces[0].error')"
 		logger -t netifd "openvpn_dco $config: ${error:-unknown to ovpnd}"
-		proto_notify_error "$config" SETUP_FAILED
-		# ovpnd tries again by itself and tells by the hotplug script below when it is up.
-		proto_setup_failed "$config"
+		# No proto_block_restart: netifd would not start it again when the section is mended, only by ifup.
+		ovpn_fail "$config" SETUP_FAILED
 		return 1
 	}
 
-	proto_init_update "$config" 1
+	proto_init_update "$config" 1 1
 	for value in $(ovpnd_ask interfaces "$config" '@.interfaces[0].addresses[*]'); do
 		ovpn_add_address "$value"
 	done
-	json_for_each_item proto_add_dns_server dns
-	json_for_each_item proto_add_dns_search dns_search
-	config_load network
-	config_foreach ovpn_peer_routes "openvpn_dco_$config"
 	proto_send_update "$config"
 
-	[ "$nohostroute" = 1 ] || for value in $(ovpnd_ask peers "$config" '@.peers[*].remote'); do
-		value="${value%:*}"
-		value="${value#[}"
-		# netifd takes it away with the interface, and sets it anew when the WAN changes.
-		proto_add_host_dependency "$config" "${value%]}"
-	done
+	[ "$nohostroute" = 1 ] || ovpn_pin "$config" "$again"
+}
+
+# Endpoints may be elsewhere now.
+proto_openvpn_dco_renew() {
+	proto_openvpn_dco_setup "$1" "$2" again
 }
 
 proto_openvpn_dco_teardown() {
-	# ovpnd goes by the configuration: what is not there or disabled it takes away.
+	# ovpnd goes by the configuration: what is not there or disabled it takes away, and what netifd alone ends goes on.
 	ubus call ovpnd reload >/dev/null 2>&1
 	return 0
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::router::{Dir, LATER, Router, SOON, Uci, genkey};
 use crate::lab::{Module, Ns, Pair, wait_for};
@@ -89,7 +89,7 @@ fn asks(
     Ok(done.out.lines().map(str::to_owned).collect())
 }
 
-/// netifd learns addresses, routes and the way to the endpoint; what is wrong is told and retried.
+/// netifd learns addresses and the way to the endpoint, and of no routes; what is wrong is told and retried after a pause.
 fn handler(_: &Ctx) -> Outcome {
     let keys = Dir::new()?;
     let key = keys.write("key", &genkey()?)?;
@@ -100,19 +100,25 @@ fn handler(_: &Ctx) -> Outcome {
     let text =
         own.text() + "\tlist allowed_ips '192.168.2.0/24'\n\tlist allowed_ips 'fd00:2::/64'\n";
     let a = Router::start(a, &text, true)?;
-    let _b = Router::start(b, &Uci::side(2, false, &key).text(), false)?;
+    let b = Router::start(b, &Uci::side(2, false, &key).text(), false)?;
     a.reaches("10.8.0.2")?;
+    let routes = || -> Outcome<String> {
+        let of = |version| a.ns.cmd(&format!("ip {version} route show dev vpn0")).ok();
+        Ok(of("-4")? + &of("-6")?)
+    };
+    let before = routes()?;
+    let mut wanted = [SET_UP, &["proto_add_host_dependency vpn0 10.10.0.2"]].concat();
     let said = asks(&a, "handler", HANDLER, "setup", "vpn0")?;
-    let wanted = [
-        "proto_init_update vpn0 1",
-        "proto_add_ipv4_address 10.8.0.1 24",
-        "proto_add_ipv4_route 192.168.2.0 24",
-        "proto_add_ipv6_route fd00:2:: 64",
-        "proto_send_update vpn0",
-        "proto_add_host_dependency vpn0 10.10.0.2",
-    ];
     check_eq!(said, wanted, "setup");
-    check_eq!(a.peer("vpn0")?["losses"], 0, "losses by the setup");
+    // A name that is looked up again may take all the time there is.
+    wanted.extend(["sleep 1"; PATIENCE]);
+    let said = asks(&a, "handler", HANDLER, "renew", "vpn0")?;
+    check_eq!(said, wanted, "renew");
+    check_eq!(a.peer("vpn0")?["losses"], 0, "losses by setup and renew");
+    check!(
+        before.contains("192.168.2.0/24") && routes()? == before,
+        "routes: {before}"
+    );
     // netifd takes the interface away when its section is gone.
     a.dir.write("network", "")?;
     check_eq!(
@@ -132,20 +138,84 @@ fn handler(_: &Ctx) -> Outcome {
             .is_some_and(|line| line.contains("option 'mode': \"tap\" is no mode")),
         "{said:?}"
     );
+    // netifd sets up again at once: the pause comes before it hears of the failure.
+    let failed = |code| {
+        [
+            format!("proto_notify_error vpn9 {code}"),
+            "sleep 15".to_owned(),
+            "proto_setup_failed vpn9".to_owned(),
+        ]
+    };
     check_eq!(
         said.get(1..).unwrap_or_default(),
-        [
-            "proto_notify_error vpn9 SETUP_FAILED",
-            "proto_setup_failed vpn9"
-        ],
+        failed("SETUP_FAILED"),
         "a fault"
     );
+    let said = asks(&b, "handler", HANDLER, "setup", "vpn9")?;
+    check_eq!(said, failed("OVPND_MISSING"), "no ovpnd on the bus");
     let said = asks(&a, "handler", HANDLER, "init_config", "")?;
-    check!(
-        said.contains(&"proto_config_add_int local_port".to_owned()),
-        "{said:?}"
-    );
+    for line in ["proto_config_add_int local_port", "renew_handler=1"] {
+        check!(said.iter().any(|said| said == line), "{said:?}");
+    }
     Ok(())
+}
+
+/// Looks at ovpnd's peers, a second apart, after which netifd's handler waits for no name any longer.
+const PATIENCE: usize = 10;
+/// What netifd is told of vpn0 before the ways to its endpoints.
+const SET_UP: &[&str] = &[
+    "proto_init_update vpn0 1 1",
+    "proto_add_ipv4_address 10.8.0.1 24",
+    "proto_send_update vpn0",
+];
+
+/// The ways to endpoints whose names take a while, to many of them, and to one that moved.
+fn pins(_: &Ctx) -> Outcome {
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let own = Uci::side(1, false, &key).with("addresses", "10.8.0.1/24");
+    let router = Router::start(Ns::new()?, &own.text(), true)?;
+    let part = |next: Option<u32>, peers: &[(&str, Option<&str>)]| {
+        let peers = peers.iter();
+        let peers = peers.map(|(state, remote)| json!({"state": state, "remote": remote}));
+        json!({"next": next, "peers": peers.collect::<Vec<_>>()}).to_string()
+    };
+    let pin = |to: &str| format!("proto_add_host_dependency vpn0 {to}");
+    let pause = || "sleep 1".to_owned();
+    // Which answers there are, what is done, and what netifd is told at its end.
+    let check = |files: &[(&str, String)], step: &str, wanted: Vec<String>| -> Outcome {
+        for (name, text) in files {
+            router.dir.write(name, text)?;
+        }
+        let said = asks(&router, "handler", HANDLER, step, "vpn0")?;
+        let known: Vec<String> = SET_UP.iter().map(|line| (*line).to_owned()).collect();
+        check_eq!(said, [known, wanted].concat(), "{step} with {files:?}");
+        Ok(())
+    };
+    let sought = part(None, &[("resolving", None)]);
+    let found = part(None, &[("up", Some("192.0.2.7:1194"))]);
+    let files = [("peers-0", sought.clone()), ("later", found)];
+    check(&files, "setup", vec![pause(), pin("192.0.2.7")])?;
+    check(&[("peers-0", sought)], "setup", vec![pause(); PATIENCE])?;
+    let many = [
+        ("up", Some("[fd00::7]:1194")),
+        ("waiting", None),
+        ("error", None),
+        ("up", Some("192.0.2.7:1194")),
+    ];
+    let files = [
+        ("peers-0", part(Some(500), &many)),
+        ("peers-500", part(None, &[("up", Some("192.0.2.8:1"))])),
+    ];
+    let all = vec![pin("fd00::7"), pin("192.0.2.7"), pin("192.0.2.8")];
+    check(&files, "setup", all)?;
+    let old = part(None, &[("up", Some("192.0.2.7:1194"))]);
+    let new = part(None, &[("up", Some("192.0.2.9:1194"))]);
+    let moved = [
+        vec![pin("192.0.2.7"), pause(), pin("192.0.2.9")],
+        vec![pause(); PATIENCE - 1],
+    ];
+    check(&[("peers-0", old), ("later", new)], "renew", moved.concat())
 }
 
 /// The init script gives what is needed and no more; the hotplug script has names looked up again.
@@ -258,6 +328,7 @@ pub(super) fn cases() -> Vec<Case> {
             capabilities,
         ),
         Case::new("openwrt: netifd's handler", handler),
+        Case::new("openwrt: ways to endpoints", pins),
         Case::new("openwrt: init script and hotplug", scripts),
         Case::new("openwrt: the jail lets a crypto driver be chosen", jail),
         Case::new("openwrt: another way to the world", another_address),
