@@ -10,7 +10,11 @@ ubus() {
 	offset="${args##*\"offset\":}"
 	case "$args" in
 		*wait_for*) ubus-client -s "$socket" call ovpnd status >/dev/null ;;
-		"call network.interface"*) echo "$*" >&9 ;;
+		"call network.interface"*) echo "$args" >&9 ;;
+		"call ovpnd reload"*)
+			[ "$what" = handler ] || echo "$args" >&9
+			ubus-client -s "$socket" "$@"
+			;;
 		# An answer of the test's own, part by part.
 		"call ovpnd peers "*) cat "$dir/peers-${offset%%,*}" 2>/dev/null || ubus-client -s "$socket" "$@" ;;
 		*) ubus-client -s "$socket" "$@" ;;
@@ -46,8 +50,11 @@ procd_close_instance() { :; }
 modprobe() { :; }
 mkdir() { :; }
 network_flush_cache() { :; }
+# A router with two WANs, of which network_find_wan would name one, and a third for IPv6 alone.
 network_find_wan() { eval "$1=wan"; }
 network_find_wan6() { eval "$1=wan6"; }
+network_get_gateway() { case "$2" in wan | wanb) eval "$1=192.0.2.1" ;; *) return 1 ;; esac; }
+network_get_gateway6() { [ "$2" = wan6 ] && eval "$1=fe80::1"; }
 
 exec 9>&1
 case "$what" in
@@ -59,8 +66,14 @@ case "$what" in
 		;;
 	init)
 		. "$file"
-		start_service
-		service_triggers
+		if [ "$step" = reload ]; then
+			start() { echo start >&9; }
+			restart() { echo restart >&9; }
+			reload_service
+		else
+			start_service
+			service_triggers
+		fi
 		;;
 	hotplug)
 		ACTION="$step" INTERFACE="$interface"

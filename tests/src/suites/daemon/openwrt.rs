@@ -241,21 +241,93 @@ fn scripts(_: &Ctx) -> Outcome {
             check!(said.contains(&line), "port {port}: {said:?} lacks {line:?}");
         }
     }
-    let renew = r#"call network.interface renew {"interface":"vpn0"}"#;
+    // Only procd knows whether what is new needs another jail; what does not, ovpnd reads.
+    check_eq!(
+        asks(&router, "init", INIT, "reload", "")?,
+        ["start", "call ovpnd reload"],
+        "reload"
+    );
+    let again = [
+        r#"call ovpnd reload {"resolve":true}"#,
+        r#"call network.interface renew {"interface":"vpn0"}"#,
+    ];
     for (step, interface, wanted) in [
-        ("ifup", "wan", 1),
-        ("ifdown", "wan", 0),
-        ("ifup", "vpn0", 0),
-        ("ifup", "lan", 0),
+        ("ifup", "wan", &again[..]),
+        ("ifup", "wanb", &again),
+        ("ifupdate", "wan6", &again),
+        ("ifdown", "wan", &[]),
+        ("ifup", "vpn0", &[]),
+        ("ifup", "lan", &[]),
     ] {
         let said = asks(&router, "hotplug", HOTPLUG, step, interface)?;
-        check_eq!(
-            said.iter().filter(|line| *line == renew).count(),
-            wanted,
-            "{step} {interface}: {said:?}"
-        );
+        check_eq!(said, wanted, "{step} {interface}");
     }
     Ok(())
+}
+
+/// Key files are replaced by renaming: where the jail has their directory, none of them is a mount of its own.
+fn key_files(_: &Ctx) -> Outcome {
+    const KEYS: &str = "/etc/ovpn";
+    let there = fs::exists(KEYS)?;
+    fs::create_dir_all(KEYS)?;
+    let inside = format!("{KEYS}/openwrt-test.key");
+    let outcome = (|| {
+        let key = genkey()?;
+        fs::write(&inside, &key)?;
+        let keys = Dir::new()?;
+        let outside = keys.write("key", &key)?;
+        for (file, wanted) in [(&inside, false), (&outside, true)] {
+            let uci = Uci::side(1, false, file).text();
+            let router = Router::start(Ns::new()?, &uci, false)?;
+            let said = asks(&router, "init", INIT, "", "")?;
+            let alone = said.iter().any(|line| line.ends_with(file.as_str()));
+            check_eq!(alone, wanted, "a mount of {file} alone: {said:?}");
+            let keys = format!("procd_add_jail_mount_rw {KEYS}");
+            check!(said.contains(&keys), "{said:?}");
+        }
+        Ok(())
+    })();
+    fs::remove_file(&inside).during(inside)?;
+    if !there {
+        fs::remove_dir(KEYS)?;
+    }
+    outcome
+}
+
+/// A broker that starts anew makes another socket, which the daemon in its jail finds.
+fn bus_in_jail(_: &Ctx) -> Outcome {
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let own = Uci::side(1, false, &key).text();
+    let said = asks(
+        &Router::start(Ns::new()?, &own, false)?,
+        "init",
+        INIT,
+        "",
+        "",
+    )?;
+    // As ujail mounts: with "ubus" the socket itself (procd's jail/jail.c), else what is named. $3 is the directory that
+    // stands for /var/run/ubus here, $5 the socket in it.
+    let mut script = "set -e\nuntil [ -S \"$5\" ]; do sleep 0.1; done\n\
+                      mount -t tmpfs tmpfs /mnt\nmkdir /mnt/ubus\n"
+        .to_owned();
+    for line in said {
+        let mut words = line.split(' ');
+        match words.next() {
+            Some("procd_add_jail") if words.any(|word| word == "ubus") => {
+                script += ": >/mnt/ubus/ubus\nmount --bind \"$5\" /mnt/ubus/ubus\n";
+            }
+            Some("procd_add_jail_mount") if words.any(|word| word == "/var/run/ubus") => {
+                script += "mount -o bind,ro \"$3\" /mnt/ubus\n";
+            }
+            _ => {}
+        }
+    }
+    script += "exec \"$@\" --ubus-socket /mnt/ubus/ubus\n";
+    let by = format!("unshare --mount sh {}", keys.write("jail", &script)?);
+    let mut router = Router::start_under(&by, Ns::new()?, &own, true)?;
+    router.broker = None;
+    router.start_broker()
 }
 
 /// In the jail /sys is read-only but for what the init script asks for, which is enough to choose a crypto driver.
@@ -330,6 +402,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("openwrt: netifd's handler", handler),
         Case::new("openwrt: ways to endpoints", pins),
         Case::new("openwrt: init script and hotplug", scripts),
+        Case::new("openwrt: key files that can be replaced", key_files),
+        Case::new("openwrt: the jail finds a new broker", bus_in_jail),
         Case::new("openwrt: the jail lets a crypto driver be chosen", jail),
         Case::new("openwrt: another way to the world", another_address),
     ]
