@@ -50,43 +50,36 @@ ovpn_fail() {
 	proto_setup_failed "$1"
 }
 
-# State and, if known, place of all peers of INTERFACE. An answer has 500 of them at most.
-ovpn_peers() {
-	local next=0 part path
-
-	while [ "${next:-null}" != null ]; do
-		part="$(ubus call ovpnd peers "{\"interface\":\"$1\",\"offset\":$next,\"limit\":500}" 2>/dev/null)"
-		for path in '@.peers[*].state' '@.peers[*].remote'; do
-			printf '%s\n' "$part" | jsonfilter -q -e "$path"
-		done
-		next="$(printf '%s\n' "$part" | jsonfilter -q -e '@.next')"
-	done
-}
-
 # Pins the way to each endpoint; netifd takes it away with the interface, and sets it anew when the WAN changes. ovpnd
 # answers before it has looked names up: they get ten seconds. With AGAIN all of these are waited for, because a peer that
-# is up does not show that its name is looked up again.
+# is up does not show that its name is looked up again. An answer has 500 peers at most, and where it goes on.
 ovpn_pin() {
-	local interface="$1" again="$2" left=10 known=' ' sought word
+	local interface="$1" again="$2" known=' ' pause next part sought word
 
-	while :; do
+	for pause in 1 2 3 4 ''; do
 		sought="$again"
-		for word in $(ovpn_peers "$interface"); do
-			case "$word" in
-				resolving | connecting) sought=1 ;;
-				*:*)
-					word="${word%:*}"
-					word="${word#[}"
-					word="${word%]}"
-					case "$known" in *" $word "*) continue ;; esac
-					known="$known$word "
-					proto_add_host_dependency "$interface" "$word"
-					;;
-			esac
+		next=0
+		while [ -n "$next" ]; do
+			part="{\"interface\":\"$interface\",\"offset\":$next,\"limit\":500}"
+			next=
+			for word in $(ubus call ovpnd peers "$part" 2>/dev/null |
+				jsonfilter -q -e '@.peers[*].state' -e '@.peers[*].remote' -e '@.next'); do
+				case "$word" in
+					resolving | connecting) sought=1 ;;
+					*:*)
+						word="${word%:*}"
+						word="${word#[}"
+						word="${word%]}"
+						case "$known" in *" $word "*) continue ;; esac
+						known="$known$word "
+						proto_add_host_dependency "$interface" "$word"
+						;;
+					[0-9]*) next="$word" ;;
+				esac
+			done
 		done
-		[ -n "$sought" ] && [ "$left" -gt 0 ] || return 0
-		left=$((left - 1))
-		sleep 1
+		[ -n "$sought" ] && [ -n "$pause" ] || return 0
+		sleep "$pause"
 	done
 }
 

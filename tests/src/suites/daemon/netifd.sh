@@ -21,7 +21,9 @@ ubus() {
 	esac
 }
 # The paths in use are jq's, but for the root and for all elements of an array.
-jsonfilter() { jq -r "$(echo "$3" | sed 's/^@//; s/\[\*\]/[]/g') // empty"; }
+jsonfilter() {
+	jq -r "$(printf '%s\n' "$@" | sed -n 's/^@//; s/\[\*\]/[]/g; s/^\..*/(& \/\/ empty),/p') empty"
+}
 logger() { shift 2; echo "log $*" >&9; }
 # Nobody waits, but it is written down; what the test has for later is there then.
 sleep() {

@@ -111,7 +111,7 @@ fn handler(_: &Ctx) -> Outcome {
     let said = asks(&a, "handler", HANDLER, "setup", "vpn0")?;
     check_eq!(said, wanted, "setup");
     // A name that is looked up again may take all the time there is.
-    wanted.extend(["sleep 1"; PATIENCE]);
+    wanted.extend(PATIENCE);
     let said = asks(&a, "handler", HANDLER, "renew", "vpn0")?;
     check_eq!(said, wanted, "renew");
     check_eq!(a.peer("vpn0")?["losses"], 0, "losses by setup and renew");
@@ -160,8 +160,8 @@ fn handler(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// Looks at ovpnd's peers, a second apart, after which netifd's handler waits for no name any longer.
-const PATIENCE: usize = 10;
+/// Between the looks at ovpnd's peers after which netifd's handler waits for no name any longer.
+const PATIENCE: &[&str] = &["sleep 1", "sleep 2", "sleep 3", "sleep 4"];
 /// What netifd is told of vpn0 before the ways to its endpoints.
 const SET_UP: &[&str] = &[
     "proto_init_update vpn0 1 1",
@@ -180,23 +180,27 @@ fn pins(_: &Ctx) -> Outcome {
         let peers = peers.map(|(state, remote)| json!({"state": state, "remote": remote}));
         json!({"next": next, "peers": peers.collect::<Vec<_>>()}).to_string()
     };
-    let pin = |to: &str| format!("proto_add_host_dependency vpn0 {to}");
-    let pause = || "sleep 1".to_owned();
-    // Which answers there are, what is done, and what netifd is told at its end.
-    let check = |files: &[(&str, String)], step: &str, wanted: Vec<String>| -> Outcome {
+    // Which answers there are, what is done, and what netifd is told at its end: a pause, or where a way is pinned to.
+    let check = |files: &[(&str, String)], step: &str, wanted: &[&str]| -> Outcome {
         for (name, text) in files {
             router.dir.write(name, text)?;
         }
         let said = asks(&router, "handler", HANDLER, step, "vpn0")?;
-        let known: Vec<String> = SET_UP.iter().map(|line| (*line).to_owned()).collect();
-        check_eq!(said, [known, wanted].concat(), "{step} with {files:?}");
+        let wanted = wanted.iter().map(|line| match line.split_once(' ') {
+            Some(_) => (*line).to_owned(),
+            None => format!("proto_add_host_dependency vpn0 {line}"),
+        });
+        let known = SET_UP.iter().map(|line| (*line).to_owned());
+        let wanted: Vec<String> = known.chain(wanted).collect();
+        check_eq!(said, wanted, "{step} with {files:?}");
         Ok(())
     };
     let sought = part(None, &[("resolving", None)]);
-    let found = part(None, &[("up", Some("192.0.2.7:1194"))]);
-    let files = [("peers-0", sought.clone()), ("later", found)];
-    check(&files, "setup", vec![pause(), pin("192.0.2.7")])?;
-    check(&[("peers-0", sought)], "setup", vec![pause(); PATIENCE])?;
+    let old = part(None, &[("up", Some("192.0.2.7:1194"))]);
+    let new = part(None, &[("up", Some("192.0.2.9:1194"))]);
+    let files = [("peers-0", sought.clone()), ("later", old.clone())];
+    check(&files, "setup", &[PATIENCE[0], "192.0.2.7"])?;
+    check(&[("peers-0", sought)], "setup", PATIENCE)?;
     let many = [
         ("up", Some("[fd00::7]:1194")),
         ("waiting", None),
@@ -207,15 +211,13 @@ fn pins(_: &Ctx) -> Outcome {
         ("peers-0", part(Some(500), &many)),
         ("peers-500", part(None, &[("up", Some("192.0.2.8:1"))])),
     ];
-    let all = vec![pin("fd00::7"), pin("192.0.2.7"), pin("192.0.2.8")];
-    check(&files, "setup", all)?;
-    let old = part(None, &[("up", Some("192.0.2.7:1194"))]);
-    let new = part(None, &[("up", Some("192.0.2.9:1194"))]);
-    let moved = [
-        vec![pin("192.0.2.7"), pause(), pin("192.0.2.9")],
-        vec![pause(); PATIENCE - 1],
-    ];
-    check(&[("peers-0", old), ("later", new)], "renew", moved.concat())
+    check(&files, "setup", &["fd00::7", "192.0.2.7", "192.0.2.8"])?;
+    let wanted = [&["192.0.2.7", PATIENCE[0], "192.0.2.9"], &PATIENCE[1..]];
+    check(
+        &[("peers-0", old), ("later", new)],
+        "renew",
+        &wanted.concat(),
+    )
 }
 
 /// The init script gives what is needed and no more; the hotplug script has names looked up again.
