@@ -135,9 +135,15 @@ async function bad({ open, browser, rpcd }) {
 	await browser.click('#ovpn-check');
 	await browser.until(() => /no text to import/.test(document.querySelector('#ovpn-wrong').textContent));
 	assert.match(await refused(browser, 'big.ovpn', 10 << 20, 0x78), /big\.ovpn is too big/);
+	/* Ends of lines, each two bytes of the call that they go in. */
+	assert.match(await refused(browser, 'lines.ovpn', 40 << 10, 0x0a), /lines\.ovpn is too big/);
 	assert.match(await refused(browser, 'client.zip', 300, 0), /client\.zip is no text/);
 	assert.match(await refused(browser, 'photo.jpg', 300, 0xff), /photo\.jpg is no text/);
 	assert.equal(await browser.page.$eval('#ovpn-text', node => node.value), '');
+
+	// What is just within the limit gets an answer: uhttpd counts the whole call.
+	await paste(browser, `Dear customer,\n# ${'x'.repeat(60 * 1024 - 30)}\n`);
+	assert.match(await browser.text('#ovpn-import-preview [data-code="config-file"]'), /no directive of OpenVPN/);
 
 	for (const [ text, code, words ] of [
 		[ 'Dear customer,\nthank you.\n', 'config-file', /no directive of OpenVPN/ ],

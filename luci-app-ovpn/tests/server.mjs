@@ -14,6 +14,8 @@ export const APP = path.dirname(HERE);
 export const LUCI_SRC = process.env.LUCI_SRC;
 
 const ROOT = '/cgi-bin/luci';
+/* UH_UBUS_MAX_POST_SIZE of uhttpd's ubus.c, in bytes. */
+const MAX_POST = 65536;
 const TYPES = { '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.svg': 'image/svg+xml', '.png': 'image/png' };
 
 /* Where a file of /luci-static may be, in order. */
@@ -95,7 +97,12 @@ async function respond(request, rpcd, state) {
 	const admin = url.pathname.startsWith(`${ROOT}/admin/`) ? url.pathname.slice(ROOT.length + 7) : null;
 
 	if (url.pathname == '/ubus/') {
-		const message = JSON.parse(await body(request));
+		const text = await body(request);
+
+		if (Buffer.byteLength(text) > MAX_POST)
+			return [ 200, '.json', '{"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "Parse error"}}' ];
+
+		const message = JSON.parse(text);
 		const answer = Array.isArray(message) ? await Promise.all(message.map(one => rpcd.message(one))) : await rpcd.message(message);
 
 		return [ 200, '.json', JSON.stringify(answer) ];

@@ -14,8 +14,9 @@
 const DIR = '/etc/openvpn';
 /* Octal 0600: files with keys are root's alone. */
 const PRIVATE = 0o600;
-/* A file with its certificates has some 10 KiB; a ubus message has room for 1 MiB. */
-const MAX_FILE = 256 * 1024;
+/* KiB of a text as JSON, in which each end of a line is two bytes: uhttpd reads 64 KiB of a call (ubus.c) and takes no more.
+   A file with its certificates has some 10 KiB. */
+const MAX_TEXT = 60;
 /* IFNAMSIZ of Linux without its end. */
 const MAX_NAME = 15;
 /* What no text has: NUL, and what bytes that are no UTF-8 become. */
@@ -23,6 +24,10 @@ const BINARY = /[\0\ufffd]/;
 
 /* Which protocols netifd has programs for. */
 const callHandlers = rpc.declare({ object: 'network', method: 'get_proto_handlers', expect: { '': {} } });
+
+function tooBig(text) {
+	return new Blob([ JSON.stringify(text) ]).size > MAX_TEXT * 1024;
+}
 
 /* A line of the form; `id` is that of the field it names. */
 function row(title, node, hint, id) {
@@ -120,12 +125,17 @@ return view.extend({
 		if (!file)
 			return Promise.resolve();
 
-		if (file.size > MAX_FILE)
-			return Promise.resolve(this.refuse(_('%s is too big for an OpenVPN file.').format(file.name)));
+		const tooMuch = _('%s is too big: the router’s web server takes %d KiB at most.').format(file.name, MAX_TEXT);
+
+		if (file.size > MAX_TEXT * 1024)
+			return Promise.resolve(this.refuse(tooMuch));
 
 		return file.text().then(text => {
 			if (BINARY.test(text))
 				return this.refuse(_('%s is no text: an .ovpn file is one, unpacked.').format(file.name));
+
+			if (tooBig(text))
+				return this.refuse(tooMuch);
 
 			this.text.value = text;
 			this.filename = file.name;
@@ -140,8 +150,8 @@ return view.extend({
 		if (!text.trim())
 			return this.refuse(_('There is no text to import.'));
 
-		if (text.length > MAX_FILE)
-			return this.refuse(_('The text is too big for an OpenVPN file.'));
+		if (tooBig(text))
+			return this.refuse(_('The text is too big: the router’s web server takes %d KiB at most.').format(MAX_TEXT));
 
 		if (BINARY.test(text))
 			return this.refuse(_('The text has characters that are none.'));
