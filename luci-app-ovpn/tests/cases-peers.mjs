@@ -88,15 +88,38 @@ async function fields({ open, browser, rpcd, guest }) {
 	await browser.until(() => /taken/.test(document.querySelector('.alert-message')?.textContent));
 	assert.equal(await browser.page.$('.modal-overlay-active'), null);
 
-	// Point to point there is one peer, and it is there.
-	await guest.write('/etc/config/network', before.replace("option mode 'mp'", "option mode 'p2p'"), '0644');
-	rpcd.forget();
+	// Point to point there is one peer, and it is there; one that is switched off does not count, until it is switched on.
+	const off = `\nconfig openvpn_dco_vpn0 'dora'\n\toption disabled '1'\n\toption peer_id '1'\n\tlist vpn_ip '10.8.0.4'\n`;
+	const box = peer => `${line(peer)} [data-name="disabled"] input[type="checkbox"]`;
+	const configure = async text => {
+		await guest.write('/etc/config/network', text, '0644');
+		rpcd.forget();
+		await open('ovpn/peers');
+	};
 
 	try {
-		await open('ovpn/peers');
+		await configure(before.replace("option mode 'mp'", "option mode 'p2p'") + off);
 		await browser.fill('.cbi-section-create-name', 'carol');
 		await browser.press('Add peer');
 		await browser.until(() => /point to point and has the peer alice/.test(document.querySelector('.alert-message')?.textContent));
+		await browser.click(box('dora'));
+		assert.match(await complaint(browser, 'disabled', line('dora')) ?? 'nothing', /has the peer alice/);
+		await browser.click(box('dora'));
+		assert.equal(await complaint(browser, 'disabled', line('dora')), null);
+		await browser.click(box('alice'));
+		await browser.click(box('dora'));
+		assert.equal(await complaint(browser, 'disabled', line('dora')), null, 'alice is switched off');
+
+		// Among many peers, its number and its address are free as long as it is off.
+		await configure(before + off.replace("peer_id '1'", "peer_id '9'"));
+		await dialog(browser, 'alice');
+		await browser.fill(field('peer_id'), '9');
+		assert.equal(await complaint(browser, 'peer_id'), null, 'the number of one who is switched off');
+		await browser.add(field('vpn_ip', 'input[type="text"]'), '10.8.0.4');
+		assert.doesNotMatch(await complaint(browser, 'vpn_ip') ?? '', /dora/);
+		await configure(before + off);
+		await browser.click(box('dora'));
+		assert.match(await complaint(browser, 'disabled', line('dora')) ?? 'nothing', /alice has this number/);
 	}
 	finally {
 		await guest.write('/etc/config/network', before, '0644');
@@ -183,6 +206,13 @@ async function change({ open, browser, router, guest }) {
 	assert.deepEqual([ ...(await router.kernel()).keys() ], [ 1 ], 'bob is off');
 	assert.match(await guest.ok([ 'cat', '/etc/config/network' ]), /option disabled '1'/);
 
+	// What is not known of him is not shown as 0.
+	await open('ovpn/overview');
+	assert.doesNotMatch(await browser.text('tr[data-peer="bob"]'), /#/);
+	await browser.press('Details', 'tr[data-peer="bob"]');
+	await browser.until(() => /bob/.test(document.querySelector('.modal')?.textContent));
+	assert.doesNotMatch(await browser.text('.modal'), /every 0 s/);
+	await open('ovpn/peers');
 	await browser.click(`${line('bob')} [data-name="disabled"] input[type="checkbox"]`);
 	await browser.apply();
 	await router.until('bob in the kernel', async () => (await router.kernel()).has(2));
@@ -242,6 +272,22 @@ async function keys({ open, browser, rpcd, guest }) {
 
 	assert.doesNotMatch(exported, /[0-9a-f]{32}/);
 	assert.match(exported, /vpn0-alice\.key|alice\.key/);
+
+	// Of the longest names too, ovpnd takes the file, and no two have the same.
+	const long = `very_${'long_'.repeat(11)}`;
+	const files = [];
+
+	for (const name of [ `${long}a`, `${long}b` ]) {
+		await open('ovpn/peers');
+		await addPeer(browser, name);
+		await browser.press('Generate on the router', '.modal');
+		await browser.until(() => document.querySelector('.modal .ovpn-said').textContent);
+		assert.match(await said(), /sha256:/, name);
+		files.push(await browser.page.$eval(field('key_file'), node => node.value));
+	}
+
+	assert.notEqual(...files);
+	await guest.ok([ 'rm', ...files ]);
 }
 
 export const editing = [

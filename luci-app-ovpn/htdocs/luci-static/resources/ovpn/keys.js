@@ -13,6 +13,8 @@ const END = '-----END OpenVPN Static key V1-----';
 const BYTES = 256;
 /* Key files have about 640 bytes. */
 const MAX_FILE = 16384;
+/* Longest name of a key file that ovpnd takes. */
+const MAX_NAME = 64;
 
 /* A new key in the form of OpenVPN's key files. */
 function makeKey() {
@@ -105,8 +107,19 @@ function otherEnd(net, peer, key) {
 	].join('\n');
 }
 
+/* The name of the key file of a peer; one that would be too long ends in a sum of itself. */
+function keyFile(net, peer) {
+	const name = '%s-%s'.format(net, peer);
+	const ends = '.key';
+	const sum = Array.from(name).reduce((all, letter) => Math.imul(all, 31) + letter.charCodeAt(0) >>> 0, 0);
+	const tail = '-%08x'.format(sum);
+
+	return (name.length + ends.length > MAX_NAME ? name.slice(0, MAX_NAME - tail.length - ends.length) + tail : name) + ends;
+}
+
 return baseclass.extend({
 	fault,
+	keyFile,
 	otherEnd,
 	download,
 

@@ -48,6 +48,10 @@ const AbstractValue = baseclass.extend({
 		if (!element.isValid())
 			throw new TypeError('%s is not valid'.format(this.title));
 
+		this.take(section_id);
+	},
+
+	take(section_id) {
 		const value = this.formvalue(section_id);
 		const empty = value == null || value === '' || Array.isArray(value) && !value.length;
 
@@ -79,11 +83,11 @@ const ListValue = AbstractValue.extend({
 const Flag = AbstractValue.extend({
 	element(section_id, value) { return new ui.Checkbox(value, this.options(section_id)); },
 
-	parse(section_id) {
-		if (this.getUIElement(section_id) && this.rmempty && this.formvalue(section_id) == '0')
+	take(section_id) {
+		if (this.rmempty && this.formvalue(section_id) == '0')
 			return this.remove(section_id);
 
-		return AbstractValue.prototype.parse.call(this, section_id);
+		return AbstractValue.prototype.take.call(this, section_id);
 	},
 
 	textvalue(section_id) { return this.cfgvalue(section_id) == '1' ? 'Yes' : 'No'; }

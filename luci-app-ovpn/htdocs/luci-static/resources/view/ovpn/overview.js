@@ -86,7 +86,8 @@ function details(peer) {
 		[ _('This end'), peer.local ],
 		[ _('Addresses in the tunnel'), L.toArray(peer.vpn_ips).join(', ') ],
 		[ _('Networks behind it'), L.toArray(peer.allowed_ips).join(', ') ],
-		[ _('Keepalive'), _('every %d s, given up after %d s').format(peer.keepalive_interval, peer.keepalive_timeout) ],
+		[ _('Keepalive'), peer.keepalive_interval == null ? null
+			: _('every %d s, given up after %d s').format(peer.keepalive_interval, peer.keepalive_timeout) ],
 		[ _('Connected for'), format.duration(peer.connected) ],
 		[ _('Last seen'), format.ago(peer.last_seen) ],
 		[ _('Lost connections'), peer.losses ],
@@ -149,7 +150,7 @@ class Row {
 
 		[ [
 			E('div', [ E('strong', [ peer.description || peer.name ]) ]),
-			E('div', { 'class': 'ovpn-small' }, [ '%s, #%d'.format(peer.name, peer.peer_id) ]),
+			E('div', { 'class': 'ovpn-small' }, [ peer.peer_id == null ? peer.name : '%s, #%d'.format(peer.name, peer.peer_id) ]),
 			E('div', { 'class': 'ovpn-small' }, [ L.toArray(peer.vpn_ips).join(', ') ])
 		], [
 			parts.address(peer.remote || peer.endpoint || '–')

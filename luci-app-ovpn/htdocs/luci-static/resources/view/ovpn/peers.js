@@ -10,6 +10,8 @@
 'require ovpn.validate as validate';
 
 const PROTO = 'openvpn_dco';
+/* UCI's words for it. */
+const YES = /^(1|on|true|yes|enabled)$/;
 
 function interfaces() {
 	return uci.sections('network', 'interface').filter(section => section.proto == PROTO);
@@ -34,7 +36,7 @@ const KeyPanel = form.DummyValue.extend({
 			return { net: uci.get('network', net), peer };
 		};
 
-		return keys.panel('%s-%s.key'.format(net, section_id), path => {
+		return keys.panel(keys.keyFile(net, section_id), path => {
 			section.getUIElement(section_id, 'key_file').setValue(path);
 			section.getUIElement(section_id, 'key_file').triggerValidation();
 		}, values);
@@ -44,8 +46,26 @@ const KeyPanel = form.DummyValue.extend({
 	remove() {}
 });
 
-function others(type, section_id) {
-	return uci.sections('network', type).filter(section => section['.name'] != section_id);
+/* The other peers that ovpnd looks at: not those switched off, in the form where it shows that, else in the file. */
+function others(section, type, section_id) {
+	const flag = section.children.find(child => child.option == 'disabled');
+	const off = (name, stored) => YES.test(flag.getUIElement(name) ? flag.formvalue(name) : stored);
+
+	return uci.sections('network', type).filter(peer => peer['.name'] != section_id && !off(peer['.name'], peer.disabled));
+}
+
+/* What validators take: a number or an address with the peer that has it. */
+function numbers(peers) {
+	return peers.map(peer => [ peer.peer_id, peer['.name'] ]);
+}
+
+function addresses(peers) {
+	return peers.flatMap(peer => L.toArray(peer.vpn_ip).map(ip => [ ip, peer['.name'] ]));
+}
+
+function onlyOne(net, peer) {
+	return _('%s is point to point and has the peer %s: choose the mode multi-peer under Network > Interfaces to have more.')
+		.format(net['.name'], peer['.name']);
 }
 
 function addOptions(ss, net) {
@@ -55,6 +75,27 @@ function addOptions(ss, net) {
 	o = ss.option(form.Flag, 'disabled', _('Disabled'));
 	o.editable = true;
 	o.width = '8%';
+	/* One that is switched on has to go with those that are. */
+	o.validate = function(section_id) {
+		const peer = uci.get('network', section_id);
+
+		if (!YES.test(peer?.disabled) || this.formvalue(section_id) == '1')
+			return true;
+
+		const rest = others(this.section, type, section_id);
+
+		if (net.mode != 'mp' && rest.length)
+			return onlyOne(net, rest[0]);
+
+		/* In the dialog these fields speak for themselves. */
+		if (this.section.getUIElement(section_id, 'peer_id'))
+			return true;
+
+		const ips = L.toArray(peer.vpn_ip);
+
+		return [ validate.peerId(peer.peer_id, numbers(rest)), ...ips.map(ip => validate.vpnIp(ip, ips, addresses(rest), net.mode)) ]
+			.find(valid => valid !== true) ?? true;
+	};
 
 	o = ss.option(form.Value, 'description', _('Description'));
 	o.placeholder = _('for instance, whose it is');
@@ -63,8 +104,9 @@ function addOptions(ss, net) {
 		_('Both ends use the same one for this connection.'));
 	o.rmempty = false;
 	o.width = '10%';
-	o.validate = (section_id, value) => validate.peerId(value,
-		others(type, section_id).map(peer => [ peer.peer_id, peer['.name'] ]));
+	o.validate = function(section_id, value) {
+		return validate.peerId(value, numbers(others(this.section, type, section_id)));
+	};
 
 	o = ss.option(form.Value, 'endpoint_host', _('Endpoint'),
 		_('Host name or address. With TCP, empty waits for the peer to connect.'));
@@ -85,7 +127,7 @@ function addOptions(ss, net) {
 
 	o = ss.option(form.DynamicList, 'vpn_ip', _('Addresses in the tunnel'));
 	o.validate = function(section_id, value) {
-		const taken = others(type, section_id).flatMap(peer => L.toArray(peer.vpn_ip).map(ip => [ ip, peer['.name'] ]));
+		const taken = addresses(others(this.section, type, section_id));
 
 		return validate.vpnIp(value, L.toArray(this.section.formvalue(section_id, 'vpn_ip')), taken, net.mode);
 	};
@@ -104,7 +146,7 @@ function addOptions(ss, net) {
 	o.modalonly = true;
 	o.validate = function(section_id, value) {
 		const direction = this.section.formvalue(section_id, 'key_direction') || '0';
-		const other = others(type, section_id).find(peer => value && peer.key_file == value && (peer.key_direction || '0') == direction);
+		const other = others(this.section, type, section_id).find(peer => value && peer.key_file == value && (peer.key_direction || '0') == direction);
 
 		return other ? _('Peer %s has this key: each needs its own.').format(other['.name']) : validate.path(value);
 	};
@@ -159,7 +201,7 @@ function addSection(map, net) {
 	/* Why there cannot be a peer of this name; null when there can. */
 	const refusal = (section_id) => {
 		const valid = validate.section(section_id);
-		const only = net.mode != 'mp' && uci.sections('network', ss.sectiontype).find(peer => peer.disabled != '1');
+		const [ only ] = net.mode == 'mp' ? [] : others(ss, ss.sectiontype, section_id);
 
 		if (valid !== true)
 			return valid;
@@ -168,11 +210,7 @@ function addSection(map, net) {
 		if (uci.get('network', section_id) != null)
 			return _('The name %s is taken in /etc/config/network.').format(section_id);
 
-		if (only)
-			return _('%s is point to point and has the peer %s: choose the mode multi-peer under Network > Interfaces to have more.')
-				.format(name, only['.name']);
-
-		return null;
+		return only ? onlyOne(net, only) : null;
 	};
 
 	ss.handleAdd = function(ev, section_id) {
