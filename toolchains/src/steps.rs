@@ -93,6 +93,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
         lanes::build(ctx, &mut plan, lane);
     }
     selftest_steps(ctx, &mut plan, &table);
+    fault_steps(ctx, &mut plan, &figures);
     plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, HALF, || {
         suite(ctx, UM, WAITING_SUITE, &[])
     });
@@ -111,7 +112,6 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     for lane in lanes::ROUTERS {
         lanes::test(ctx, &mut plan, lane);
     }
-    fault_steps(ctx, &mut plan, &figures);
     plan.step("workspace", &["host packages"], ONE, || {
         checks::workspace(ctx)
     });
