@@ -194,10 +194,10 @@ fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
     plan.step("selftests arm", &ready, ONE, || {
         lanes::selftests(ctx, table, &EMULATED)
     });
-    plan.step("selftests um-7.2", &UM_READY, HALF, || {
+    plan.step("selftests um-7.2", &UM_READY, ONE, || {
         selftests::um(ctx, table, &[NATIVE, MAINLINE], 2)
     });
-    plan.step("selftests um-6.12", &UM_OLD_READY, HALF, || {
+    plan.step("selftests um-6.12", &UM_OLD_READY, ONE, || {
         selftests::um(ctx, table, &[EMBEDDED], 3)
     });
 }
