@@ -129,7 +129,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
         kernel::module_lints(ctx, UM).map(|()| Tally::pass())
     });
     plan.step("libuci", &["host packages"], ONE, || checks::libuci(ctx));
-    plan.step("fuzz", &["host packages"], BOTH, || checks::fuzz(ctx));
+    plan.step("fuzz", &["host packages"], ONE, || checks::fuzz(ctx));
     let sum = plan.run()?;
     lanes::show_table(ctx, &table, &COLUMNS)?;
     show_figures(ctx, &figures)?;
