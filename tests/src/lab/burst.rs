@@ -45,13 +45,15 @@ pub fn send(sock: &UdpSocket, packets: &[&[u8]]) -> Outcome {
 /// Takes what has arrived, up to 64 datagrams of 2 KiB: their number. Waits for the first one as long as the socket's
 /// time limit says.
 pub fn receive(sock: &UdpSocket) -> io::Result<usize> {
-    let mut buffers = [[0_u8; 2048]; MOST];
-    let mut vectors = buffers.each_mut().map(|buffer| libc::iovec {
+    // One for all: what is in them does not matter, and their number is what is measured.
+    let mut buffer = [0_u8; 2048];
+    let mut vectors = [libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
-    });
+    }; MOST];
     let mut headers = headers(&mut vectors);
-    // SAFETY: every header points to one vector, and that to a buffer of its length; all outlive the call.
+    // SAFETY: every header points to one vector, and that to the buffer, of its length, which nobody reads; all outlive
+    // the call.
     let got = unsafe {
         libc::recvmmsg(
             sock.as_raw_fd(),
