@@ -17,6 +17,7 @@ use crate::tally::{Tally, Tap};
 use crate::ui;
 use anyhow::Result;
 use std::fs;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 /// Beside that one: a representative of every other processor, and of kernels built by others.
@@ -154,50 +155,55 @@ pub fn test<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
 
 /// Runs the emulated routers' tests.
 pub fn system(ctx: &Ctx, lane: &str) -> Result<Tally> {
-    apart(ctx, &["system", lane])
+    apart(ctx, ["system", lane])
 }
 
 /// Measures what module and daemon take in memory.
 fn memory(ctx: &Ctx, lane: &str) -> Result<Tally> {
-    apart(ctx, &["memory", lane])
+    apart(ctx, ["memory", lane])
+}
+
+fn apart(ctx: &Ctx, verb: [&str; 2]) -> Result<Tally> {
+    let mut tap = Tap::default();
+    let status = process(ctx, verb, &[], |line| tap.line(line))?;
+    Ok(judged(tap.finish(), verb, status))
 }
 
 /// Runs a verb that emulates machines in a process of its own, which can be killed as a whole.
-fn apart(ctx: &Ctx, verb: &[&str]) -> Result<Tally> {
-    let mut tap = Tap::default();
-    let status = Cmd::new(ctx, std::env::current_exe()?)
+fn process(
+    ctx: &Ctx,
+    verb: [&str; 2],
+    more: &[String],
+    mut each: impl FnMut(&str),
+) -> Result<ExitStatus> {
+    Cmd::new(ctx, std::env::current_exe()?)
         .args(verb)
+        .args(more)
         .timeout(TIMEOUT)
         .status_with(|line| {
-            tap.line(line);
+            each(line);
             ui::say(line);
-        })?;
-    let mut tally = tap.finish();
+        })
+}
+
+/// A process that fails has a reason, reported or not.
+fn judged(mut tally: Tally, verb: [&str; 2], status: ExitStatus) -> Tally {
     if !status.success() && tally.is_clean() {
         tally += Tally::fail(format!(
             "{}: {status}, although nothing was reported",
             verb.join(" ")
         ));
     }
-    Ok(tally)
+    tally
 }
 
 /// Runs the kernel's own selftests on the emulated machine of a column, in a process of its own.
 pub fn selftests(ctx: &Ctx, table: &Table, column: &Column) -> Result<Tally> {
     let mut reader = Reader::new(table, column);
-    let status = Cmd::new(ctx, std::env::current_exe()?)
-        .args(["selftests-on", column.lane])
-        .args(selftests::scripts(ctx)?)
-        .timeout(TIMEOUT)
-        .status_with(|line| {
-            reader.line(line);
-            ui::say(line);
-        })?;
-    let mut tally = reader.finish();
-    if !status.success() && tally.is_clean() {
-        tally += Tally::fail(format!("selftests on {}: {status}", column.lane));
-    }
-    Ok(tally)
+    let verb = ["selftests-on", column.lane];
+    let scripts = selftests::scripts(ctx)?;
+    let status = process(ctx, verb, &scripts, |line| reader.line(line))?;
+    Ok(judged(reader.finish(), verb, status))
 }
 
 /// Prints the table, and keeps it beside the logs.
