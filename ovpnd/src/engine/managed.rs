@@ -154,6 +154,12 @@ impl Managed {
         self.wanted = Some(wanted);
     }
 
+    /// Whether the kernel has the peer with this number.
+    pub(super) fn has(&self, id: PeerId) -> bool {
+        let state = self.state.as_ref();
+        state.is_some_and(|state| state.peers.contains_key(&id))
+    }
+
     /// The peer with this number.
     pub(super) fn by_id(&mut self, id: PeerId) -> Option<(&String, &mut PeerRun)> {
         self.peers.iter_mut().find(|(_, run)| run.id == id)
@@ -505,10 +511,7 @@ impl Managed {
         let problems = self.broken_peers.get(&peer.name);
         let fault = run.error.clone().or_else(|| run.route_error.clone());
         let fault = fault.or_else(|| problems?.first().map(ToString::to_string));
-        let there = self
-            .state
-            .as_ref()
-            .is_some_and(|state| state.peers.contains_key(&peer.id));
+        let there = self.has(peer.id);
         let state = match (there, &run.error, &peer.endpoint) {
             (true, ..) => tunnel::PeerState::Up,
             (false, Some(_), _) => tunnel::PeerState::Error,

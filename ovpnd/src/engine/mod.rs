@@ -148,14 +148,8 @@ impl<K: Kernel> Engine<K> {
                 .find(|p| p.name == peer && p.endpoint.as_ref() == Some(&endpoint))
         });
         let same_socket = wanted.is_some_and(|wanted| wanted.socket == socket);
+        let gone = asked.is_some_and(|peer| !managed.has(peer.id));
         let asked = asked.is_some() && (same_socket || !socket.transport.is_tcp());
-        let there = |id| {
-            managed
-                .state
-                .as_ref()
-                .is_some_and(|state| state.peers.contains_key(id))
-        };
-        let gone = !managed.peers.get(&peer).is_some_and(|run| there(&run.id));
         // An answer to a question of an older configuration is no answer.
         let Some(run) = managed
             .peers
@@ -212,11 +206,7 @@ impl<K: Kernel> Engine<K> {
         let Some(managed) = self.interfaces.get_mut(name) else {
             return;
         };
-        if !managed
-            .state
-            .as_ref()
-            .is_some_and(|state| state.peers.contains_key(&id))
-        {
+        if !managed.has(id) {
             return;
         }
         // It may be the end of one that we replaced since.
@@ -236,8 +226,7 @@ impl<K: Kernel> Engine<K> {
             return self.kernel.disconnect(name, id);
         };
         self.kernel.run(name, &Op::DelPeer(id), None)?;
-        let there = managed.state.as_ref();
-        if there.is_some_and(|state| state.peers.contains_key(&id)) {
+        if managed.has(id) {
             let reason = Some(DelReason::Userspace);
             managed.lost_peer(name, id, reason, now, &mut self.notices);
         }
