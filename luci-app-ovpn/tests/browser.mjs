@@ -39,7 +39,7 @@ export class Browser {
 			if (message.type() == 'error')
 				this.faults.push(`${address}: ${message.text()}`);
 		});
-		// What a page hands out as a download.
+		// Files that a page offers as downloads.
 		await this.page.evaluateOnNewDocument(() => {
 			window.downloads = [];
 			const make = URL.createObjectURL.bind(URL);

@@ -129,7 +129,7 @@ async function slow({ open, browser, router }) {
 	await browser.shoot('import-slow');
 }
 
-/** What is no such file at all. */
+/** Inputs that are no such file at all. */
 async function bad({ open, browser, rpcd }) {
 	await open('ovpn/import');
 	await browser.click('#ovpn-check');
@@ -141,7 +141,7 @@ async function bad({ open, browser, rpcd }) {
 	assert.match(await refused(browser, 'photo.jpg', 300, 0xff), /photo\.jpg is no text/);
 	assert.equal(await browser.page.$eval('#ovpn-text', node => node.value), '');
 
-	// What is just within the limit gets an answer: uhttpd counts the whole call.
+	// A text just within the limit gets an answer: uhttpd counts the whole call.
 	await paste(browser, `Dear customer,\n# ${'x'.repeat(60 * 1024 - 30)}\n`);
 	assert.match(await browser.text('#ovpn-import-preview [data-code="config-file"]'), /no directive of OpenVPN/);
 

@@ -60,7 +60,7 @@ async function refuses(browser, scope, list) {
 	}
 }
 
-/** What netifd tells of an interface that the protocol's handler has set up, or has not. */
+/** netifd's status of an interface that the protocol's handler has set up, or has not. */
 const told = (name, more) => ({
 	interface: name, proto: 'openvpn_dco', up: true, pending: false, available: true, autostart: true, dynamic: false, l3_device: name,
 	uptime: 61, 'ipv4-address': [ { address: '10.8.0.1', mask: 24 } ], 'ipv6-address': [], data: {}, ...more

@@ -168,7 +168,7 @@ async function life({ open, browser, router, rpcd, guest }) {
 	assert.equal(secrets.length, 16);
 	secrets.forEach(secret => assert.ok(!answers.includes(secret), 'the key came back'));
 
-	// What was exported is the other end, once the address of this one is in it.
+	// The exported file is the other end, once the address of this one is in it.
 	const key = exported.split('\n').filter(text => /^# (-----|[0-9a-f]{32}$)/.test(text)).map(text => text.slice(2)).join('\n');
 	const config = exported.replace(/<[^>]*>/, '10.10.0.1').replace(/'\/etc\/ovpn\/[^']*'/, "'/tmp/other/bob.key'")
 		.replace(/'vpn0'/, "'vpn1'").replace('openvpn_dco_vpn0', 'openvpn_dco_vpn1').replace("'router'", "'server'")
@@ -206,7 +206,7 @@ async function change({ open, browser, router, guest }) {
 	assert.deepEqual([ ...(await router.kernel()).keys() ], [ 1 ], 'bob is off');
 	assert.match(await guest.ok([ 'cat', '/etc/config/network' ]), /option disabled '1'/);
 
-	// What is not known of him is not shown as 0.
+	// Unknown values of this peer are not shown as 0.
 	await open('ovpn/overview');
 	assert.doesNotMatch(await browser.text('tr[data-peer="bob"]'), /#/);
 	await browser.press('Details', 'tr[data-peer="bob"]');
@@ -247,7 +247,7 @@ async function keys({ open, browser, rpcd, guest }) {
 	const other = await guest.ok([ 'ovpnctl', 'genkey' ]);
 	const calls = rpcd.calls.length;
 
-	// What is no key does not leave the browser.
+	// A text that is no key does not leave the browser.
 	assert.match(await upload('secret'), /no OpenVPN static key/);
 	assert.match(await upload(other.replace(/-----END.*/, '')), /cut off/);
 	assert.match(await upload(other.replace(/[0-9a-f]{32}\n/, '')), /240 bytes/);

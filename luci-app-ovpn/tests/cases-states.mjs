@@ -50,7 +50,7 @@ config interface 'vpn_ipv6_at_hom'
 		const second = await shown();
 
 		assert.deepEqual([ ...first, ...second ].sort(), [ 'alice', ...names ].sort());
-		// Nobody answers there.
+		// No host answers there.
 		assert.match(await browser.text('tr[data-peer="m61"]'), /not heard yet\s*never/);
 		assert.match(await browser.text(`tr[data-peer="${long}"]`), /\[2001:db8:1234:5678:9abc:def0:1234:5678\]:65535/);
 		await browser.shoot('overview-many');

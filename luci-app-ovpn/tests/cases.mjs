@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// What is tried: [name, async ({ open, browser, router, rpcd, guest, server })].
+// The cases: [name, async ({ open, browser, router, rpcd, guest, server })].
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -35,7 +35,7 @@ async function overview({ open, browser, router, guest, rpcd }) {
 	// Look after look, every five seconds, the totals grow: 10 pings of 1 KiB in a second are about 82 kbit/s a way.
 	const first = await browser.text(`${row('alice')} .ovpn-total`);
 
-	// What is focused stays so, with other numbers around it.
+	// The focused element keeps the focus while the numbers around it change.
 	await browser.tab('[aria-label="Details of alice"]');
 
 	const between = await router.until('two looks of the poll', () => {
@@ -68,7 +68,7 @@ async function overview({ open, browser, router, guest, rpcd }) {
 	await browser.until(() => !document.body.classList.contains('modal-overlay-active'));
 }
 
-/** What keeps a tunnel from the kernel stands there with its remedy. */
+/** The overview names the obstacle between a tunnel and the kernel, with its remedy. */
 async function findings({ open, browser, router, guest }) {
 	await guest.write('/etc/config/openvpn', "config openvpn 'office'\n\toption enabled '1'\n\toption dev 'tun'\n\toption fragment '1300'\n\toption remote 'vpn.example.org'\n", '0644');
 
@@ -124,7 +124,7 @@ async function disconnect({ open, browser, router }) {
 	await router.reaches('10.8.0.2');
 }
 
-/** Every page of the menu is there, and who may see it is in the access list. */
+/** Every page of the menu exists, and the access list names the users that may see it. */
 async function menu({ rpcd }) {
 	const file = (...parts) => fs.readFileSync(path.join(APP, ...parts), 'utf8');
 	const entries = Object.entries(JSON.parse(file('root/usr/share/luci/menu.d/luci-app-ovpn.json')));
@@ -150,7 +150,7 @@ async function widget({ open, browser }) {
 	await browser.shoot('widget');
 }
 
-/** What the access list does not name is refused, to the page too. */
+/** Calls that the access list does not name are refused, to the page too. */
 async function forbidden({ open, browser, rpcd, server, guest }) {
 	const page = await open('ovpn/overview');
 	const call = (...params) => page.evaluate(async (session, rest) => {

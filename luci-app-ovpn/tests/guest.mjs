@@ -65,7 +65,7 @@ export class Guest {
 	async asked(request) {
 		let line = JSON.stringify(request);
 
-		// A terminal takes 4 KiB that nobody has read yet, and loses more.
+		// A terminal holds 4 KiB of unread data and loses the rest.
 		if (line.length > PIECE) {
 			for (let at = 0; at < line.length; at += PIECE)
 				await this.exchange(JSON.stringify({ piece: line.slice(at, at + PIECE) }));
@@ -114,7 +114,7 @@ export class Guest {
 		return this.ask({ ubus: [ object, method ], args, socket });
 	}
 
-	/** Lets go of the line; whoever gave it tells the guest to end. */
+	/** Lets go of the line; its owner tells the guest to end. */
 	end() {
 		this.socket.destroy();
 	}

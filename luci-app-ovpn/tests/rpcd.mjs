@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// What stands between a page and the bus on a router: uhttpd's JSON-RPC, rpcd's sessions with their access lists, and
+// The layers between a page and the bus on a router: uhttpd's JSON-RPC, rpcd's sessions with their access lists, and
 // its objects `uci` and `file`. ovpnd is a real one, on a real broker, in the guest.
 
 import fs from 'node:fs';
@@ -27,7 +27,7 @@ const BASE = {
 	}
 };
 
-/* What a list of LuCI's pages about the network gives besides. */
+/* Rights that the access lists of LuCI's network pages grant besides. */
 const NETWORK = {
 	read: { file: { '/etc/iproute2/rt_tables': [ 'read' ] }, ubus: { file: [ 'read' ] }, uci: [ 'dhcp' ] },
 	write: { uci: [ 'dhcp', 'firewall', 'network', 'wireless' ] }
@@ -93,7 +93,7 @@ export class Rpcd {
 
 		Object.assign(call, { status, data });
 
-		// What ovpnd does not find comes with data: this is the bus, which does not find ovpnd.
+		// ovpnd's own "not found" comes with data: this is the bus, which does not find ovpnd.
 		if (object == 'ovpnd' && status == NOT_FOUND && data == null)
 			return answer({ error: { code: RPC_OBJECT, message: 'Object not found' } });
 

@@ -51,7 +51,7 @@ function page(address, view, state) {
 		nodespec: { satisfied: true, readonly: state.readOnly, action: { type: 'view', path: view } },
 		apply_rollback: 30, apply_holdoff: 0.2, apply_timeout: 5, apply_display: 0.5, rollback_token: null
 	};
-	// What the theme's style sheet expects around a page.
+	// The elements that the theme's style sheet expects around a page.
 	const [ before, after ] = state.theme == 'material'
 		? [ '<div class="main"><div class="main-right"><div id="maincontent"><div class="container">', '</div></div></div></div>' ]
 		: [ '<div id="maincontent" class="container">', '</div>' ];

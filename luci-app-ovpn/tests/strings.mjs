@@ -96,7 +96,7 @@ function holes(string) {
 	return (string.match(/%[0-9.]*m?[a-z%]/g) ?? []).sort().join(' ');
 }
 
-/** What is wrong with a file of translations. */
+/** Faults of a file of translations. */
 function faults(file, strings) {
 	const entries = read(file);
 	const list = [];

@@ -44,7 +44,7 @@ export function text(sections) {
 	].join('\n')).join('\n');
 }
 
-/** What rpcd calls the values of a configuration. */
+/** rpcd's form of the values of a configuration. */
 export function values(sections) {
 	return Object.fromEntries(sections.map((section, index) => [ section.name, {
 		'.anonymous': section.anonymous, '.type': section.type, '.name': section.name, '.index': index, ...section.options

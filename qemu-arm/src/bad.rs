@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What must not hurt: wrong keys, and a module that goes away in use.
+//! Faults that must do no harm: wrong keys, and a module that goes away in use.
 
 use std::time::Duration;
 

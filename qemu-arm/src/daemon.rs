@@ -165,7 +165,7 @@ pub(crate) fn start(vm: &Vm) -> Result<()> {
     Ok(())
 }
 
-/// What the daemon says of itself.
+/// The daemon's own status.
 pub(crate) fn status(vm: &Vm) -> Result<Value> {
     let text = vm.run("ubus call ovpnd status")?;
     serde_json::from_str(&text).context("ovpnd's status is not JSON")

@@ -99,7 +99,7 @@ pub(crate) fn base(cache: &Path, root: &Path, machine: &Machine) -> Result<PathB
     Ok(archive)
 }
 
-/// What packages bring that no router of ours looks at: it would only cost
+/// Files of packages that no router of ours looks at: it would only cost
 /// memory and boot time.
 fn superfluous(path: &Path, machine: &Machine) -> bool {
     let libraries = Path::new("usr/lib").join(machine.multiarch);

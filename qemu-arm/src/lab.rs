@@ -22,7 +22,7 @@ use crate::machine::Machine;
 use crate::vm::{self, Spec, Vm};
 use crate::{Inputs, progress};
 
-/// What every machine of a run is made from.
+/// Inputs of every machine of a run.
 pub(crate) struct Bench<'a> {
     inputs: &'a Inputs,
     machine: &'static Machine,

@@ -33,7 +33,7 @@ use underlay::MODULE;
 /// Longest the suites inside a guest may take.
 const SUITES: Duration = Duration::from_secs(20 * 60);
 
-/// What the suites' machine runs: all between two peers, and the ground of what a server and TCP add to it. The rest of
+/// Suites that the third machine runs: all between two peers, and the ground of what a server and TCP add to it. The rest of
 /// those is for faster machines.
 const SUITE_CASES: [&str; 3] = [
     "uapi,p2p",
@@ -41,7 +41,7 @@ const SUITE_CASES: [&str; 3] = [
     "tcp 'stream cut' traffic: 'control packets' garbage 'end of the stream' reset",
 ];
 
-/// What was built elsewhere and is run here; all programs are for the guest.
+/// Programs that were built elsewhere and run here; all programs are for the guest.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     /// The board.
@@ -103,7 +103,7 @@ pub fn system_test(inputs: &Inputs) -> Result<Tally> {
     Ok(report.finish())
 }
 
-/// What the kernel's own selftests need beside [`Inputs`], whose root is one with bash and Python here.
+/// Inputs of the kernel's own selftests beside [`Inputs`], whose root is one with bash and Python here.
 #[derive(Clone, Debug)]
 pub struct Selftests {
     /// Directory with a part of a kernel source tree in usr/lib/selftests.
@@ -166,7 +166,7 @@ pub fn cost(inputs: &Inputs) -> Result<()> {
     vm.shutdown()
 }
 
-/// What the kernel's memory and the daemon's are measured with. Each prints its figures.
+/// Commands that measure the kernel's memory and the daemon's. Each prints its figures.
 const MEASUREMENTS: [(&str, &str); 3] = [
     (
         "the module itself",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What differs between the boards we emulate, in one table.
+//! The differences between the boards we emulate, in one table.
 //!
 //! Everything else in this crate is the same for every board: a new one is a
 //! new row here and a kernel lane that builds for it.
@@ -69,7 +69,7 @@ pub struct Machine {
 /// Each CPU a thread of the host, the host's clock: as fast as it goes.
 const FAST: &[&str] = &["-accel", "tcg,thread=multi"];
 
-/// A clock that counts instructions, four nanoseconds each, and skips what nobody waits for. The machine then has the
+/// A clock that counts instructions, four nanoseconds each, and skips idle time. The machine then has the
 /// CPU of a slow router whatever the host does beside it, and half a second is as long for it as for a real one.
 const COUNTED: &[&str] = &[
     "-accel",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the routers run of this project comes out of packages, which bring tests of their own.
+//! The routers run this project's programs out of packages, which bring tests of their own.
 
 use std::fs;
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::host::run;
 
-/// What one router shows, and what the other must know of it.
+/// The certificate that one router shows, and the fingerprint that the other must know.
 pub(crate) struct Identity {
     pub(crate) certificate: String,
     pub(crate) key: String,

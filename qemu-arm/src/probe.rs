@@ -89,7 +89,7 @@ fn flow(vm: &Vm, command: &str) -> Result<f64> {
     received(&report).with_context(|| format!("{}: `{command}` measured nothing", vm.name()))
 }
 
-/// What arrived, in Mbit/s, according to iperf3's JSON. A flow that stood
+/// The received rate, in Mbit/s, according to iperf3's JSON. A flow that stood
 /// still for one of its intervals does not count as one.
 pub(crate) fn received(report: &str) -> Result<f64> {
     let report: Value = serde_json::from_str(report).context("iperf3 printed no JSON")?;

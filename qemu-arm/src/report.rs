@@ -32,7 +32,7 @@ pub(crate) struct Report {
     tally: Tally,
 }
 
-/// What a step wants to be seen.
+/// A line that a step shows.
 pub(crate) struct Notes {
     style: Style,
     kept: Vec<String>,

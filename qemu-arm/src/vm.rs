@@ -34,7 +34,7 @@ pub(crate) const COMMAND: Duration = Duration::from_secs(60);
 /// How often a condition is looked at again.
 const POLL: Duration = Duration::from_millis(200);
 
-/// What a command left behind.
+/// Output and status of a command.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Exit status as the shell gives it: 128 + signal for a killed one.
@@ -62,7 +62,7 @@ impl Output {
     }
 }
 
-/// What a machine is started from.
+/// Files that a machine is started from.
 #[derive(Debug)]
 pub struct Spec<'a> {
     /// Its name, in messages and in the names of its files.
@@ -438,7 +438,7 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Hands each answer of the guest to whoever waits for it, until the port
+/// Hands each answer of the guest to the thread that waits for it, until the port
 /// closes; then the senders go, and with them the hope of those who wait.
 fn deliver(port: &UnixStream, pending: &Pending) {
     for line in BufReader::new(port).lines() {
@@ -446,7 +446,7 @@ fn deliver(port: &UnixStream, pending: &Pending) {
         if let Some((id, output)) = parse(&line)
             && let Some(sender) = lock(pending).remove(&id)
         {
-            // Nobody may be waiting any more.
+            // The waiting thread may have gone.
             let _ = sender.send(output);
         }
     }

@@ -21,7 +21,7 @@ const MESSAGE: usize = 40;
 /// A receiver takes silence of this length for the end of datagrams.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// What the command line asks for.
+/// Settings of the command line.
 #[derive(Debug, Clone, PartialEq)]
 struct Args {
     server: bool,
@@ -45,7 +45,7 @@ struct Wish {
     rate: u64,
 }
 
-/// What a receiver got.
+/// A receiver's counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Count {
     bytes: u64,

@@ -30,7 +30,7 @@ const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience 
 A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.
 Suites: ";
 
-/// What every case may use.
+/// Resources that every case may use.
 pub struct Ctx {
     /// The driver under test.
     pub module: Module,

@@ -14,7 +14,7 @@ use crate::{check, note};
 
 /// Where the scripts lie in a kernel source tree.
 const SCRIPTS: &str = "tools/testing/selftests/net/ovpn";
-/// What their listeners of notifications are.
+/// The command lines of their listeners of notifications.
 const YNL: &str = "tools/net/ynl/pyynl/cli.py";
 /// kselftest's limit for a script without a settings file (tools/testing/selftests/kselftest/runner.sh), seconds.
 const DEFAULT_LIMIT: u64 = 45;
@@ -224,7 +224,7 @@ fn released() -> Outcome {
     })
 }
 
-/// What was understood of a script's output so far.
+/// State of the reader of a script's output.
 struct Reader {
     /// Bytes read.
     at: usize,

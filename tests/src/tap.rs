@@ -16,7 +16,7 @@ pub enum Failure {
     Skipped(String),
 }
 
-/// What a case returns.
+/// Result of a case.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {

@@ -317,9 +317,9 @@ pub struct ValidKey<'a> {
     pub key_id: KeyId,
     /// Its cipher.
     pub alg: CipherAlg,
-    /// What seals.
+    /// The key that seals.
     pub encrypt: ValidKeyDir<'a>,
-    /// What opens.
+    /// The key that opens.
     pub decrypt: ValidKeyDir<'a>,
 }
 
@@ -370,7 +370,7 @@ impl<'a> KeyRequest<'a> {
     }
 }
 
-/// What the two directions are refused with.
+/// Refusals for the two directions.
 struct DirRefusals {
     no_key: Refusal,
     no_tail: Refusal,
@@ -394,7 +394,7 @@ const DECRYPT: DirRefusals = DirRefusals {
 
 impl<'a> KeyDirRequest<'a> {
     fn validate(&self, alg: CipherAlg, refusals: &DirRefusals) -> Result<ValidKeyDir<'a>, Refusal> {
-        // What is not needed may be missing, but not be wrong.
+        // A value that is not needed may be missing, but not be wrong.
         let (no_key, no_tail): (Option<&[u8]>, Option<&[u8]>) = match alg {
             CipherAlg::None => (Some(&[]), Some(&[0; TAIL_LEN])),
             _ => (None, None),

@@ -21,12 +21,12 @@ pub const MAX_LEN: usize = 255;
 /// Longest name of an implementation, bytes (`CRYPTO_MAX_ALG_NAME` of the kernel without its NUL).
 pub const MAX_NAME: usize = 127;
 
-/// What the library functions are called in preferences and answers.
+/// Name of the library functions in preferences and answers.
 pub const LIBRARY: &[u8] = b"library";
 
 const ASYNC: &[u8] = b"async";
 
-/// What is wrong with a preference.
+/// Faults of a preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Above [`MAX_LEN`].
@@ -65,7 +65,7 @@ enum Word<'a> {
     Async,
 }
 
-/// What an implementation must be to be picked by rank.
+/// Properties that an implementation must have to be picked by rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
     /// Anything.
@@ -125,7 +125,7 @@ impl<'a> Preference<'a> {
         self.words().any(|word| word == Word::Async)
     }
 
-    /// What to try, in this order. `has_library` tells whether the cipher has library functions.
+    /// The implementations to try, in this order. `has_library` tells whether the cipher has library functions.
     pub fn attempts(self, has_library: bool) -> impl Iterator<Item = Attempt<'a>> {
         let library = has_library && !self.excludes(LIBRARY);
         let fast = self.allows_async();

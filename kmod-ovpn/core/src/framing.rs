@@ -12,7 +12,7 @@ pub const PREFIX_LEN: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfStep;
 
-/// What the next bytes of the stream are.
+/// Meaning of the next bytes of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// A packet of this many bytes begins.

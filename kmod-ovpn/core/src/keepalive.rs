@@ -17,7 +17,7 @@ pub struct Timers {
     armed: BootSecs,
 }
 
-/// What is due.
+/// Actions that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// The peer must be deleted, reason EXPIRED. Then nothing is to be sent.
@@ -38,7 +38,7 @@ impl Timers {
 
     /// Timers set at `now`; a value of 0 seconds switches its timer off.
     ///
-    /// What was sent or received before does not count: a timeout set just now cannot expire
+    /// Packets sent or received before do not count: a timeout set just now cannot expire
     /// before it has run once.
     pub const fn new(interval: u32, timeout: u32, now: BootSecs) -> Timers {
         Timers {
@@ -59,7 +59,7 @@ impl Timers {
         self.timeout
     }
 
-    /// What is due at `now`, when the last packet was sent at `last_sent` and the last one
+    /// The actions due at `now`, when the last packet was sent at `last_sent` and the last one
     /// authenticated at `last_recv`.
     pub const fn due(&self, now: BootSecs, last_sent: BootSecs, last_recv: BootSecs) -> Due {
         // The clock is cut to seconds: after `timeout` ticks up to one second less has passed.

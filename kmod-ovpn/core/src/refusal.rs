@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What a refused netlink request is told: an error number, the attribute at fault, a sentence.
+//! The answer to a refused netlink request: an error number, the attribute at fault, a sentence.
 //!
 //! This is the only place where a refusal gets its number and its text. Numbers are names here,
 //! because their values differ between architectures; the driver maps [`Errno`] once.

@@ -183,7 +183,7 @@ impl Slots {
     #[inline]
     pub fn publish(&self, word: SlotWord) {
         self.word.store(word.0, Ordering::Release);
-        // Whoever sees a pointer cleared after this sees the word too: pairs with `reload`.
+        // A reader that sees a pointer cleared after this sees the word too: pairs with `reload`.
         fence(Ordering::Release);
     }
 

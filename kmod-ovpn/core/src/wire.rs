@@ -47,7 +47,7 @@ const DATA_V2: u32 = 9;
 pub struct PeerId(u32);
 
 impl PeerId {
-    /// On the wire: the sender was given no peer id, its address tells who it is.
+    /// On the wire: the sender was given no peer id, its address identifies it.
     pub const UNDEF: PeerId = PeerId(0xFF_FFFF);
 
     /// `None` above 24 bits.
@@ -164,7 +164,7 @@ impl Header {
     }
 }
 
-/// What is done with a packet from the transport.
+/// Verdict on a packet from the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Counted and thrown away.

@@ -33,7 +33,7 @@ const NAMES: [&str; 24] = [
     "rx_queue_full",
     LINK_LOCAL,
 ];
-/// What healthy peers send and no tunnel carries: searches for routers and the like.
+/// Packets that healthy peers send and no tunnel carries: searches for routers and the like.
 const LINK_LOCAL: &str = "rx_link_local";
 
 /// Packets lost for one reason.

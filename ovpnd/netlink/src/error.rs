@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What can go wrong between a program and the kernel, with the kernel's own explanation kept.
+//! Errors between a program and the kernel, with the kernel's own explanation kept.
 
 use std::fmt;
 use std::io;
@@ -94,7 +94,7 @@ pub enum Error {
     Io(io::Error),
     /// The kernel refused the request.
     Refused(Refusal),
-    /// What came back breaks netlink's rules or lacks an attribute it must have.
+    /// The answer breaks netlink's rules or lacks an attribute it must have.
     Malformed(&'static str),
     /// The kernel accepted the request but its answer was not there. It queues the answer before `send`
     /// returns, so this means that the answer did not fit the receive buffer.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the driver tells without being asked: the multicast group `peers`.
+//! Notifications of the driver: the multicast group `peers`.
 
 use std::collections::VecDeque;
 use std::io;

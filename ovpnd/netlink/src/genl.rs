@@ -19,7 +19,7 @@ static CTRL_SCHEMA: Schema = Schema {
     attrs: &[(CTRL_ATTR_FAMILY_NAME, "family-name", None)],
 };
 
-/// What the kernel calls a family at the moment; another load of its module may get other numbers.
+/// The numbers that a family has at the moment; another load of its module may get other numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Family {
     pub(crate) id: u16,

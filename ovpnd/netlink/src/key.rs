@@ -64,7 +64,7 @@ pub struct NewKey {
     pub peer: PeerId,
     /// Where to put it; a key already there is replaced.
     pub slot: Slot,
-    /// What packets call it.
+    /// Its number in packets.
     pub key_id: KeyId,
     /// The cipher.
     pub cipher: CipherAlg,
@@ -106,11 +106,11 @@ pub struct KeyInfo {
     pub peer: PeerId,
     /// Where it is.
     pub slot: Slot,
-    /// What packets call it.
+    /// Its number in packets.
     pub key_id: KeyId,
     /// The cipher.
     pub cipher: CipherAlg,
-    /// What carries the key: `library`, `none`, or a driver's name in /proc/crypto; none when the kernel does not tell.
+    /// The implementation that carries the key: `library`, `none`, or a driver's name in /proc/crypto; none when the kernel does not tell.
     pub driver: Option<String>,
     /// That driver is asynchronous, as engines are.
     pub is_async: bool,

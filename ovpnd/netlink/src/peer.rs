@@ -60,7 +60,7 @@ pub(crate) static PEER_SCHEMA: Schema = Schema {
     ],
 };
 
-/// What a peer can be given at birth and changed to later. `None` leaves a value as it is (or, at birth,
+/// Values that a peer can be given at birth and changed to later. `None` leaves a value as it is (or, at birth,
 /// at the kernel's default).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerParams {

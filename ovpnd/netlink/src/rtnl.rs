@@ -589,7 +589,7 @@ pub struct LinkMonitor {
     socket: Socket,
 }
 
-/// What happened to an interface.
+/// A change of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkEvent {
     /// The interface with this index is gone.

@@ -71,7 +71,7 @@ impl Socket {
     pub(crate) fn open(protocol: i32) -> Result<Self> {
         let mut raw = RawSocket::new(protocol as isize)?;
         raw.bind_auto()?;
-        // Connected to port 0: nobody but the kernel can send to this socket.
+        // Connected to port 0: only the kernel can send to this socket.
         raw.connect(&SocketAddr::new(0, 0))?;
         raw.set_non_blocking(true)?;
         raw.set_ext_ack(true)?;

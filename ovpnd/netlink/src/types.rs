@@ -191,7 +191,7 @@ impl Cipher {
         }
     }
 
-    /// What the kernel calls it.
+    /// The kernel's name for it.
     pub fn alg(self) -> CipherAlg {
         match self {
             Self::Chacha20Poly1305 => CipherAlg::Chacha20Poly1305,

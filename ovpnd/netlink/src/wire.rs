@@ -206,7 +206,7 @@ fn join(a: [u8; 2], b: [u8; 2]) -> [u8; 4] {
 pub struct Message<'a> {
     /// Its header.
     pub header: Header,
-    /// What follows the header, without padding.
+    /// The bytes behind the header, without padding.
     pub payload: &'a [u8],
 }
 
@@ -394,7 +394,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// A set nobody has names for.
+    /// A set without names.
     pub const UNKNOWN: Schema = Schema { attrs: &[] };
 
     /// The name of attribute `kind`, or its number.

@@ -52,7 +52,7 @@ pub fn receive(sock: &UdpSocket) -> io::Result<usize> {
         iov_len: buffer.len(),
     }; MOST];
     let mut headers = headers(&mut vectors);
-    // SAFETY: every header points to one vector, and that to the buffer, of its length, which nobody reads; all outlive
+    // SAFETY: every header points to one vector, and that to the buffer, of its length, which no one reads; all outlive
     // the call.
     let got = unsafe {
         libc::recvmmsg(

@@ -213,12 +213,12 @@ impl Proc {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// What it has written to standard output so far.
+    /// Its standard output so far.
     pub fn stdout(&self) -> String {
         contents(&self.out)
     }
 
-    /// What it has written to standard error so far.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
         contents(&self.err)
     }

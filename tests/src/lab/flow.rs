@@ -24,7 +24,7 @@ pub struct Ping {
     pub size: u32,
 }
 
-/// What came of it.
+/// Its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PingStats {
     /// Requests sent.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the cases are built from: namespaces, processes, traffic, the kernel's log, the module.
+//! The parts that cases are built from: namespaces, processes, traffic, the kernel's log, the module.
 
 pub mod burst;
 mod cmd;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::lab::{Cmd, wait_for};
 use crate::tap::{During, Failure, Outcome};
 
-/// Name of the module, whoever wrote it: OpenVPN reads /sys/module/ovpn.
+/// Name of the module, ours and mainline's: OpenVPN reads /sys/module/ovpn.
 const NAME: &str = "ovpn";
 
 /// The driver under test: a file, or whatever modprobe finds.

@@ -112,7 +112,7 @@ impl Ns {
             // SAFETY: the process was found inside a namespace that belongs to this test alone.
             unsafe { libc::kill(pid as i32, libc::SIGKILL) };
         }
-        // A killed process has left its namespace and closed its sockets before it is reaped by whoever adopted it.
+        // A killed process has left its namespace and closed its sockets before the process that adopted it reaps it.
         wait_for(&format!("{comm} to end"), Duration::from_secs(5), || {
             Ok(left()?.is_empty().then_some(()))
         })

@@ -34,7 +34,7 @@ impl Param {
         Ok(param)
     }
 
-    /// What it is set to.
+    /// Its value.
     pub fn read(name: &str) -> Outcome<String> {
         let text = fs::read_to_string(path(name)).during(format!("parameter {name}"))?;
         Ok(text.trim_end_matches('\n').to_owned())

@@ -190,7 +190,7 @@ impl Hub {
         peer.ok_or_else(|| Failure::new(format!("there is no peer {n}")))
     }
 
-    /// Sends a datagram from the server's inner address, whoever it is for.
+    /// Sends a datagram from the server's inner address to any address.
     pub fn push(&self, to: IpAddr, text: &[u8]) -> Outcome {
         let sock = self.socket(to.is_ipv6());
         sock.send_to(text, SocketAddr::new(to, INNER_PORT))?;
@@ -204,7 +204,7 @@ impl Hub {
         self.receives(n, text.as_bytes())
     }
 
-    /// Demands that peer `n` gets a packet that ends in this text, and that nobody else got any.
+    /// Demands that peer `n` gets a packet that ends in this text, and that no other peer got one.
     pub fn receives(&mut self, n: u8, text: &[u8]) -> Outcome {
         let peer = self.peer(n)?;
         let (header, plain) = peer.recv(peer.key).during(format!("peer {n}"))?;

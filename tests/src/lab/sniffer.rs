@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What passes through a device, by a packet socket.
+//! Packets that pass through a device, seen by a packet socket.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -42,7 +42,7 @@ impl Sniffer {
         .during("packet socket")
     }
 
-    /// What has passed since the last call: whether it left through the device, and the packet from its IP header on.
+    /// Packets that passed since the last call: whether it left through the device, and the packet from its IP header on.
     pub fn packets(&self) -> Outcome<Vec<(bool, Vec<u8>)>> {
         let mut packets = Vec::new();
         let mut buffer = vec![0u8; 65536];

@@ -108,7 +108,7 @@ impl Outer {
     }
 }
 
-/// What a tunnel is made of.
+/// Parts of a tunnel.
 #[derive(Debug, Clone, Copy)]
 pub struct TunnelSpec {
     /// Cipher of the first key.
@@ -239,7 +239,7 @@ pub struct Tunnel {
     pub a: End,
     /// The second end, 10.8.0.2 and fd00:8::2 inside.
     pub b: End,
-    /// What it is made of.
+    /// Its parts.
     pub spec: TunnelSpec,
 }
 

@@ -17,7 +17,7 @@ pub const IFLA_OVPN_MODE: u16 = 1;
 /// IFLA_OVPN_MODE of a device with many peers.
 pub const MODE_MP: u8 = 1;
 
-/// What the kernel tells about a link.
+/// The kernel's view of a link.
 pub struct Link {
     /// ifi_type, an ARPHRD_ number.
     pub kind: u16,

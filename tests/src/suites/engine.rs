@@ -43,7 +43,7 @@ fn prefer(template: &str, cipher: Cipher) -> Outcome<Param> {
     Ok(param)
 }
 
-/// What carries a key: the driver's name, and whether it is asynchronous.
+/// The implementation that carries a key: the driver's name, and whether it is asynchronous.
 fn driver_of(end: &End, slot: u32) -> Outcome<(String, bool)> {
     let key = end.nl.key_get_extended(end.ifindex, end.id, slot)?;
     let name = key
@@ -90,7 +90,7 @@ fn default_is_synchronous(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// Who does not ask for them gets no attributes that mainline does not have.
+/// A caller that does not ask for them gets no attributes that mainline does not have.
 fn plain_key_get(_: &Ctx) -> Outcome {
     let tunnel = Tunnel::simple()?;
     let (a, mainline) = (&tunnel.a, [1, 2, 3, 4]);
@@ -175,7 +175,7 @@ fn chosen(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// What a device has dropped so far, and its totals.
+/// Drops of a device so far, by reason, and its totals.
 struct Drops<'a> {
     end: &'a End,
     reasons: DropReasons,
@@ -491,7 +491,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("{template}: overload"), move |_| {
             overload(template)
         }));
-        // What is done to synchronous keys under load, done to these.
+        // The changes that synchronous keys see under load, applied to these.
         cases.extend(p2p::cases_under_load().into_iter().map(|case| {
             Case::new(format!("{template}: {}", case.name), move |ctx| {
                 let _preferences = (

@@ -33,7 +33,7 @@ pub(super) fn command(what: &str) -> Outcome {
     }
 }
 
-/// What kmemleak finds of that which was lost before now.
+/// kmemleak's findings about memory that was lost before now.
 pub(super) fn scan() -> Outcome<String> {
     thread::sleep(MIN_AGE);
     command("scan")?;

@@ -99,7 +99,7 @@ fn control_packets(outer: Outer) -> Outcome {
     lab.works()
 }
 
-/// Who does not read makes the sender wait; when it reads again, nothing is missing.
+/// A receiver that does not read makes the sender wait; when it reads again, nothing is missing.
 fn back_pressure(outer: Outer) -> Outcome {
     const PACKETS: u32 = 4000;
     let lab = StreamTunnel::new(Cipher::ChaCha, outer)?;
@@ -135,7 +135,7 @@ fn back_pressure(outer: Outer) -> Outcome {
     Ok(())
 }
 
-/// What may come in a stream that cannot be followed any further, or not by us.
+/// Content of a stream that cannot be followed any further, or not by us.
 fn garbage(outer: Outer) -> Outcome {
     let rows: [(&str, &[u8]); 6] = [
         ("length 0", &[0, 0, 1, 2, 3]),
@@ -214,7 +214,7 @@ fn ended(outer: Outer) -> Outcome {
         let mut lab = StreamTunnel::new(Cipher::Aes256, outer)?;
         let events = lab.a.nl.listen(&lab.a.ns)?;
         lab.works()?;
-        // What was sent before the end still counts.
+        // Packets sent before the end still count.
         let last = lab.soft.data(&Soft::datagram(b"last"))?;
         lab.soft.write(&last)?;
         lab.soft

@@ -119,7 +119,7 @@ fn key_lengths_by_cipher() {
     }
 }
 
-/// What cipher none does not need may be missing, but nothing may be wrong, and it must be allowed.
+/// Values that cipher none does not need may be missing, but nothing may be wrong, and it must be allowed.
 #[test]
 fn cipher_none() {
     let bare = KeyRequest {

@@ -19,7 +19,7 @@ fn every_refusal_has_one_sentence_of_its_own() {
     assert!(texts.len() > 50);
 }
 
-/// What is missing or out of range is named; lists of `enum ovpn_*` say the numbers.
+/// A refusal names the value that is missing or out of range; lists of `enum ovpn_*` say the numbers.
 #[test]
 fn blame_fits_the_error_number() {
     for refusal in Refusal::ALL {

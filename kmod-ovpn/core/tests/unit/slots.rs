@@ -53,7 +53,7 @@ fn shared_word_keeps_what_is_published() {
     assert_eq!(slots.load(), w);
 }
 
-/// What a reader does when the place does not hold what the word told. `found` are the key ids it
+/// A reader's reaction to a place that does not hold the key that the word told. `found` are the key ids it
 /// sees there, look by look; the races that lead there are in `tests/loom.rs`.
 #[test]
 fn readers_look_twice() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a packet costs, counted by the clock of the machine.
+//! The cost of a packet, counted by the clock of the machine.
 //!
 //! One thread sends UDP datagrams through a tunnel whose ends share the machine: with one processor all of a packet's
 //! way, from `sendmmsg` to the receiver's queue, runs inside that call, so that its time divided by the number of

@@ -43,7 +43,7 @@ struct Args {
     only: Vec<String>,
 }
 
-/// What is sent through the tunnel.
+/// Traffic that is sent through the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Load {
     /// This many TCP connections.

@@ -64,7 +64,7 @@ impl Hub {
     }
 }
 
-/// What is told of a peer under traffic.
+/// Answers about a peer under traffic.
 fn told(_: &Ctx) -> Outcome {
     let routers = Routers::new(false, |uci| uci)?;
     routers.a.peer("vpn0")?;
@@ -333,7 +333,7 @@ fn notifications(_: &Ctx) -> Outcome {
     let routers = Routers::new(false, |uci| uci)?;
     let mut subscriber = routers.a.bus("subscribe ovpnd").spawn()?;
     let mut listener = routers.a.bus("listen ovpnd.*").spawn()?;
-    // Who is not subscribed yet is told nothing: disturb until both have heard it.
+    // A client that has not subscribed yet hears nothing: disturb until both have heard it.
     let heard = |text: &str, ears: [&mut Proc; 2]| -> Outcome {
         wait_for(text, LATER, || {
             let all = ears.iter().all(|ear| ear.stdout().contains(text));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the daemon costs: many peers, many reloads, nothing to do.
+//! The daemon's cost: many peers, many reloads, nothing to do.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -161,7 +161,7 @@ fn reloads(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// An idle daemon sleeps. What the kernel still has to tell of interfaces that have just come up wakes it once, and not in
+/// An idle daemon sleeps. Late news of interfaces that have just come up wake it once, and not in
 /// each of three stretches of time.
 fn idle(_: &Ctx) -> Outcome {
     let routers = Routers::new(false, |uci| uci)?;

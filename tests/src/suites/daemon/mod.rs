@@ -244,7 +244,7 @@ fn meddling(_: &Ctx) -> Outcome {
         .map(drop)
 }
 
-/// What an earlier daemon left is taken over.
+/// The daemon takes over the interfaces of an earlier daemon.
 fn crash(_: &Ctx) -> Outcome {
     let routers = Routers::new(false, |uci| uci)?;
     let Routers {

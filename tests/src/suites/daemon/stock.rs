@@ -32,7 +32,7 @@ fn router(ns: crate::lab::Ns, file: &str) -> Outcome<Router> {
     Ok(router)
 }
 
-/// What the diagnosis says of the instance: whether it is in the kernel, and the codes of its findings.
+/// The diagnosis of the instance: whether it is in the kernel, and the codes of its findings.
 fn diagnosis(router: &Router) -> Outcome<(Value, Vec<String>)> {
     let diag = router.call("diag")?;
     let mut subjects = diag["subjects"].as_array().into_iter().flatten();
@@ -207,7 +207,7 @@ fn judgement(_: &Ctx) -> Outcome {
     let router = Router::start(crate::lab::Ns::new()?, "", true)?;
     let (name, peer) = ("stock-1", pki::fingerprint("stock-1")?);
     let dir = pki::dir()?.display().to_string();
-    // Nobody of that name: OpenVPN ends after it has said what it makes of the directives.
+    // There is no such user: OpenVPN ends after it has judged the directives.
     let common = format!(
         "dev tun\nverb 4\nuser nobody-at-all\npeer-fingerprint {peer}\ncert {dir}/{name}.crt\nkey {dir}/{name}.key\n"
     );
@@ -218,7 +218,7 @@ fn judgement(_: &Ctx) -> Outcome {
     for (base, more) in rows.chain(SERVER.iter().map(|more| (&server, more))) {
         let text = format!("{base}{more}\n");
         let path = router.dir.write("stock.conf", &text)?;
-        // Its own program, as it may wait for who manages it.
+        // A process of its own, as it may wait for its management client.
         let openvpn = router.ns.cmd(&format!("openvpn --config {path}")).spawn()?;
         let words = ["DISABLED", "ENABLED"].map(|word| format!("disable_dco = {word}"));
         let theirs = wait_for(&words[1], SOON, || {

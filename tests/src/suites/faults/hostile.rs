@@ -36,7 +36,7 @@ const DELIVERED: &str = "delivered";
 const CONSUMED: &str = "consumed";
 const CONTROL: &str = "control";
 
-/// A packet of the attack, and whether it comes from an address that is nobody's.
+/// A packet of the attack, and whether it comes from an address without a host.
 struct Shot {
     packet: Vec<u8>,
     stranger: bool,
@@ -87,7 +87,7 @@ impl Good {
     }
 }
 
-/// What becomes of bytes that no key vouches for, and whose link counters they count in.
+/// The fate of bytes that no key vouches for, and the peer whose link counters count them.
 fn fate_of(packet: &[u8], hostile: &Soft) -> (&'static str, Option<u32>) {
     let Some(&[first, b, c, d]) = packet.first_chunk::<4>() else {
         return ("rx_short", None);

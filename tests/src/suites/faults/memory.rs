@@ -66,7 +66,7 @@ impl FailNth {
     }
 }
 
-/// What became of a request: the kernel's verdict, if it found the memory to send one.
+/// The fate of a request: the kernel's verdict, if it found the memory to send one.
 type Verdict = Option<Result<(), Refusal>>;
 
 /// A device, a socket of each kind and what is needed to ask about them.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What goes wrong around the driver, on purpose: hostile peers, nonsense by netlink, memory that runs out, the module
+//! Faults around the driver, provoked on purpose: hostile peers, nonsense by netlink, memory that runs out, the module
 //! taken away. Meant for a kernel that notices what must not happen (`debug.config`).
 
 mod cycles;
@@ -98,7 +98,7 @@ pub(super) fn pinged_while<T>(
 /// A case after which the kernel must not have complained.
 fn case(name: &'static str, body: fn(&Ctx) -> Outcome) -> Case {
     Case::new(name, move |ctx| {
-        // What was lost before the first case is not its fault.
+        // Memory lost before the first case is not its fault.
         static CLEAR: Once = Once::new();
         CLEAR.call_once(|| {
             // Without a detector, the case that asks for leaks says so.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Requests made by chance from the family's specification: whole ones, bent ones, broken ones, with real sockets in
-//! them. What the driver refuses must change nothing; afterwards everything must still work.
+//! them. A refused request must change nothing; afterwards everything must still work.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -86,11 +86,11 @@ struct Lab {
     sockets: Sockets,
     spec: Spec,
     random: Random,
-    /// What the request under construction is to be like.
+    /// Shape of the request under construction.
     shape: Cell<Shape>,
 }
 
-/// What makes a request's attributes fit together.
+/// Values that make a request's attributes fit together.
 #[derive(Clone, Copy, Default)]
 struct Shape {
     /// Whether they shall.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the YAML specifications of the family say: attributes by level, operations with what they take
+//! Content of the YAML specifications of the family: attributes by level, operations with what they take
 //! (Documentation/netlink/specs/ovpn.yaml of the kernel and, beside it, what this driver adds).
 
 use std::collections::BTreeMap;
@@ -195,7 +195,7 @@ impl Spec {
                 kind,
             });
         }
-        // What this driver adds joins the level it is added to.
+        // This driver's additions join the level they are added to.
         self.levels
             .entry(text(set, "name"))
             .or_default()

@@ -22,7 +22,7 @@ const GOOD: u8 = 60;
 const HOSTILE: u32 = 100;
 const CIPHER: Cipher = Cipher::Aes256;
 
-/// What a hostile stream does.
+/// Behaviour of a hostile stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A length that no packet has.
@@ -58,7 +58,7 @@ fn framed(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes(), packet].concat()
 }
 
-/// What a mixed stream consists of, and how many of its packets are data, delivered, for userspace.
+/// Content of a mixed stream, and how many of its packets are data, delivered, for userspace.
 fn mixed(random: &Random) -> Outcome<(Vec<u8>, [u64; 3])> {
     let dir = CIPHER.dir(1, false);
     let (mut stream, mut next_id, mut last) = (Vec::new(), 1, None);

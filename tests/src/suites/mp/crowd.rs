@@ -9,7 +9,7 @@ use crate::nl::ovpn::{Event, Ovpn, PRIMARY, Reason};
 use crate::tap::{Case, During, Outcome};
 use crate::{Ctx, check, check_eq, note};
 
-/// What the driver is made for on a machine of 64 bits.
+/// Number of peers that the driver is made for on a machine of 64 bits.
 const MANY: u32 = 10_000;
 
 /// Peers that stay are in the dump once, peers that come or go at most once, whatever happens between its parts.

@@ -16,7 +16,7 @@ const LANS: &str = "route add 192.168.1.0/24 via 10.8.0.11 dev mp\n\
      route add 192.168.2.0/24 via inet6 fd00:8::c dev mp\n\
      route add 192.168.66.0/24 via 10.8.0.66 dev mp onlink";
 
-/// What the counters of the device say was lost since, and why if this driver tells.
+/// Losses since then by the counters of the device, with the reason if this driver tells it.
 struct Lost {
     reasons: DropReasons,
     before: (u64, u64, Vec<(String, u64)>),
@@ -89,7 +89,7 @@ fn lookup(cipher: Cipher, outer: Outer) -> Outcome {
     Ok(())
 }
 
-/// What peers may send: from their own addresses and from the LANs routed to them, and nothing else.
+/// Packets that peers may send: from their own addresses and from the LANs routed to them, and nothing else.
 fn reverse_path(cipher: Cipher, outer: Outer) -> Outcome {
     let mut hub = Hub::new(cipher, outer, 3)?;
     hub.server.ns.ip(LANS)?;
@@ -142,7 +142,7 @@ fn reverse_path(cipher: Cipher, outer: Outer) -> Outcome {
         before: (0, 0, DropReasons::open(&hub.server.ns, "mp")?.zeros()),
     };
     lost.expect(&hub.server.ns, refused, 0, "rx_reverse_path")?;
-    // What a client looks for on its link ends here as well, and is nothing to worry about.
+    // A client's searches on its link end here as well, and do no harm.
     let lost = Lost::begin(&hub.server.ns)?;
     let link = ["fe80::1", "fe80::a", "::", "169.254.1.5", "0.0.0.0"];
     for (src, n) in link.into_iter().zip(0..) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What befalls running sessions: other addresses, other ports, ends with and without a word, servers that go.
+//! Events in the life of running sessions: other addresses, other ports, ends with and without a word, servers that go.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -150,7 +150,7 @@ fn spoofed(vpn: &mut Vpn) -> Outcome {
                 "{client}: {drops} drops, at least {least} were to be"
             );
         }
-        // What is behind its owner comes through from there.
+        // Traffic of the network behind its owner comes through from there.
         let host = vpn.site(owner.n)?.lan.as_ref();
         let host = host.ok_or_else(|| Failure::new("no host"))?.udp(v6, 0)?;
         host.send_to(b"own", (net::inner(v6, 0), PORT))?;
@@ -221,7 +221,7 @@ fn float(vpn: &mut Vpn) -> Outcome {
     let movers = || [vpn.of(Role::Roams), vpn.of(Role::Nat)].concat();
     let seen = vpn.each(movers(), |client, site| {
         let v6 = client.transport.v6();
-        // Traffic of the client's, without which nobody knows where it is.
+        // Traffic of the client's, without which the server does not know where it is.
         let pings = Ping::new(net::inner(false, 0), 100_000)
             .interval(50)
             .spawn(&site.ns)?;
@@ -282,7 +282,7 @@ fn gone(vpn: &mut Vpn, role: Role) -> Outcome {
         match role {
             Role::Dies => {
                 daemon.kill()?;
-                // A device of the driver outlives whoever made it; a tun does not.
+                // A device of the driver outlives the process that made it; a tun does not.
                 check_eq!(
                     ns.ifindex(DEVICE)?.is_some(),
                     client.offload,
@@ -299,7 +299,7 @@ fn gone(vpn: &mut Vpn, role: Role) -> Outcome {
         forgotten(vpn, client)?;
         Ok(before.elapsed())
     });
-    // Nobody else was lost with them.
+    // No other client was lost with them.
     let others = vpn.each(vpn.running(), |client, site| vpn.pings(client, site, 5));
     for client in &clients {
         vpn.start_client(client.n)?;

@@ -172,7 +172,7 @@ impl Site {
         2000 + u16::from(self.n)
     }
 
-    /// What this client takes for the server.
+    /// The address that this client takes for the server.
     pub fn remote(&self, v6: bool) -> SocketAddr {
         match self.nat {
             Some(_) => SocketAddr::new(at(v6, self.n, 0, 254), self.nat_port()),

@@ -15,7 +15,7 @@ use crate::nl::ovpn::Ovpn;
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq, note};
 
-/// What two ends are made of.
+/// Settings of two ends.
 #[derive(Debug, Clone, Copy)]
 struct Spec {
     cipher: Cipher,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Who connects to a server, as data: the tests make their cases of these tables.
+//! The clients of a server, as data: the tests make their cases of these tables.
 
 use std::fmt;
 
 use crate::lab::Cipher;
 
-/// What carries a client's packets.
+/// Transport of a client's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Udp4,
@@ -41,7 +41,7 @@ impl Transport {
     }
 }
 
-/// What happens to a client, beside carrying packets like all others.
+/// Events in the life of a client, beside carrying packets like all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Nothing.
@@ -185,7 +185,7 @@ pub const CLIENTS: Spec = Spec {
     floor: 0.02,
 };
 
-/// The matrix once more, renegotiating all the time. Nobody is to be taken for dead here.
+/// The matrix once more, renegotiating all the time. No client is to be taken for dead here.
 pub const RENEGOTIATING: Spec = Spec {
     offload: true,
     clients: &TWENTY,

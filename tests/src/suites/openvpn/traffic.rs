@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What every client must do: connect, answer, carry iperf3, be counted.
+//! Duties of every client: connect, answer, carry iperf3, be counted.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

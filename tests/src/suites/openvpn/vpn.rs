@@ -36,7 +36,7 @@ pub struct Vpn {
     pub server: Daemon,
     /// By number; a client that is not running is not in it.
     pub clients: BTreeMap<u8, Daemon>,
-    /// What the cases found, for the table at the end: by client, then by column.
+    /// Results of the cases, for the table at the end: by client, then by column.
     pub cells: BTreeMap<u8, BTreeMap<&'static str, String>>,
 }
 
@@ -317,7 +317,7 @@ impl Vpn {
         found.ok_or_else(|| Failure::new("the server's driver has no such peer"))
     }
 
-    /// What the server's driver knows of its peers' keys, and what it dropped so far.
+    /// The server's driver's view of its peers' keys, and its drops so far.
     fn driver_state(&self) -> Outcome<String> {
         let (_, index) = device(&self.net.server)?;
         let nl = Ovpn::open(&self.net.server)?;

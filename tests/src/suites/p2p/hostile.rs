@@ -277,7 +277,7 @@ fn table(cipher: Cipher, outer: Outer) -> Outcome {
                 "{name}: counted as {counted:?}, expected {reason:?}"
             ));
         }
-        // What is lost before a peer is found is nobody's.
+        // A packet lost before a peer is found counts for no peer.
         let mut peers_share = by_name(&reasons_before, &at_peer_before);
         if let Fate::Refused(reason) = fate {
             peers_share

@@ -8,7 +8,7 @@ use crate::nl::ovpn::SECONDARY;
 use crate::tap::{Case, During, Outcome};
 use crate::{Ctx, check, check_eq};
 
-/// membarrier(2): returns after a grace period of RCU, so after whoever had looked up a key has done with it.
+/// membarrier(2): returns after a grace period of RCU, so after every reader that had looked up a key has done with it.
 const MEMBARRIER_CMD_GLOBAL: i32 = 1;
 
 /// Waits until nothing under the former key is under way: all packets begun before now are counted as such after a grace

@@ -129,7 +129,7 @@ fn late_key(end: &End, cipher: Cipher) -> Outcome {
     Ok(())
 }
 
-/// A keepalive that is switched off again expires nobody.
+/// A keepalive that is switched off again expires no peer.
 fn keepalive_off(_: &Ctx) -> Outcome {
     let tunnel = Tunnel::simple()?;
     let events = tunnel.a.nl.listen(&tunnel.a.ns)?;
@@ -164,7 +164,7 @@ pub fn busy(tunnel: &Tunnel) -> Outcome<Vec<Proc>> {
     Ok(vec![server, client, ping])
 }
 
-/// What can be done to an end while packets are under way.
+/// Changes of an end while packets are under way.
 type Blow = fn(&mut Tunnel) -> Outcome;
 
 fn under_traffic(outer: Outer, reason: Reason, blow: Blow) -> Outcome {
@@ -233,7 +233,7 @@ fn namespace_gone(_: &Ctx) -> Outcome {
     Tunnel::simple()?.works(20)
 }
 
-/// What several processes may do to one end at once, over and over; to be told that the peer is gone is in order.
+/// Requests of several processes to one end at once, over and over; the answer that the peer is gone is in order.
 fn disturb(end: &End, what: usize, until: Instant) -> Outcome {
     let nl = Ovpn::open(&end.ns)?;
     let (index, id) = (end.ifindex, end.id);
@@ -323,7 +323,7 @@ fn blows(outer: Outer) -> impl Iterator<Item = Case> {
     })
 }
 
-/// What can happen to a tunnel over TCP.
+/// Events in the life of a tunnel over TCP.
 pub fn tcp_cases() -> Vec<Case> {
     blows(Outer::Tcp4).collect()
 }

@@ -185,7 +185,7 @@ fn exact_counters(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// What one end sent is what the other received, also when segments leave in batches.
+/// One end receives exactly the bytes that the other sent, also when segments leave in batches.
 fn conservation(_: &Ctx) -> Outcome {
     let tunnel = Tunnel::simple()?;
     let flow = Flow {

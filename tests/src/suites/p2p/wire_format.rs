@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the driver puts on the wire, read by code that shares nothing with it.
+//! The driver's packets on the wire, read by code that shares nothing with it.
 
 use crate::lab::{Cipher, Outer, Soft, SoftTunnel, patience, wait_for};
 use crate::nl::ovpn::{PRIMARY, SECONDARY};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What senders inside the tunnel are told: that a packet is too big for the path, that nobody is there.
+//! Errors that senders inside the tunnel get: a packet is too big for the path, an address has no peer.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -50,7 +50,7 @@ fn too_big(outer: Outer) -> Outcome {
             Ok((path_mtu(&sock, v6)? == room).then_some(()))
         })
         .during(format!("IPv6 {v6}: path MTU {}", path_mtu(&sock, v6)?))?;
-        // What fits is nobody's business.
+        // A packet that fits causes no error.
         let fitting = full(v6).split_off(1500 - room as usize);
         wait_for("the socket to send again", SOON, || {
             Ok(sock.send(&fitting).is_ok().then_some(()))
@@ -116,7 +116,7 @@ fn too_big_for_good(outer: Outer) -> Outcome {
     Ok(())
 }
 
-/// A packet to nobody: its sender gets an error instead of silence.
+/// A packet to an address without a peer: its sender gets an error instead of silence.
 fn nobody(_: &Ctx) -> Outcome {
     let hub = Hub::new(Cipher::Aes256, Outer::V4, 1)?;
     for v6 in [false, true] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the driver must not carry over to the packet it sends: the inner packet's owner and the shape of its sums.
+//! State that the driver must not carry over to the packet it sends: the inner packet's owner and the shape of its sums.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -110,7 +110,7 @@ impl Ring {
     }
 }
 
-/// Who sent a packet from a ring gets the frame back, though what leaves is a copy of it.
+/// The sender of a packet from a ring gets the frame back, though a copy of it leaves.
 fn frame_comes_back(_: &Ctx) -> Outcome {
     let lab = SoftTunnel::new(Cipher::Aes256, Outer::V4)?;
     let ifindex = lab.a.ns.ifindex("tun")?;
@@ -138,7 +138,7 @@ fn sum_of_zero(_: &Ctx) -> Outcome {
         sum.ok_or_else(|| Failure::new(format!("no UDP in {plain:02x?}")))
     };
     let watched = |what: &str| -> Outcome {
-        // What the sum lacks to be 0.
+        // The difference between the sum and 0.
         let word = sum_with([0, 0])?;
         check_eq!(sum_with(word)?, [0xff, 0xff], "UDP sum {what}");
         Ok(())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the way to a peer means for those who use the tunnel: segment sizes, ICMP errors, floats, reverse path.
+//! Effects of the path to a peer on the users of the tunnel: segment sizes, ICMP errors, floats, reverse path.
 
 mod float;
 mod icmp;
@@ -65,7 +65,7 @@ fn hear_errors(sock: &UdpSocket, v6: bool) -> Outcome {
     }
 }
 
-/// What a connected socket knows of the MTU of its path.
+/// The path MTU that a connected socket knows.
 fn path_mtu(sock: &UdpSocket, v6: bool) -> Outcome<i32> {
     const IPV6_MTU: i32 = 24;
     let (level, name) = if v6 {

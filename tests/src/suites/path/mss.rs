@@ -15,7 +15,7 @@ use crate::{Ctx, check, check_eq, note};
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 const SOON: Duration = Duration::from_secs(5);
-/// What ends with an MTU of 1500 offer: 40 and 60 bytes of headers.
+/// MSS that ends with an MTU of 1500 offer: 40 and 60 bytes of headers.
 const UNTOUCHED: [u16; 2] = [1460, 1440];
 
 fn mss_of(room: u16, v6: bool) -> u16 {
@@ -27,10 +27,10 @@ fn received(lab: &SoftTunnel) -> Outcome<u16> {
     wait_for("a SYN", SOON, || offered_mss(&lab.soft.recv(1)?.1))
 }
 
-/// What the connection attempt of a process on the driver's end offers.
+/// MSS in the connection attempt of a process on the driver's end.
 fn connecting(lab: &SoftTunnel, v6: bool) -> Outcome<u16> {
     let to = SocketAddr::new(Tunnel::inner(v6, 2), 80);
-    // Nobody answers: that the SYN has left is all that is wanted.
+    // No host answers: the case needs only the SYN that left.
     let result = lab
         .a
         .ns
@@ -39,7 +39,7 @@ fn connecting(lab: &SoftTunnel, v6: bool) -> Outcome<u16> {
     received(lab)
 }
 
-/// What a process on the driver's end answers to a connection attempt.
+/// MSS in the answer of a process on the driver's end to a connection attempt.
 fn accepting(lab: &mut SoftTunnel, v6: bool, port: u16) -> Outcome<u16> {
     let (local, remote) = (Tunnel::inner(v6, 1), Tunnel::inner(v6, 2));
     let at = SocketAddr::new(local, 81);
@@ -50,7 +50,7 @@ fn accepting(lab: &mut SoftTunnel, v6: bool, port: u16) -> Outcome<u16> {
     received(lab)
 }
 
-/// What comes out of the driver when the other side sends a segment with an MSS of 1460 or 1440.
+/// MSS behind the driver when the other side sends a segment with an MSS of 1460 or 1440.
 fn incoming(ns: &Ns, v6: bool, flags: u8, send: impl FnOnce(&[u8]) -> Outcome) -> Outcome<u16> {
     let sniffer = Sniffer::open(ns, "tun")?;
     let [hi, lo] = UNTOUCHED[usize::from(v6)].to_be_bytes();

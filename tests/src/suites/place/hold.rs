@@ -59,7 +59,7 @@ fn holders(_: &Ctx) -> Outcome {
     goes(&ns, "two")?;
     check_eq!(ns.ifindex("three")?, Some(other), "interface of another");
     check_eq!(ns.ifindex("four")?, Some(free), "interface of nobody");
-    // What is deleted by hand needs no holder, and its successor has none.
+    // An interface that is deleted by hand needs no holder, and its successor has none.
     Links::open(&ns)?.delete(other)??;
     let again = create(&ns, "three")?;
     drop(second);
@@ -71,7 +71,7 @@ fn holders(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// Who may ask, and for what.
+/// Callers that may ask, and their requests.
 fn refusals(_: &Ctx) -> Outcome {
     let ns = Ns::new()?;
     let nl = Ovpn::open(&ns)?;

@@ -126,7 +126,7 @@ fn socket_first(outer: Outer) -> Outcome {
     })?;
     drop(traffic);
     ends(&b.ns, "veth")?;
-    // What is sent now goes nowhere, and does no harm.
+    // Packets sent now go nowhere, and do no harm.
     let lost = Ping::new(Tunnel::inner(false, 2), 3).run(&a.ns)?;
     check_eq!(lost.received, 0, "pings answered without a peer");
     drop(a);

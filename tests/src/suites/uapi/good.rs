@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What accepted requests answer and announce.
+//! Answers to accepted requests, and their notifications.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;

@@ -20,7 +20,7 @@ use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, note};
 use tree::Request;
 
-/// What the kernel must say beside the errno.
+/// The kernel's explanation beside the errno.
 #[derive(Debug, Clone, Copy)]
 enum Report {
     /// A text of the driver's own.

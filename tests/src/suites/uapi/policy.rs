@@ -11,7 +11,7 @@ use super::{Fixture, Report, Row};
 use crate::lab::Cipher;
 use crate::nl::ovpn::{PRIMARY, cmd, keyconf, keydir, peer, top};
 
-/// What a value may look like.
+/// Form of a value.
 #[derive(Clone, Copy)]
 enum Kind {
     /// Four bytes, any value, either order.

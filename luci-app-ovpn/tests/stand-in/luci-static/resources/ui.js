@@ -4,7 +4,7 @@
 'require baseclass';
 'require dom';
 
-/* What a value must be like; of LuCI's many types those that our forms name. */
+/* Conditions on a value; of LuCI's many types those that our forms name. */
 const TYPES = {
 	range: (value, low, high) => /^-?\d+$/.test(value) && +value >= low && +value <= high ? true : 'a number from %d to %d'.format(low, high),
 	uciname: value => /^[A-Za-z0-9_]+$/.test(value) ? true : 'a name'
