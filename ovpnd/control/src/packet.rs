@@ -122,6 +122,8 @@ impl KeyId {
 pub struct SessionId([u8; 8]);
 
 impl SessionId {
+    pub(crate) const ONES: Self = Self([0xff; 8]);
+
     /// `None` for zeros.
     pub fn new(bytes: [u8; 8]) -> Option<Self> {
         (bytes != [0; 8]).then_some(Self(bytes))
