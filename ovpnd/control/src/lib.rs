@@ -7,6 +7,7 @@
 // The lower half: packets, their delivery and their protection, and the sessions over them.
 pub mod client;
 pub mod cookie;
+pub mod env;
 pub mod keystate;
 pub mod packet;
 pub mod reliable;
@@ -17,10 +18,14 @@ pub mod wrap;
 
 // The upper half: TLS, certificates, and the messages that travel inside it.
 pub mod der;
+#[cfg(feature = "ecdsa-sha512")]
+mod ecdsa512;
 pub mod exchange;
 pub mod keys;
 pub mod negotiate;
+mod pbes2;
 pub mod peerinfo;
+pub mod pem;
 pub mod prf;
 pub mod push;
 pub mod refusal;

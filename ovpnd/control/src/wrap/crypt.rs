@@ -12,7 +12,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Opened, Part, Reject, Role, Set, StaticKey, tags_match};
+use super::{Opened, Part, Reject, Set, StaticKey, tags_match};
+use crate::keys::Role;
 use crate::packet::{HEADER_LEN, Header, Malformed};
 use crate::replay::Stamp;
 

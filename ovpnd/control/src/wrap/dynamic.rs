@@ -4,7 +4,8 @@
 //! They come from the exporter of the session's first TLS connection, added to the static key if there is one, and
 //! are used for all key ids above 0, with stamps and a window of their own.
 
-use super::{Keys, Role, STATIC_KEY_LEN, StaticKey, crypt};
+use super::{Keys, STATIC_KEY_LEN, StaticKey, crypt};
+use crate::keys::Role;
 
 /// The exporter's label.
 pub const LABEL: &str = "EXPORTER-OpenVPN-dynamic-tls-crypt";

@@ -82,15 +82,6 @@ enum Set {
     One,
 }
 
-/// Which end of the session this side is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It began the session.
-    Client,
-    /// It answered.
-    Server,
-}
-
 /// Why a packet was dropped. Counted, never answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reject {
@@ -235,6 +226,7 @@ fn tags_match(a: &[u8], b: &[u8]) -> Result<(), Reject> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::keys::Role;
     use crate::packet::{KeyId, Opcode, SessionId};
     use crate::replay::ReplayId;
     use proptest::prelude::*;
