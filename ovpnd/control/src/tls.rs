@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! TLS behind one small trait, so that a session knows no library and tests need no certificates.
 
+pub mod ring;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 /// A failure of TLS: one sentence, and what the user can do about it.
