@@ -278,7 +278,8 @@ impl<T: Tls> KeyState<T> {
         Ok(())
     }
 
-    fn send_tls(&mut self, chunks: Chunks, now: Instant) {
+    /// Sends what TLS has to say, as far as the window allows.
+    pub(crate) fn send_tls(&mut self, chunks: Chunks, now: Instant) {
         let mut bytes = Vec::new();
         self.tls.pull(&mut bytes);
         self.backlog.extend(bytes);

@@ -9,6 +9,8 @@ pub mod client;
 pub mod cookie;
 pub mod env;
 pub mod keystate;
+pub mod listener;
+pub mod messages;
 pub mod packet;
 pub mod reliable;
 pub mod replay;

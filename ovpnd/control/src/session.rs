@@ -145,6 +145,11 @@ impl<T: Tls> Slot<T> {
             derived: false,
         }
     }
+
+    /// Whether the peer has the key, too: it acked all that it needs.
+    fn is_agreed(&self) -> bool {
+        self.derived && self.state.is_drained()
+    }
 }
 
 /// One session.
@@ -231,6 +236,25 @@ impl<F: TlsFactory> Session<F> {
     ) -> Result<Self, Failure> {
         let tls = parts.tls.server()?;
         let state = KeyState::accepted(Role::Server, KeyId::FIRST, tls, env.now);
+        let mut session = Self::new(Role::Server, parts, own, state);
+        session.peer = Some(peer);
+        Ok(session)
+    }
+
+    /// Begins a session as a server with an own reset, for a client that does not prove its address. Its reset is to be
+    /// given to [`Self::receive_opened`].
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub(crate) fn answer(
+        parts: Parts<F>,
+        own: SessionId,
+        peer: SessionId,
+        env: &mut Env<'_>,
+    ) -> Result<Self, Failure> {
+        let tls = parts.tls.server()?;
+        let reset = Opcode::HardResetServerV2;
+        let state = KeyState::begin(Role::Server, KeyId::FIRST, reset, tls, env.now);
         let mut session = Self::new(Role::Server, parts, own, state);
         session.peer = Some(peer);
         Ok(session)
@@ -374,7 +398,7 @@ impl<F: TlsFactory> Session<F> {
             self.peer = Some(sid);
         }
         if self.state_of(key_id).is_none() && opcode == Opcode::SoftResetV1 {
-            self.begin(key_id, env)?;
+            self.begin(key_id, true, env)?;
         }
         let state = self.state_of(key_id).ok_or(Reject::Stranger)?;
         state.receive(opcode, &body, env.now)?;
@@ -405,20 +429,24 @@ impl<F: TlsFactory> Session<F> {
     /// Renegotiates now, unless a negotiation is under way. For a key that is nearly used up.
     pub fn renegotiate(&mut self, env: &mut Env<'_>) {
         let key_id = self.last_key_id.next();
-        if self.begin(key_id, env).is_ok() {
+        if self.begin(key_id, false, env).is_ok() {
             self.advance(env);
         }
     }
 
     /// Begins the renegotiation `key_id`, which this side or the peer wants.
-    fn begin(&mut self, key_id: KeyId, env: &mut Env<'_>) -> Result<(), Reject> {
+    fn begin(&mut self, key_id: KeyId, by_peer: bool, env: &mut Env<'_>) -> Result<(), Reject> {
         if self.over || !self.primary.derived {
             return Err(Reject::Stranger);
         }
         match &self.next {
             // The peer gave up on one that does not come to an end here either.
             Some(next) if !next.derived && key_id == next.state.key_id.next() => self.next = None,
-            Some(next) if next.derived => self.switch(),
+            Some(next) if next.is_agreed() => self.switch(),
+            // The peer does not know this key: it gave up before our exchange came.
+            Some(next) if next.derived && key_id == next.state.key_id.next() && by_peer => {
+                self.drop_next()
+            }
             Some(_) => return Err(Reject::Stranger),
             None => {}
         }
@@ -495,12 +523,24 @@ impl<F: TlsFactory> Session<F> {
     /// Goes as far as what has come allows. To be called when [`Self::deadline`] has passed, and when a TLS connection
     /// that works elsewhere has something new.
     pub fn advance(&mut self, env: &mut Env<'_>) {
-        if !self.over {
-            self.timers(env);
-            self.advance_primary(env);
-            self.advance_next(env);
-            self.advance_lame(env);
-            self.send_queued(env);
+        if self.over {
+            self.flush(env);
+            return;
+        }
+        self.timers(env);
+        self.advance_primary(env);
+        self.advance_next(env);
+        self.advance_lame(env);
+        self.send_queued(env);
+    }
+
+    /// The last words of a session that is over.
+    fn flush(&mut self, env: &mut Env<'_>) {
+        let primary = self.chunks(self.primary.state.key_id);
+        self.primary.state.send_tls(primary, env.now);
+        let renegotiation = self.chunks(self.last_key_id);
+        if let Some(next) = &mut self.next {
+            next.state.send_tls(renegotiation, env.now);
         }
     }
 
@@ -525,7 +565,7 @@ impl<F: TlsFactory> Session<F> {
         if passed(self.drop_at) {
             self.drop_lame();
         }
-        if passed(self.switch_at) {
+        if passed(self.switch_at) && self.next_is_agreed() {
             self.switch();
         }
         if passed(self.expires_at) && self.next.as_ref().is_none_or(|next| !next.derived) {
@@ -537,8 +577,9 @@ impl<F: TlsFactory> Session<F> {
         }
         if passed(self.renegotiate_at) {
             let key_id = self.last_key_id.next();
-            // A failure was told by an event.
-            let _ = self.begin(key_id, env);
+            self.renegotiate_at = now.checked_add(self.timing.hand_window);
+            // A failure was told by an event, and another attempt comes.
+            let _ = self.begin(key_id, false, env);
         }
     }
 
@@ -682,6 +723,17 @@ impl<F: TlsFactory> Session<F> {
         }
     }
 
+    fn next_is_agreed(&self) -> bool {
+        self.next.as_ref().is_some_and(Slot::is_agreed)
+    }
+
+    fn drop_next(&mut self) {
+        self.switch_at = None;
+        if self.next.take().is_some_and(|next| next.derived) {
+            self.events.push_back(Event::Keys(KeyChange::DropSecondary));
+        }
+    }
+
     /// Sends with the next key from now on.
     fn switch(&mut self) {
         self.switch_at = None;
@@ -769,9 +821,10 @@ impl<F: TlsFactory> Session<F> {
             return repeats.min();
         }
         let windows = slots[..2].iter().flatten().filter_map(|slot| window(slot));
+        let switch_at = self.switch_at.filter(|_| self.next_is_agreed());
         let timers = [
             self.renegotiate_at,
-            self.switch_at,
+            switch_at,
             self.drop_at,
             self.expires_at,
         ];

@@ -84,7 +84,13 @@ fn hexadecimal(digits: &[u8], out: &mut Secret) -> Option<()> {
     Some(())
 }
 
-/// RFC 4648 section 4.
+/// Decodes base64 (RFC 4648 section 4); `None` for anything else.
+pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    base64(text.as_bytes(), &mut bytes)?;
+    Some(bytes.to_vec())
+}
+
 fn base64(digits: &[u8], out: &mut Secret) -> Option<()> {
     let mut pairs = digits.len();
     while pairs > 0 && digits.len() - pairs < 2 && digits.get(pairs - 1) == Some(&b'=') {
