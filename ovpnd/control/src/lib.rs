@@ -23,6 +23,8 @@ pub mod der;
 #[cfg(feature = "ecdsa-sha512")]
 mod ecdsa512;
 pub mod exchange;
+#[cfg(feature = "generate")]
+pub mod generate;
 pub mod keys;
 pub mod negotiate;
 mod pbes2;

@@ -121,7 +121,7 @@ impl Base64 {
 }
 
 /// Writes a block.
-#[cfg(any(test, feature = "generate"))]
+#[cfg(test)]
 pub(crate) fn write(label: &str, content: &[u8]) -> Zeroizing<String> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = Zeroizing::new(String::with_capacity(content.len() * 2 + 128));
