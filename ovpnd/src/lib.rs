@@ -17,6 +17,7 @@ pub mod net;
 pub mod resolver;
 pub mod retry;
 pub mod state;
+pub mod switches;
 pub mod tunnel;
 pub mod ubus;
 pub mod uci;

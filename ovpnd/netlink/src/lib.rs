@@ -41,6 +41,7 @@ mod peer;
 mod rtnl;
 mod socket;
 mod types;
+mod way;
 pub mod wire;
 
 pub use client::{Command, FAMILY, Ovpn};
@@ -53,3 +54,4 @@ pub use rtnl::{IpPrefix, Link, LinkEvent, LinkMonitor, MAX_NAME, Rtnl};
 pub use types::{
     Cipher, CipherAlg, DelReason, KEEPALIVE_MAX, Keepalive, KeyId, Mode, PeerId, Slot, ValueError,
 };
+pub use way::Way;
