@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,12 @@ use crate::diag::gather::gather;
 use crate::diag::{self, diagnose};
 use crate::engine::{Ask, Engine, news, routes};
 use crate::kernel::{Happened, Kernel, Netlink};
+use crate::killswitch;
 use crate::resolver::Resolver;
 use crate::retry::Retry;
 use crate::switches::{self, Switches};
 use crate::ubus::{Bus, Call, Method, Reply};
+use crate::uci;
 
 const HELP: &str = "\
 ovpnd - OpenVPN daemon for the kernel's data path driver
@@ -39,6 +41,7 @@ OPTIONS
   --key-dir DIR        where key files are made by ubus calls (/etc/ovpn)
   --state-dir DIR      where it is kept which interfaces are to be up (/var/run/ovpnd)
   --netifd             OpenWrt's netifd starts the interfaces and sets their addresses and routes; without it, ovpnd does
+  --killswitch         print the rules that `nft -f` is to load for interfaces with `option killswitch '1'`, and end
   --check              read the configuration, name all faults in it, and end: status 1 if there are any
   --help, --version
 
@@ -63,6 +66,7 @@ struct Options {
     key_dir: PathBuf,
     state_dir: PathBuf,
     check: bool,
+    killswitch: bool,
     /// netifd sets addresses and routes, and says which interfaces are to be up.
     netifd: bool,
 }
@@ -106,8 +110,11 @@ pub fn main(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     log::set_max_level(log::LevelFilter::Info);
     // Only a second logger in the same process could make this fail.
     let _ = log::set_logger(&Stderr);
+    if options.killswitch {
+        return killswitch(&options.config_dir);
+    }
     if options.check {
-        let netifd = options.netifd || std::path::Path::new(HANDLER).exists();
+        let netifd = options.netifd || Path::new(HANDLER).exists();
         let config = Config::load(&options.config_dir, &Overlay::default(), netifd);
         let faultless = report(&config);
         return if routable(&config) && faultless {
@@ -135,6 +142,7 @@ fn options(
         key_dir: "/etc/ovpn".into(),
         state_dir: switches::DIR.into(),
         check: false,
+        killswitch: false,
         netifd: false,
     };
     while let Some(arg) = args.next() {
@@ -153,6 +161,7 @@ fn options(
             Some("--key-dir") => options.key_dir = value()?.into(),
             Some("--state-dir") => options.state_dir = value()?.into(),
             Some("--no-ubus") => options.ubus_socket = None,
+            Some("--killswitch") => options.killswitch = true,
             Some("--check") => options.check = true,
             Some("--netifd") => options.netifd = true,
             Some("--help" | "-h") => return Ok(Err(HELP)),
@@ -178,6 +187,25 @@ fn report(config: &Config) -> bool {
         log::error!("{fault}");
     }
     faults.is_empty()
+}
+
+/// Prints the rules of the kill switch. Without them the ones that are loaded stay.
+fn killswitch(dir: &Path) -> ExitCode {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        let bytes = std::fs::read(&path);
+        bytes.inspect_err(|error| log::error!("{}: {error}", path.display()))
+    };
+    let Ok(network) = read("network") else {
+        return ExitCode::FAILURE;
+    };
+    // Without a firewall there are no zones, and what comes from anywhere is meant.
+    let firewall = read("firewall").unwrap_or_default();
+    let rules = killswitch::rules(&uci::File::parse(&network), &uci::File::parse(&firewall));
+    match io::stdout().write_all(rules.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// Logs which peers would have no route as the machine is now; whether there are none. Names are not looked up.

@@ -13,6 +13,7 @@ pub mod json;
 pub mod kernel;
 pub mod keyfile;
 pub mod keys;
+pub mod killswitch;
 pub mod net;
 pub mod resolver;
 pub mod retry;
