@@ -122,16 +122,21 @@ void ovpn_genl_refuse(struct ovpn_req *req, const char *text,
 	}
 }
 
-/* Resolve IFINDEX in the namespace of the asking socket. */
+/* Resolve IFINDEX in the namespace of the asking socket: an interface that is
+ * there, else one that has moved away from there.
+ */
 static struct net_device *find_device(struct net *net, struct genl_info *info,
 				      netdevice_tracker *tracker)
 {
 	struct net_device *dev;
+	u32 ifindex;
 
 	if (GENL_REQ_ATTR_CHECK(info, A_IFINDEX))
 		return ERR_PTR(-EINVAL);
-	dev = netdev_get_by_index(net, nla_get_u32(info->attrs[A_IFINDEX]),
-				  tracker, GFP_KERNEL);
+	ifindex = nla_get_u32(info->attrs[A_IFINDEX]);
+	dev = netdev_get_by_index(net, ifindex, tracker, GFP_KERNEL);
+	if (!dev)
+		dev = ovpn_home_find(net, ifindex, tracker);
 	if (!dev) {
 		NL_SET_ERR_MSG_MOD(info->extack, "no interface has this index");
 		NL_SET_BAD_ATTR(info->extack, info->attrs[A_IFINDEX]);
@@ -269,6 +274,9 @@ static int do_req(struct genl_info *info, u32 top,
 	ret = open_req(&req, info, top);
 	if (!ret)
 		ret = run(ovpn_of(net)->rs, &req);
+	if (!ret && info->genlhdr->cmd == CMD_PEER_NEW)
+		ovpn_home_set(ovpn_of(net), genl_info_net(info),
+			      nla_get_u32(info->attrs[A_IFINDEX]));
 	netdev_put(net, &tracker);
 	return ret;
 }

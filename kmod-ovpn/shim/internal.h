@@ -18,6 +18,10 @@
 #define OVPN_TAG_LEN	16
 #define OVPN_HEAD_LEN	(OVPN_AAD_LEN + OVPN_TAG_LEN)
 
+/* UAPI of the link kind (include/uapi/linux/if_link.h from 6.16 on). */
+#define OVPN_MODE_P2P	0
+#define OVPN_MODE_MP	1
+
 /* Outer headers of the largest transport, and our own: 84 bytes of outer
  * IPv6, UDP and OpenVPN header, rounded as the mainline driver announces it.
  */
@@ -33,6 +37,14 @@ struct ovpn_hold {
 	bool released;
 	/* The interface is going, and takes no holder any more. */
 	bool closed;
+};
+
+/* Where an interface is configured from; see home.c. */
+struct ovpn_home {
+	struct list_head list;
+	/* The namespace's, which no other ever has. */
+	u64 cookie;
+	u32 ifindex;
 };
 
 struct ovpn_cell;
@@ -55,6 +67,7 @@ struct ovpn_dev {
 	/* Private flag "mss-clamp" of ethtool. */
 	bool mss_clamp;
 	struct ovpn_hold hold;
+	struct ovpn_home home;
 };
 
 /* Packets lost on one CPU, by reason. */
@@ -102,9 +115,29 @@ int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped);
 int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 		  struct ovpn_path *path, struct ovpn_batch *batch);
 
-/* route.c. [any] Freed after a grace period. */
-struct ovpn_hops *ovpn_hops_new(void);
-void ovpn_hops_free(struct ovpn_hops *hops);
+/* route.c. Under RTNL, when an interface has come to a network namespace, and
+ * before it leaves one: it takes no route along.
+ */
+void ovpn_hops_open(struct ovpn_dev *dev);
+void ovpn_hops_close(struct ovpn_dev *dev);
+
+/* home.c. The namespace of those who configure an interface, and its index there:
+ * where it was made, then where the last PEER_NEW came from. It stays when the
+ * interface moves, and so does their socket.
+ */
+void ovpn_home_init(struct ovpn_dev *dev);
+void ovpn_home_set(struct ovpn_dev *dev, const struct net *net, u32 ifindex);
+/* Under RTNL, when the interface goes. */
+void ovpn_home_close(struct ovpn_dev *dev);
+/* An interface that has moved away, by the index that it had in net; NULL when
+ * there is none, or more than one.
+ */
+struct net_device *ovpn_home_find(const struct net *net, u32 ifindex,
+				  netdevice_tracker *tracker);
+/* [any] By which index net knows the interface. */
+u32 ovpn_home_ifindex(const struct ovpn_dev *dev, const struct net *net);
+int ovpn_homes_start(void);
+void ovpn_homes_stop(void);
 
 /* engine.c. [sleep] Wait until no job is in an engine and none comes back. */
 void ovpn_jobs_wait(void);

@@ -14,11 +14,9 @@
 #include "compat.h"
 #include "internal.h"
 
-/* UAPI of the link kind (include/uapi/linux/if_link.h from 6.16 on). */
+/* UAPI of the link kind, as its modes in internal.h. */
 #define OVPN_IFLA_MODE	1
 #define OVPN_IFLA_MAX	OVPN_IFLA_MODE
-#define OVPN_MODE_P2P	0
-#define OVPN_MODE_MP	1
 
 /* Milliseconds between two rounds of notifications that nobody's request caused.
  * With at most 64 of them in a round (src/device.rs) a listener with the default
@@ -285,16 +283,9 @@ static int ovpn_ndo_init(struct net_device *net)
 		dev->rs = ovpn_rs_dev_new(dev, dev->mode);
 	if (dev->rs)
 		ret = ovpn_cells_start(dev);
-	if (ret) {
+	if (ret)
 		ovpn_priv_free(net);
-		return ret;
-	}
-	/* A server does without, at the price of a look at the routes for each
-	 * packet from behind a client.
-	 */
-	if (dev->mode == OVPN_MODE_MP)
-		dev->hops = ovpn_hops_new();
-	return 0;
+	return ret;
 }
 
 static void ovpn_ndo_uninit(struct net_device *net)
@@ -302,11 +293,13 @@ static void ovpn_ndo_uninit(struct net_device *net)
 	struct ovpn_dev *dev = ovpn_of(net);
 
 	ovpn_hold_close(dev);
+	ovpn_home_close(dev);
 	/* Peers first: the last of them may still arm the tick. */
 	ovpn_rs_dev_down(dev->rs);
 	disable_delayed_work_sync(&dev->tick);
 	disable_delayed_work_sync(&dev->tell);
-	ovpn_hops_free(xchg(&dev->hops, NULL));
+	/* None is left, unless the interface was refused when it came. */
+	ovpn_hops_close(dev);
 	ovpn_cells_stop(dev);
 }
 
@@ -388,6 +381,7 @@ OVPN_NEWLINK(ovpn_newlink)
 	dev->mode = mode;
 	dev->mss_clamp = mss_clamp;
 	ovpn_hold_init(dev);
+	ovpn_home_init(dev);
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
 	INIT_DELAYED_WORK(&dev->tell, ovpn_tell);
 	dev->told = jiffies - msecs_to_jiffies(OVPN_TELL_MS);
@@ -429,9 +423,15 @@ int ovpn_netdev_init(void)
 
 	if (ret)
 		return ret;
-	ret = rtnl_link_register(&ovpn_link_ops);
+	ret = ovpn_homes_start();
 	if (ret)
-		ovpn_holds_stop();
+		goto no_homes;
+	ret = rtnl_link_register(&ovpn_link_ops);
+	if (!ret)
+		return 0;
+	ovpn_homes_stop();
+no_homes:
+	ovpn_holds_stop();
 	return ret;
 }
 
@@ -439,4 +439,5 @@ void ovpn_netdev_exit(void)
 {
 	ovpn_holds_stop();
 	rtnl_link_unregister(&ovpn_link_ops);
+	ovpn_homes_stop();
 }

@@ -47,7 +47,9 @@ static void tell(const struct ovpn_dev *dev, const struct ovpn_sock *sock,
 	if (!msg)
 		return;
 	head = genlmsg_put(msg, 0, 0, &ovpn_family, 0, news->cmd);
-	if (!head || nla_put_u32(msg, A_IFINDEX, ovpn_netdev_ifindex(dev)))
+	if (!head ||
+	    nla_put_u32(msg, A_IFINDEX,
+			ovpn_home_ifindex(dev, sock_net(sock->sk))))
 		goto free;
 	nest = nla_nest_start(msg, news->cmd == CMD_KEY_SWAP_NTF ? A_KEYCONF :
 								   A_PEER);

@@ -313,9 +313,12 @@ bool ovpn_addrs_find(struct ovpn_addrs *addrs, const struct ovpn_addr *key,
 
 /* [any] Gateway of the packet's route, or its destination. */
 void ovpn_tx_hop(const struct sk_buff *skb, struct ovpn_addr *hop);
-/* [rcu] Whether the next hop towards an address is one that this id has. */
+/* [rcu] Whether an answer to a packet from src to dst would go out through the
+ * interface, to a next hop that this id has.
+ */
 bool ovpn_route_leads(const struct ovpn_dev *dev, struct ovpn_addrs *addrs,
-		      const struct ovpn_addr *dest, u32 id);
+		      const struct ovpn_addr *src, const struct ovpn_addr *dst,
+		      u32 id);
 
 /* --- sock.c, path.c, tcp.c: transport -------------------------------------- */
 
@@ -340,6 +343,12 @@ struct ovpn_sock *ovpn_sock_attach(struct ovpn_dev *dev, struct socket *sock,
  */
 void ovpn_sock_release(struct ovpn_sock *sock);
 u32 ovpn_sock_proto(const struct ovpn_sock *sock);
+/* [rcu] Whether what one socket received is answered through another as if that
+ * had received it: both are one, or UDP sockets of one namespace, family, port
+ * and device (SO_REUSEPORT).
+ */
+bool ovpn_sock_stands_for(const struct ovpn_sock *sock,
+			  const struct ovpn_sock *other);
 /* What has become of a socket. */
 enum ovpn_end {
 	OVPN_END_NONE,

@@ -44,6 +44,20 @@ u32 ovpn_sock_proto(const struct ovpn_sock *os)
 	return os->tcp ? OVPN_PROTO_TCP : OVPN_PROTO_UDP;
 }
 
+bool ovpn_sock_stands_for(const struct ovpn_sock *os,
+			  const struct ovpn_sock *other)
+{
+	const struct sock *a = os->sk, *b = other->sk;
+
+	if (likely(os == other))
+		return true;
+	return !os->tcp && !other->tcp &&
+	       inet_sk(a)->inet_sport == inet_sk(b)->inet_sport &&
+	       net_eq(sock_net(a), sock_net(b)) &&
+	       READ_ONCE(a->sk_family) == READ_ONCE(b->sk_family) &&
+	       READ_ONCE(a->sk_bound_dev_if) == READ_ONCE(b->sk_bound_dev_if);
+}
+
 static void ovpn_sock_free(struct work_struct *work)
 {
 	struct ovpn_sock *os = container_of(to_rcu_work(work), struct ovpn_sock,

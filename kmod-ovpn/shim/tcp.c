@@ -210,7 +210,7 @@ static void stream_receive(struct ovpn_tcp *tcp)
 	if (!tcp->stream)
 		return;
 	tcp_read_sock(tcp->os->sk, &desc, stream_actor);
-	ovpn_rs_tcp_flush(tcp->os->dev->rs, tcp->stream);
+	ovpn_rs_tcp_flush(tcp->os->dev->rs, tcp->os, tcp->stream);
 	if (unlikely(desc.error == -EPROTO)) {
 		ovpn_rs_tcp_free(tcp->stream);
 		tcp->stream = NULL;

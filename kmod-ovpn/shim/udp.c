@@ -33,7 +33,7 @@ static int ovpn_udp_rcv(struct sock *sk, struct sk_buff *skb)
 		kfree_skb(skb);
 		return 0;
 	}
-	return ovpn_rs_udp_rx(os->dev->rs, skb,
+	return ovpn_rs_udp_rx(os->dev->rs, os, skb,
 			      skb->data + sizeof(struct udphdr), look, len);
 }
 

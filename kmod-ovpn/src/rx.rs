@@ -16,15 +16,18 @@ use crate::sys::engine::{Job, LanesRef, NoJob, Way};
 use crate::sys::path::Learnt;
 use crate::sys::rcu::Rcu;
 use crate::sys::skb::{Batch, Failure, Fate, Pkt, Skb};
+use crate::sys::socket::SocketRef;
 use crate::sys::stats::{now, Traffic};
 
 /// Length of a UDP header, which a datagram still has in front.
 const UDP_HEADER: u32 = 8;
 
-/// Takes a datagram of `len` bytes that begins with `head`; gives it back if it is userspace's.
+/// Takes a datagram of `len` bytes that begins with `head` from a socket of the device; gives it
+/// back if it is userspace's.
 pub(crate) fn datagram(
     device: &Device,
     rcu: &Rcu,
+    socket: SocketRef<'_>,
     skb: Skb,
     head: &[u8],
     len: usize,
@@ -42,7 +45,7 @@ pub(crate) fn datagram(
     } else {
         device.peers.by_id(rcu, peer_id)
     };
-    let Some(peer) = peer else {
+    let Some(peer) = peer.filter(|peer| peer.hears(rcu, socket)) else {
         device.net.rx_dropped(DropReason::UnknownPeer, 1);
         return None;
     };

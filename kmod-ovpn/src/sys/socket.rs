@@ -104,6 +104,12 @@ impl SocketRef<'_> {
         transport_of(unsafe { ffi::ovpn_sock_proto(self.0.as_ptr()) })
     }
 
+    /// Whether a peer of `other` is answered through that as if it had received what this one did.
+    pub(crate) fn stands_for(self, other: SocketRef<'_>) -> bool {
+        // SAFETY: Both live by their invariants, in a read section.
+        unsafe { ffi::ovpn_sock_stands_for(self.0.as_ptr(), other.0.as_ptr()) }
+    }
+
     /// Why its peers are being deleted, or were, if that is so.
     pub(crate) fn end(self) -> Option<DelReason> {
         // SAFETY: Live by the invariant.
