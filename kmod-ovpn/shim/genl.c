@@ -259,6 +259,18 @@ static int open_req(struct ovpn_req *req, struct genl_info *info, u32 top)
 	return 0;
 }
 
+/* Leave no key in the message, as WireGuard does. */
+static void wipe_keys(struct ovpn_req *req)
+{
+	int i, n;
+
+	for (i = 0; i < 2; i++)
+		for (n = 1; n <= D_MAX; n++)
+			if (req->dir[i][n])
+				memzero_explicit(nla_data(req->dir[i][n]),
+						 nla_len(req->dir[i][n]));
+}
+
 /* Find the interface, take the request apart, run the operation on both. */
 static int do_req(struct genl_info *info, u32 top,
 		  int (*run)(void *rs, struct ovpn_req *req))
@@ -274,6 +286,8 @@ static int do_req(struct genl_info *info, u32 top,
 	ret = open_req(&req, info, top);
 	if (!ret)
 		ret = run(ovpn_of(net)->rs, &req);
+	if (top == A_KEYCONF)
+		wipe_keys(&req);
 	if (!ret && info->genlhdr->cmd == CMD_PEER_NEW)
 		ovpn_home_set(ovpn_of(net), genl_info_net(info),
 			      nla_get_u32(info->attrs[A_IFINDEX]));
@@ -285,9 +299,12 @@ static int do_req(struct genl_info *info, u32 top,
 	static int name##_run(void *rs, struct ovpn_req *req)		\
 	{								\
 		struct ovpn_##kind##_attrs attrs = { };			\
+		int ret;						\
 									\
 		flatten_##kind(req, &attrs);				\
-		return ovpn_rs_##name(rs, req, &attrs);			\
+		ret = ovpn_rs_##name(rs, req, &attrs);			\
+		memzero_explicit(&attrs, sizeof(attrs));		\
+		return ret;						\
 	}								\
 									\
 	static int name##_doit(struct sk_buff *skb, struct genl_info *info) \
@@ -373,6 +390,11 @@ static const struct genl_split_ops ovpn_ops[] = {
 	DO_OP(CMD_DEV_HOLD, dev_hold_doit, top_dev_policy, A_IFINDEX),
 };
 
+/* Open to any process, as mainline's: OpenVPN may have given up its privileges
+ * (--user without libcap-ng) when it joins again after a restart, and without its
+ * notifications it would not hear the end of a peer. The group tells ids,
+ * counters, and where peers are; never a key.
+ */
 static const struct genl_multicast_group ovpn_groups[] = {
 	{ .name = "peers" },
 };

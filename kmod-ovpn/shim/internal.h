@@ -103,6 +103,10 @@ struct ovpn_sock {
 /* sock.c. The object behind a socket, with a reference, or NULL. */
 struct ovpn_sock *ovpn_sock_find(struct sock *sk);
 void ovpn_sock_put(struct ovpn_sock *os);
+/* [sleep] Wait until no socket is ours and nobody is in our functions. No new one
+ * may come.
+ */
+void ovpn_socks_wait(void);
 
 /* udp.c, tcp.c. Attaching and detaching happen under the socket lock. */
 int ovpn_udp_attach(struct ovpn_sock *os, struct socket *sock);
@@ -111,7 +115,7 @@ int ovpn_tcp_attach(struct ovpn_sock *os, struct socket *sock, u32 peer_id);
 void ovpn_tcp_detach(struct ovpn_sock *os);
 void ovpn_tcp_free(struct ovpn_tcp *tcp);
 /* As ovpn_sock_send(). */
-int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped);
+void ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch);
 int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 		  struct ovpn_path *path, struct ovpn_batch *batch);
 

@@ -8,6 +8,7 @@
 #include <linux/netdevice.h>
 #include <net/dst_metadata.h>
 #include <net/ip.h>
+#include <net/ip_tunnels.h>
 #include <net/ipv6.h>
 #include <net/rtnetlink.h>
 
@@ -117,7 +118,7 @@ void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
 		      u32 reason, u32 packets)
 {
 	this_cpu_add(dev->drops->count[reason % OVPN_DROP_SLOTS], packets);
-	for (; packets && total != OVPN_DROP_COUNTED; packets--) {
+	for (; packets; packets--) {
 		if (total == OVPN_DROP_RX)
 			dev_core_stats_rx_dropped_inc(dev->net);
 		else
@@ -241,7 +242,10 @@ void ovpn_netdev_tell_soon(struct ovpn_dev *dev)
 	unsigned long due = READ_ONCE(dev->told) + msecs_to_jiffies(OVPN_TELL_MS);
 	long left = due - jiffies;
 
-	queue_delayed_work(ovpn_wq, &dev->tell, max(left, 0L));
+	/* Jiffies of 32 bits wrap: told long ago must not look like still to be. */
+	if (left < 0 || left > msecs_to_jiffies(OVPN_TELL_MS))
+		left = 0;
+	queue_delayed_work(ovpn_wq, &dev->tell, left);
 }
 
 static void ovpn_tell(struct work_struct *work)
@@ -344,6 +348,8 @@ static void ovpn_setup(struct net_device *net)
 
 	net->netdev_ops = &ovpn_netdev_ops;
 	net->ethtool_ops = &ovpn_ethtool_ops;
+	/* Packet sockets learn the ethertype from the packet, as on a tun device. */
+	net->header_ops = &ip_tunnel_header_ops;
 	net->needs_free_netdev = true;
 	net->priv_destructor = ovpn_priv_free;
 	net->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;

@@ -37,9 +37,13 @@ struct ovpn_path {
 	 */
 	u32 room;
 	struct dst_cache cache;
+	/* Keeps the namespace of the cached routes: an engine may hold the peer
+	 * for longer than the peer holds its socket.
+	 */
+	struct sock *sk;
 };
 
-struct ovpn_path *ovpn_path_new(void)
+struct ovpn_path *ovpn_path_new(const struct ovpn_sock *os)
 {
 	struct ovpn_path *path = kzalloc(sizeof(*path), GFP_KERNEL);
 
@@ -50,12 +54,15 @@ struct ovpn_path *ovpn_path_new(void)
 		return NULL;
 	}
 	seqlock_init(&path->lock);
+	sock_hold(os->sk);
+	path->sk = os->sk;
 	return path;
 }
 
 void ovpn_path_free(struct ovpn_path *path)
 {
 	dst_cache_destroy(&path->cache);
+	sock_put(path->sk);
 	kfree(path);
 }
 
@@ -351,6 +358,8 @@ static void ovpn_xmit(struct ovpn_dev *dev, struct sock *sk,
 {
 	__be16 dport = (__force __be16)ends->port;
 
+	/* The tunnel for IPv6 does not do it itself. */
+	skb_scrub_packet(skb, !net_eq(dev_net(dev->net), sock_net(sk)));
 	skb->mark = key->mark;
 	if (ends->family == OVPN_AF_INET) {
 		__be32 daddr;

@@ -139,6 +139,8 @@ void ovpn_retire_after_grace(struct ovpn_retire *ticket,
 void ovpn_retire_hold(struct ovpn_retire *ticket);
 /* [any] */
 void ovpn_retire_put(struct ovpn_retire *ticket);
+/* [sleep] Wait until all readers are through that are reading now. */
+void ovpn_rcu_wait(void);
 /* Lock for readers that no packet path brought under RCU already. */
 void ovpn_rcu_read_lock(void);
 void ovpn_rcu_read_unlock(void);
@@ -275,6 +277,8 @@ void ovpn_job_finish(struct ovpn_job *job, const struct ovpn_batch *batch);
 u32 ovpn_params_preference(u32 cipher, u8 out[OVPN_PREFERENCE_LEN]);
 /* Whether keys of cipher none are accepted. */
 bool ovpn_params_allow_none(void);
+/* Packet id that a new key sends first; 0 is none. */
+u32 ovpn_params_first_packet_id(void);
 
 /* --- table.c: peers by id and by address ----------------------------------- */
 
@@ -378,8 +382,10 @@ bool ovpn_frame_to_user(struct ovpn_sock *sock, struct sk_buff *frame);
 /* [any] Append a complete frame to a batch. Consumes it. */
 void ovpn_frame_to_batch(struct sk_buff *frame, struct ovpn_batch *batch);
 
-/* [sleep] Where a peer is reached, with its route cache. */
-struct ovpn_path *ovpn_path_new(void);
+/* [sleep] Where a peer is reached, with its route cache. It keeps the namespace of
+ * the socket, to which its routes belong.
+ */
+struct ovpn_path *ovpn_path_new(const struct ovpn_sock *sock);
 void ovpn_path_free(struct ovpn_path *path);
 /* [any] */
 void ovpn_path_set(struct ovpn_path *path, const struct ovpn_endpoint *ends);
@@ -407,12 +413,11 @@ enum ovpn_learnt ovpn_path_learn(struct ovpn_path *path,
 void ovpn_skb_source(const struct sk_buff *skb, struct ovpn_addr *source);
 
 /* [rcu] Send each packet of the batch, by UDP along path or in the TCP stream.
- * Consumes the packets; on a negative errno none was sent, else *dropped did
- * not fit the queue.
+ * Consumes the packets; on a negative errno none was sent, else the batch's sums
+ * are of those that fitted the queue.
  */
 int ovpn_sock_send(struct ovpn_dev *dev, struct ovpn_sock *sock,
-		   struct ovpn_path *path, struct ovpn_batch *batch,
-		   u32 *dropped);
+		   struct ovpn_path *path, struct ovpn_batch *batch);
 
 /* [rcu] Bytes of the largest inner packet that gets to the peer in one piece,
  * as far as the route there and the interface's MTU tell; U32_MAX when the
@@ -444,8 +449,6 @@ void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
 enum ovpn_drop_total {
 	OVPN_DROP_RX,
 	OVPN_DROP_TX,
-	/* The stack has counted it already. */
-	OVPN_DROP_COUNTED,
 };
 
 /* [any] Count packets lost for reason, below OVPN_DROP_SLOTS. */
@@ -561,9 +564,10 @@ int ovpn_genl_reply_key(struct ovpn_req *req, const struct ovpn_key_info *info);
 /* Add a peer to a dump; -EMSGSIZE when the message is full. */
 int ovpn_genl_dump_peer(struct ovpn_dump *dump, const struct ovpn_sock *sock,
 			const struct ovpn_peer_info *info);
-/* [rcu] Tell the peers group, in the namespace of the peer's socket. */
+/* Tell the peers group, in the namespace of the peer's socket, which lives. */
 void ovpn_genl_notify_del(const struct ovpn_dev *dev,
-			  const struct ovpn_sock *sock, u32 peer_id, u32 reason);
+			  const struct ovpn_sock *sock, u32 peer_id, u32 reason,
+			  const u64 stats[OVPN_STAT_COUNT]);
 void ovpn_genl_notify_float(const struct ovpn_dev *dev,
 			    const struct ovpn_sock *sock, u32 peer_id,
 			    const struct ovpn_endpoint *to);

@@ -117,11 +117,12 @@ impl Peer {
     /// `ENOMEM` without memory. May sleep.
     pub(crate) fn new(config: &ValidPeer, socket: Socket) -> Result<Peer> {
         let at = now();
+        let path = Path::new(&socket)?;
         let peer = Peer {
             id: config.id,
             tx_id: AtomicU32::new(config.id.get()),
             socket: SocketSlot::new(socket),
-            path: Path::new()?,
+            path,
             keys: Keys::new(),
             lanes: LanesSlot::empty(),
             stats: Stats::new()?,
@@ -237,12 +238,6 @@ impl Peer {
     pub(crate) fn rx_dropped(&self, net: &NetDev, reason: DropReason, packets: u32) {
         net.rx_dropped(reason, packets);
         self.drops.add(reason, packets);
-    }
-
-    /// Counts packets from the peer that the stack did not take, and has counted itself.
-    pub(crate) fn rx_refused(&self, net: &NetDev, packets: u32) {
-        net.rx_refused(packets);
-        self.drops.add(DropReason::RxRefused, packets);
     }
 
     /// Counts packets to the peer that were lost.

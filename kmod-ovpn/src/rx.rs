@@ -134,9 +134,8 @@ pub(crate) fn resume(
 /// Delivers what the cipher found authentic.
 fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch, via: Transport) {
     let at = now();
-    let (before, after, replayed) = {
+    let (newest, replayed) = {
         let mut window = key.replay().lock();
-        let before = window.highest();
         let replayed = batch.sift(|pkt| {
             match pkt.failure() {
                 None => {}
@@ -152,7 +151,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
                 Err(rejected) => drop_for(device, peer, rejected.into()),
             }
         });
-        (before, window.highest(), replayed)
+        (window.highest(), replayed)
     };
     drop(replayed);
     if batch.is_empty() {
@@ -163,7 +162,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     let _strange = batch.sift(|pkt| {
         // Only a packet newer than all others tells where the peer is now: a late or copied one
         // must not drag it back.
-        if via == Transport::Udp && after > before && pkt.id().is_some_and(|id| id.get() == after) {
+        if via == Transport::Udp && pkt.id().is_some_and(|id| id.get() == newest) {
             learn(device, peer, pkt);
         }
         let len = pkt.len() as usize;
@@ -188,7 +187,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     let (packets, bytes) = device.net.deliver(batch);
     peer.stats.add(Traffic::VpnRx, packets, bytes);
     if let Some(refused @ 1..) = count.checked_sub(packets) {
-        peer.rx_refused(&device.net, refused);
+        peer.rx_dropped(&device.net, DropReason::RxRefused, refused);
     }
 }
 

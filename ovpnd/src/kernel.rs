@@ -320,6 +320,7 @@ impl Netlink {
                     ifindex,
                     peer,
                     reason,
+                    ..
                 } => (
                     ifindex,
                     Box::new(move |name| Happened::PeerDeleted(name, peer, reason)),

@@ -72,12 +72,6 @@ impl NetDev {
         self.dropped(ffi::ovpn_drop_total_OVPN_DROP_RX, reason, packets);
     }
 
-    /// Counts packets that [`deliver`](Self::deliver) could not get rid of.
-    pub(crate) fn rx_refused(&self, packets: u32) {
-        let total = ffi::ovpn_drop_total_OVPN_DROP_COUNTED;
-        self.dropped(total, DropReason::RxRefused, packets);
-    }
-
     /// Counts packets to be sent as lost.
     pub(crate) fn tx_dropped(&self, reason: DropReason, packets: u32) {
         self.dropped(ffi::ovpn_drop_total_OVPN_DROP_TX, reason, packets);

@@ -240,12 +240,20 @@ fn event_json(event: Event, rtnl: &mut Rtnl) -> ovpn_netlink::Result<Value> {
             ifindex,
             peer,
             reason,
-        } => json!({
-            "event": "peer-del",
-            "interface": interface(ifindex)?,
-            "peer_id": peer.get(),
-            "reason": reason.map_or("unknown".into(), |reason| reason.to_string()),
-        }),
+            totals,
+        } => {
+            let mut end = json!({
+                "event": "peer-del",
+                "interface": interface(ifindex)?,
+                "peer_id": peer.get(),
+                "reason": reason.map_or("unknown".into(), |reason| reason.to_string()),
+            });
+            if let (Some(end), Some(totals)) = (end.as_object_mut(), totals) {
+                end.insert("rx_bytes".into(), totals.vpn.rx_bytes.into());
+                end.insert("tx_bytes".into(), totals.vpn.tx_bytes.into());
+            }
+            end
+        }
         Event::KeySwap {
             ifindex,
             peer,
