@@ -135,12 +135,7 @@ impl SocketRef<'_> {
         // SAFETY: All live by their invariants, the read section of `self` is open, and the
         // packets are given up.
         to_result(unsafe {
-            ffi::ovpn_sock_send(
-                net.as_raw(),
-                self.0.as_ptr(),
-                path.as_raw(),
-                &mut raw,
-            )
+            ffi::ovpn_sock_send(net.as_raw(), self.0.as_ptr(), path.as_raw(), &mut raw)
         })?;
         Ok((raw.count, raw.bytes))
     }

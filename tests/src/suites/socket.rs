@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::lab::{
-    Cipher, DropReasons, End, Hub, Ns, Outer, Pair, Server, StreamTunnel, Tunnel, TunnelSpec,
-    framed, patience, tcp_pair, wait_for,
+    Cipher, DropReasons, Hub, Ns, Outer, Pair, Server, StreamTunnel, Tunnel, TunnelSpec, framed,
+    patience, tcp_pair, wait_for,
 };
 use crate::nl::ovpn::{Event, PRIMARY, Reason, cmd, peer, top};
 use crate::tap::{Case, During, Failure, Outcome};
@@ -245,7 +245,7 @@ fn too_big(outer: Outer) -> Outcome {
     for (payload, passes) in rows {
         let before = reasons.read()?;
         let received = tunnel.b.stats()?.vpn_rx_packets;
-        inject(&tunnel.a, payload).during(payload)?;
+        inject_large(&tunnel.a.ns, "tun", [10, 8, 0, 2], payload).during(payload)?;
         if passes {
             wait_for("both segments", SOON, || {
                 Ok((tunnel.b.stats()?.vpn_rx_packets == received + 2).then_some(()))
@@ -267,73 +267,97 @@ fn too_big(outer: Outer) -> Outcome {
     Ok(())
 }
 
-/// Sends an IPv4 TCP packet of 65535 bytes into the tunnel, as a super-packet of segments with so much payload. A packet
-/// socket may do that whatever the MTU (PACKET_VNET_HDR, include/uapi/linux/virtio_net.h).
-fn inject(end: &End, payload: u16) -> Outcome {
-    const PACKET_VNET_HDR: i32 = 15;
-    const NEEDS_CSUM: u8 = 1;
-    const GSO_TCPV4: u8 = 1;
-    let mut packet = vec![0u8; 65_535];
-    packet.splice(
-        ..20,
-        [
-            0x45, 0, 0xff, 0xff, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 8, 0, 1, 10, 8, 0, 2,
-        ],
-    );
-    let sum: u32 = packet
-        .get(..20)
-        .unwrap_or_default()
-        .chunks(2)
-        .map(|w| u32::from(w[0]) << 8 | u32::from(w[1]))
-        .sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    packet.splice(10..12, sum.to_be_bytes());
-    packet.splice(32..34, [5 << 4, 0x10]);
-    let mut vnet = vec![NEEDS_CSUM, GSO_TCPV4];
-    for field in [40, payload, 20, 16] {
-        vnet.extend(u16::to_ne_bytes(field));
-    }
-    end.ns.enter(|| {
+/// A raw packet socket of a namespace.
+fn packet_socket(ns: &Ns, protocol: u16) -> Outcome<OwnedFd> {
+    ns.enter(|| {
         // SAFETY: plain numbers; the descriptor is checked before it is owned.
         let fd = unsafe {
             libc::socket(
                 libc::AF_PACKET,
                 libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-                i32::from((libc::ETH_P_IP as u16).to_be()),
+                i32::from(protocol.to_be()),
             )
         };
-        check!(fd >= 0, "packet socket");
+        check!(
+            fd >= 0,
+            "packet socket: {}",
+            std::io::Error::last_os_error()
+        );
         // SAFETY: a fresh descriptor that nothing else owns.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        set_option(&fd, libc::SOL_PACKET, PACKET_VNET_HDR, &1i32.to_ne_bytes())?;
-        set_option(
-            &fd,
-            libc::SOL_SOCKET,
-            libc::SO_SNDBUF,
-            &(1i32 << 20).to_ne_bytes(),
-        )?;
-        // SAFETY: all-zero is a valid address, whose fields are set below.
-        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        to.sll_family = libc::AF_PACKET as u16;
-        to.sll_protocol = (libc::ETH_P_IP as u16).to_be();
-        to.sll_ifindex = end.ifindex as i32;
-        let bytes = [&vnet[..], &packet].concat();
-        // SAFETY: buffer and address have the lengths given and outlive the call.
-        let sent = unsafe {
-            libc::sendto(
-                fd.as_raw_fd(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                0,
-                (&raw const to).cast(),
-                size_of_val(&to) as libc::socklen_t,
-            )
-        };
-        if sent < 0 {
-            return Err(std::io::Error::last_os_error().into());
-        }
-        Ok(())
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     })
+}
+
+/// Sends bytes by a packet socket as a packet of this protocol; 0 names none.
+fn send_packet(fd: &OwnedFd, ifindex: u32, protocol: u16, bytes: &[u8]) -> Outcome {
+    // SAFETY: all-zero is a valid address, whose fields are set below.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = libc::AF_PACKET as u16;
+    to.sll_protocol = protocol.to_be();
+    to.sll_ifindex = ifindex as i32;
+    // SAFETY: buffer and address have the lengths given and outlive the call.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            0,
+            (&raw const to).cast(),
+            size_of_val(&to) as libc::socklen_t,
+        )
+    };
+    if sent < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
+}
+
+/// Index of a device that must be there.
+fn index_of(ns: &Ns, device: &str) -> Outcome<u32> {
+    let index = ns.ifindex(device)?;
+    index.ok_or_else(|| Failure::new(format!("no device {device}")))
+}
+
+/// Sends bytes as they are through a device.
+pub fn inject_raw(ns: &Ns, device: &str, protocol: u16, bytes: &[u8]) -> Outcome {
+    send_packet(
+        &packet_socket(ns, protocol)?,
+        index_of(ns, device)?,
+        protocol,
+        bytes,
+    )
+}
+
+/// Sends an IPv4 TCP packet of 65535 bytes through a device, as a super-packet of segments with so much payload. A packet
+/// socket may do that whatever the MTU (PACKET_VNET_HDR, include/uapi/linux/virtio_net.h).
+pub fn inject_large(ns: &Ns, device: &str, to: [u8; 4], payload: u16) -> Outcome {
+    const PACKET_VNET_HDR: i32 = 15;
+    const NEEDS_CSUM: u8 = 1;
+    const GSO_TCPV4: u8 = 1;
+    const TCP: u8 = 6;
+    // A datagram's headers, of which a TCP segment is made.
+    let mut packet = wire::ipv4_udp([10, 8, 0, 1], to, 0, 0, &[0; 65_535 - 28]);
+    packet.splice(9..12, [TCP, 0, 0]);
+    let sum: u32 = packet
+        .chunks_exact(2)
+        .take(10)
+        .map(|w| w.iter().fold(0, |sum, b| sum << 8 | u32::from(*b)))
+        .sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet.splice(10..12, sum.to_be_bytes());
+    packet.splice(20..40, [0; 20]);
+    packet.splice(32..34, [5 << 4, 0x10]);
+    let mut bytes = vec![NEEDS_CSUM, GSO_TCPV4];
+    for field in [40, payload, 20, 16] {
+        bytes.extend(u16::to_ne_bytes(field));
+    }
+    bytes.extend(packet);
+    let protocol = libc::ETH_P_IP as u16;
+    let fd = packet_socket(ns, protocol)?;
+    set_option(&fd, libc::SOL_PACKET, PACKET_VNET_HDR, &1i32.to_ne_bytes())?;
+    let room = (1i32 << 20).to_ne_bytes();
+    set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &room)?;
+    send_packet(&fd, index_of(ns, device)?, protocol, &bytes)
 }
 
 /// A raw packet socket that names no protocol: the interface reads it from the packet, as tun devices do.
@@ -345,28 +369,7 @@ fn packet_without_protocol(_: &Ctx) -> Outcome {
         .enter(|| Ok(UdpSocket::bind((Tunnel::inner(false, 2), 4000))?))?;
     inner.set_read_timeout(Some(SOON))?;
     let packet = wire::ipv4_udp([10, 8, 0, 1], [10, 8, 0, 2], 4000, 4000, b"raw");
-    tunnel.a.ns.enter(|| {
-        // SAFETY: plain numbers; the descriptor is checked before it is owned.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        check!(fd >= 0, "packet socket");
-        // SAFETY: a fresh descriptor that nothing else owns.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: all-zero is a valid address.
-        let mut at: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        at.sll_family = libc::AF_PACKET as u16;
-        at.sll_ifindex = tunnel.a.ifindex as i32;
-        // SAFETY: the address has the length given; the buffer too.
-        let sent = unsafe {
-            libc::bind(
-                fd.as_raw_fd(),
-                (&raw const at).cast(),
-                size_of_val(&at) as libc::socklen_t,
-            );
-            libc::send(fd.as_raw_fd(), packet.as_ptr().cast(), packet.len(), 0)
-        };
-        check_eq!(sent, packet.len() as isize, "bytes sent");
-        Ok(())
-    })?;
+    inject_raw(&tunnel.a.ns, "tun", 0, &packet)?;
     let mut buffer = [0; 16];
     let n = inner
         .recv(&mut buffer)
