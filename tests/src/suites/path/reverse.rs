@@ -217,18 +217,6 @@ fn rule_for_interface(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// A route of two paths: both are ways back.
-fn two_paths(_: &Ctx) -> Outcome {
-    let mut hub = Hub::new(Cipher::ChaCha, Outer::V4, 3)?;
-    hub.server
-        .ns
-        .ip("route add 192.168.1.0/24 nexthop via 10.8.0.10 dev mp nexthop via 10.8.0.11 dev mp")?;
-    for n in 0..3 {
-        may(&mut hub, n, "192.168.1.5".parse()?, n < 2)?;
-    }
-    Ok(())
-}
-
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [false, true]
@@ -250,7 +238,6 @@ pub fn cases() -> Vec<Case> {
         "reverse path: rule for an interface",
         rule_for_interface,
     ));
-    cases.push(Case::new("reverse path: two paths", two_paths));
     cases.push(Case::new(
         "reverse path: gateway changes hands",
         gateway_changes_hands,

@@ -68,7 +68,8 @@ fn routes_stay(_: &Ctx) -> Outcome {
             behind(&mut hub, "after its end")?;
         }
     }
-    // With the last namespace goes the interface, with its hops in use.
+    // With the last namespace goes the interface, with its hops in use. The sockets would keep it.
+    hub.inner = [watcher.udp(false, 0)?, watcher.udp(false, 0)?];
     drop(from);
     wait_for("the interface to go", Duration::from_secs(10), || {
         Ok(watcher.ifindex("probe2")?.is_none().then_some(()))
@@ -133,6 +134,7 @@ fn found_from_home(outer: Outer) -> Outcome {
     // And a new peer, as after a restart of the connection.
     a.add_peer()?;
     a.add_key(PRIMARY, spec.cipher, 3)?;
+    tunnel.b.nl.peer_del(tunnel.b.ifindex, tunnel.b.id)?;
     tunnel.b.add_peer()?;
     tunnel.b.add_key(PRIMARY, spec.cipher, 3)?;
     crate::lab::Echo::new(Tunnel::inner(false, 2), 10).lossless(&other)
