@@ -65,7 +65,7 @@ pub fn rules(network: &File, firewall: &File) -> String {
     text
 }
 
-/// What to match of a packet's destination, each by a rule of its own; empty for every destination.
+/// The matches of a packet's destination, each for a rule of its own; empty for every destination.
 fn destinations(network: &File, tunnel: &str) -> Vec<String> {
     let kind = format!("{PROTO}_{tunnel}");
     let peers = network.sections.iter().filter(|peer| peer.kind == kind);

@@ -5,7 +5,7 @@
 # ovpnd makes the interface and its peers from the same section of /etc/config/network, when it is told to from here; netifd
 # sets the addresses and routes that ovpnd offers, with its own options (metric, ip4table, ip6table, defaultroute), and
 # takes them away. When the offer changes, ovpnd asks netifd for a renewal, which ends here as well.
-# What is wrong with the section, ovpnd says.
+# Faults of the section are told by ovpnd.
 
 [ -n "$INCLUDE_ONLY" ] || {
 	. /lib/functions.sh

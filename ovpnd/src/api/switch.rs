@@ -11,7 +11,7 @@ use crate::config::Problem;
 use crate::engine::Offer;
 use crate::state::Route;
 
-/// What an interface that is up needs besides itself.
+/// The needs of an interface that is up: addresses, routes, ways to its peers.
 ///
 /// # Errors
 /// There is no such interface, or it is not up.

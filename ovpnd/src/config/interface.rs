@@ -110,7 +110,7 @@ pub struct Interface {
     pub hwcrypto: HwCrypto,
     /// Cipher of static keys, which cannot be negotiated.
     pub cipher: Cipher,
-    /// What netifd's options say of its routes.
+    /// netifd's options about its routes.
     pub routing: Routing,
     /// Whether forwarded traffic is to have no other way while the tunnel is away; see [`crate::killswitch`].
     pub killswitch: bool,

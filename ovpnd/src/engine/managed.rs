@@ -47,7 +47,7 @@ pub struct Managed {
     pub stopped: Option<String>,
     /// The routes that lead to its peers, whoever sets them.
     pub(super) routes: BTreeSet<Route>,
-    /// What netifd knows of it.
+    /// netifd's knowledge of it.
     pub(super) told: Told,
     /// Whether only what netifd made is to be left.
     pub(super) leaving: bool,
@@ -230,7 +230,7 @@ impl Managed {
         }
     }
 
-    /// What the interface should be now: peers that wait, or whose address is unknown, are left out. `way` tells how the
+    /// The state that the interface should have now: peers that wait, or whose address is unknown, are left out. `way` tells how the
     /// kernel reaches an address; with `netifd` addresses and routes are that one's.
     pub(super) fn goal(
         &mut self,

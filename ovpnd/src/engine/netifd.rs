@@ -14,7 +14,7 @@ use super::{Engine, Managed};
 use crate::kernel::Kernel;
 use crate::state::Route;
 
-/// What an interface needs besides itself.
+/// The needs of an interface besides its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// Its own addresses.
@@ -25,7 +25,7 @@ pub struct Offer {
     pub endpoints: BTreeSet<IpAddr>,
 }
 
-/// What netifd is asked to do.
+/// A request to netifd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
     /// To fetch the offer.
@@ -34,7 +34,7 @@ pub enum Ask {
     Restart,
 }
 
-/// What netifd knows.
+/// netifd's knowledge of an interface.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// The offer its handler fetched last.
@@ -100,7 +100,7 @@ impl<K: Kernel> Engine<K> {
         true
     }
 
-    /// What netifd is to be asked for now; each is given out once.
+    /// The requests to netifd that are due; each is given out once.
     pub fn asks(&mut self) -> Vec<(String, Ask)> {
         let mut asks = Vec::new();
         for (name, managed) in self.interfaces.iter_mut().filter(|_| self.netifd) {

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::openwrt::asks;
+use super::openwrt::{INIT, asks};
 use super::router::{Dir, Router, SOON, Uci, genkey};
 use crate::lab::{Ns, Pair, wait_for};
 use crate::tap::{Case, Outcome};
@@ -115,7 +115,7 @@ fn life(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// What is down stays down and what is up stays up, whoever dies.
+/// An interface that is down stays down, and one that is up stays up, whichever program dies.
 fn deaths(_: &Ctx) -> Outcome {
     let (mut a, _b, _own, _keys) = sides()?;
     handler(&a, "setup", "vpn0")?;
@@ -178,7 +178,7 @@ fn deaths(_: &Ctx) -> Outcome {
     a.reaches("10.8.0.2")
 }
 
-/// What cannot come up is told and retried after a pause.
+/// The reason why an interface cannot come up is told, and netifd tries again after a pause.
 fn failures(_: &Ctx) -> Outcome {
     let (mut a, _b, own, _keys) = sides()?;
     let broken = own.text().replace("option mode 'p2p'", "option mode 'tap'");
@@ -273,11 +273,43 @@ fn offers(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// A stop of the service takes down what is up, and the next start has that alone brought up; the kill switch is loaded.
+fn service(_: &Ctx) -> Outcome {
+    let (a, _b, own, _keys) = sides()?;
+    let state = a.dir.path().join("state").display().to_string();
+    let init = |step: &str| asks(&a, "init", INIT, step, &state);
+    check_eq!(init("stop")?, [""; 0], "a stop with nothing up");
+    check_eq!(init("started")?, [""; 0], "a start after that");
+    handler(&a, "setup", "vpn0")?;
+    let call = |method| format!(r#"call network.interface {method} {{"interface":"vpn0"}}"#);
+    check_eq!(init("stop")?, [call("down")], "a stop");
+    is_stopped(&a, "ovpnd was stopped")?;
+    handler(&a, "teardown", "vpn0")?;
+    check_eq!(init("started")?, [call("up")], "a start");
+    check_eq!(init("started")?, [""; 0], "another start");
+    check_eq!(
+        init("killswitch")?,
+        ["nft -f -: 0"],
+        "without a kill switch"
+    );
+    let wanted = own.with("killswitch", "1").text();
+    a.dir.write("network", &wanted)?;
+    check_eq!(init("killswitch")?, ["nft -f -: 1"], "with a kill switch");
+    fs::remove_file(a.dir.path().join("network"))?;
+    check_eq!(
+        init("killswitch")?,
+        [""; 0],
+        "the rules stay without a configuration"
+    );
+    Ok(())
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("netifd: up, renewed, down and up again", life),
         Case::new("netifd: states agree whoever dies", deaths),
         Case::new("netifd: what cannot come up", failures),
         Case::new("netifd: every kind of offer", offers),
+        Case::new("netifd: the service stops and starts", service),
     ]
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Stands in for netifd, procd and OpenWrt's shell libraries around one of the package's files:
 #   netifd.sh handler|hotplug|init FILE UBUS_SOCKET CONFIG_DIR [STEP INTERFACE]
-# What the file asks netifd or procd for is printed, one request a line, in order; ubus is the real one.
+# Its requests to netifd and procd are printed, one request a line, in order; ubus is the real one.
 #
 # It imitates these interfaces, as netifd's scripts/netifd-proto.sh, proto-ext.c and interface-ip.c of July 2026, jshn.sh and
 # procd.sh have them:
@@ -29,7 +29,7 @@ ubus() {
 	esac
 }
 logger() { shift 2; echo "log $*" >&9; }
-# Nobody waits, but it is written down.
+# A pause is written down and not made.
 sleep() { echo "sleep $*" >&9; }
 
 # jshn.sh, for what the handler does with an object.
@@ -57,7 +57,7 @@ values() { lines "$1" | sed -n "s/^\t[a-z]* $2 '\(.*\)'/\1/p"; }
 config_foreach() { for section in $(sections "$2"); do "$1" "$section"; done; }
 config_get() { eval "$1=\"\$(values \"$2\" \"$3\")\""; }
 
-# What is asked of netifd and procd.
+# Requests to netifd and procd.
 for request in proto_add_host_dependency proto_notify_error proto_setup_failed proto_config_add_string \
 	proto_config_add_int proto_config_add_boolean proto_config_add_array procd_set_param procd_add_jail \
 	procd_add_jail_mount procd_add_jail_mount_rw procd_add_reload_trigger; do
@@ -106,10 +106,13 @@ case "$what" in
 	init)
 		. "$file"
 		STATE="${interface:-$STATE}"
-		# The program, with this test's configuration.
-		PROG=program
-		program() { ovpnd --config-dir "$dir" "$@" 2>/dev/null; }
 		case "$step" in
+			killswitch)
+				# The program, with this test's configuration.
+				program() { ovpnd --config-dir "$dir" "$@" 2>/dev/null; }
+				PROG=program
+				killswitch
+				;;
 			reload)
 				start() { echo start >&9; }
 				restart() { echo restart >&9; }
@@ -118,6 +121,7 @@ case "$what" in
 			stop) stop_service ;;
 			started) service_started ;;
 			*)
+				killswitch() { :; }
 				start_service
 				service_triggers
 				;;

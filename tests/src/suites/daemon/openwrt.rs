@@ -12,7 +12,7 @@ use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
 const STAND_IN: &str = include_str!("netifd.sh");
-const INIT: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.init");
+pub(super) const INIT: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.init");
 const HOTPLUG: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.hotplug");
 const CAPABILITIES: &str =
     include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.capabilities.json");

@@ -17,7 +17,7 @@ fn routes(router: &Router) -> Outcome<String> {
     Ok(of("-4")? + &of("-6")?)
 }
 
-/// What `--check` says of a configuration, and whether it is content.
+/// Whether `--check` is content with a configuration, and its words.
 fn checked(router: &Router, text: &str) -> Outcome<(bool, String)> {
     let dir = Dir::new()?;
     dir.write("network", text)?;
