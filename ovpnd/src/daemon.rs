@@ -567,6 +567,9 @@ impl Daemon {
             }
             Method::Up => api::with_args(args, |args| self.up(args, now)),
             Method::Down => api::with_args(args, |args| self.down(args, now)),
+            Method::ProfileImport => {
+                api::with_args(args, |args| api::take_profile(&self.options.key_dir, args))
+            }
             Method::Reload => api::with_args(args, |args| {
                 if args.switch("discard")? {
                     self.overlay = Overlay::default();

@@ -173,6 +173,8 @@ methods! {
     Up "up" ["interface" Text],
     /// Takes an interface down.
     Down "down" ["interface" Text, "reason" Text],
+    /// Writes an .ovpn file for OpenVPN.
+    ProfileImport "profile_import" ["name" Text, "text" Text, "user" Text, "password" Text, "overwrite" Boolean],
     /// Reads the configuration again.
     Reload "reload" ["discard" Boolean, "resolve" Boolean],
     /// What is wrong or will be.

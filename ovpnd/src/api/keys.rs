@@ -4,14 +4,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::{Args, Refusal};
 use crate::keyfile::StaticKey;
 
-/// Longest name of a key file in bytes.
+/// Longest name of a file in bytes.
 const MAX_NAME: usize = 64;
 
 /// Makes a key file in `dir`.
@@ -37,27 +37,51 @@ pub fn import(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
     write(dir, args, &key)
 }
 
-fn write(dir: &Path, args: Args<'_>, key: &StaticKey) -> Result<Value, Refusal> {
-    let name = args.needed("file")?;
+/// The path of a file in `dir`, whose name is an argument.
+///
+/// # Errors
+/// The name leads elsewhere, or is none.
+pub(super) fn path(dir: &Path, argument: &'static str, name: &str) -> Result<PathBuf, Refusal> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if name.len() > MAX_NAME || name.starts_with('.') || !name.bytes().all(fits) {
         return Err(Refusal::argument(
-            "file",
+            argument,
             format!(
                 "must be a plain name of up to {MAX_NAME} letters, digits, '.', '_' and '-': it is made in {}",
                 dir.display()
             ),
         ));
     }
-    let path = dir.join(name);
-    let overwrite = args.switch("overwrite")?;
-    save(&path, key.to_text().as_bytes(), overwrite).map_err(|error| {
+    Ok(dir.join(name))
+}
+
+/// Writes a file that an argument names, for its owner alone.
+///
+/// # Errors
+/// It is there and not to be lost, or cannot be written.
+pub(super) fn keep(
+    argument: &'static str,
+    path: &Path,
+    text: &[u8],
+    overwrite: bool,
+) -> Result<(), Refusal> {
+    save(path, text, overwrite).map_err(|error| {
         let why = match error.kind() {
             io::ErrorKind::AlreadyExists => "is there already; say overwrite to lose it".into(),
             _ => format!("cannot be written: {error}"),
         };
-        Refusal::argument("file", format!("{} {why}", path.display()))
-    })?;
+        Refusal::argument(argument, format!("{} {why}", path.display()))
+    })
+}
+
+fn write(dir: &Path, args: Args<'_>, key: &StaticKey) -> Result<Value, Refusal> {
+    let path = path(dir, "file", args.needed("file")?)?;
+    keep(
+        "file",
+        &path,
+        key.to_text().as_bytes(),
+        args.switch("overwrite")?,
+    )?;
     Ok(json!({
         "ok": true,
         "file": path.display().to_string(),

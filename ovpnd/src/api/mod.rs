@@ -7,6 +7,7 @@
 mod args;
 mod keys;
 mod peers;
+mod profile;
 mod switch;
 mod view;
 
@@ -25,6 +26,7 @@ use crate::ubus::{Data, Reply, Status};
 pub use args::Args;
 pub use keys::{generate, import};
 pub use peers::peers;
+pub use profile::take as take_profile;
 pub use switch::{not_kept, offer, unknown};
 pub(crate) use view::VERSION_FILE;
 pub use view::{interfaces, problems, status};
