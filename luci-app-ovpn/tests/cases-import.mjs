@@ -16,19 +16,25 @@ ${more}
 -----BEGIN CERTIFICATE-----
 Y2VydGlmaWNhdGU=
 -----END CERTIFICATE-----
-</ca>
-<key>
+</ca> # of the office
+<cert>
+-----BEGIN CERTIFICATE-----
+Y2VydGlmaWNhdGU=
+-----END CERTIFICATE-----
+</cert>
+<key> # of this router
 -----BEGIN PRIVATE KEY-----
 ${SECRET}
 -----END PRIVATE KEY-----
 </key>
 `;
 
+/** `text` may be bytes, too. */
 async function drop(browser, name, text) {
 	await browser.page.$eval('.ovpn-drop', (node, file, content) => {
 		const data = new DataTransfer();
 
-		data.items.add(new File([ content ], file));
+		data.items.add(new File([ typeof content == 'string' ? content : Uint8Array.from(content) ], file));
 		node.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
 	}, name, text);
 	await browser.until(() => document.querySelector('#ovpn-verdict'));
@@ -72,7 +78,7 @@ async function good({ open, browser, guest, rpcd, router }) {
 	await drop(browser, 'My Office (2).ovpn', profile('auth-user-pass'));
 	assert.match(await browser.text('#ovpn-verdict'), /The kernel can carry/);
 	assert.equal(await browser.text('#ovpn-remotes'), 'vpn.example.org:1194 udp');
-	assert.equal(await browser.text('#ovpn-inline'), 'ca, key');
+	assert.equal(await browser.text('#ovpn-inline'), 'ca, cert, key');
 	assert.ok(!(await browser.text('#ovpn-import-preview')).includes(SECRET), 'the preview shows the key');
 	assert.deepEqual(rpcd.calls.filter(one => [ 'write', 'add', 'set', 'apply' ].includes(one.name)), []);
 	assert.equal(await browser.page.$eval('#ovpn-name input', node => node.value), 'my_office_2');
@@ -90,11 +96,11 @@ async function good({ open, browser, guest, rpcd, router }) {
 
 	const config = await guest.ok([ 'cat', '/etc/config/network' ]);
 
-	assert.match(config, /config interface 'office'\n\toption proto 'openvpn'\n\toption config '\/etc\/openvpn\/office.ovpn'\n\toption auth_user_pass '\/etc\/openvpn\/office.auth'\n/);
+	assert.match(config, /config interface 'office'\n\toption proto 'openvpn'\n\toption config '\/etc\/ovpn\/office.ovpn'\n\toption auth_user_pass '\/etc\/ovpn\/office.auth'\n/);
 	assert.ok(!config.includes('geheim'));
-	assert.equal(await guest.ok([ 'cat', '/etc/openvpn/office.ovpn' ]), profile('auth-user-pass'));
-	assert.equal(await guest.ok([ 'cat', '/etc/openvpn/office.auth' ]), 'anna\ngeheim\n');
-	assert.equal(await guest.ok([ 'stat', '-c', '%a', '/etc/openvpn/office.ovpn', '/etc/openvpn/office.auth' ]), '600\n600\n');
+	assert.equal(await guest.ok([ 'cat', '/etc/ovpn/office.ovpn' ]), profile('auth-user-pass'));
+	assert.equal(await guest.ok([ 'cat', '/etc/ovpn/office.auth' ]), 'anna\ngeheim\n');
+	assert.equal(await guest.ok([ 'stat', '-c', '%a', '/etc/ovpn/office.ovpn', '/etc/ovpn/office.auth' ]), '600\n600\n');
 
 	// The daemon goes on with its own, and knows the new one.
 	const { subjects } = await router.call('diag');
@@ -105,7 +111,7 @@ async function good({ open, browser, guest, rpcd, router }) {
 
 /** One that the kernel does not take: the reasons with their lines and remedies. */
 async function slow({ open, browser, router }) {
-	const text = profile('comp-lzo yes\nfragment 1300').replace('dev tun', 'dev tap') + 'cert client.crt\n';
+	const text = profile('comp-lzo yes\nfragment 1300').replace('dev tun', 'dev tap') + 'extra-certs client.crt\n';
 	const { findings } = await router.call('lint', { text });
 
 	await open('ovpn/import');
@@ -138,7 +144,7 @@ async function bad({ open, browser, rpcd }) {
 	/* Ends of lines, each two bytes of the call that they go in. */
 	assert.match(await refused(browser, 'lines.ovpn', 40 << 10, 0x0a), /lines\.ovpn is too big/);
 	assert.match(await refused(browser, 'client.zip', 300, 0), /client\.zip is no text/);
-	assert.match(await refused(browser, 'photo.jpg', 300, 0xff), /photo\.jpg is no text/);
+	assert.match(await refused(browser, 'photo.jpg', 300, 0x01), /photo\.jpg is no text/);
 	assert.equal(await browser.page.$eval('#ovpn-text', node => node.value), '');
 
 	// A text just within the limit gets an answer: uhttpd counts the whole call.
@@ -148,13 +154,14 @@ async function bad({ open, browser, rpcd }) {
 	for (const [ text, code, words ] of [
 		[ 'Dear customer,\nthank you.\n', 'config-file', /no directive of OpenVPN/ ],
 		[ profile('').replace(/remote .*\n/, ''), 'remote', /names no server/ ],
-		[ profile('remote-crt-tls server\nhttp_proxy a\n'), 'unknown', /remote-crt-tls \(line 7\) and http_proxy \(line 8\)/ ],
-		[ profile('').replace('dev tun', "dev 'tun"), 'config-file', /line 2 has a quote that is never closed/ ]
+		[ profile('remote-crt-tls server\nhttp_proxy a\n'), 'unknown', /remote-crt-tls \(line 7\) and a word \(line 8\)/ ],
+		[ profile('').replace('dev tun', "dev 'tun"), 'config-file', /Line 2 has a quote that is never closed/ ]
 	]) {
 		await paste(browser, text);
 		assert.match(await browser.text(`#ovpn-import-preview [data-code="${code}"]`), words);
-		assert.equal(await browser.page.$eval('#ovpn-create', button => button.disabled), code != 'unknown', code);
-		assert.equal((await browser.text('#ovpn-wrong')) != '', code != 'unknown', code);
+		assert.ok(await browser.page.$eval('#ovpn-create', button => button.disabled), code);
+		assert.notEqual(await browser.text('#ovpn-wrong'), '', code);
+		assert.equal(await browser.page.$('#ovpn-verdict'), null, code);
 
 		if (code == 'remote')
 			await browser.shoot('import-wrong');
@@ -162,7 +169,7 @@ async function bad({ open, browser, rpcd }) {
 
 	// Servers by connection are servers.
 	await paste(browser, profile('').replace(/remote .*\n/, '<connection>\nremote a.example 1195 tcp\n</connection>\n'));
-	assert.equal(await browser.text('#ovpn-remotes'), 'a.example:1195 tcp');
+	assert.equal(await browser.text('#ovpn-remotes'), 'a.example:1195 tcp-client');
 	await paste(browser, 'client\n<key>\nnever ends\n');
 	await browser.until(() => document.querySelector('#ovpn-create'));
 	assert.ok(await browser.page.$eval('#ovpn-create', button => button.disabled), 'a broken file may be written');
@@ -170,7 +177,55 @@ async function bad({ open, browser, rpcd }) {
 	assert.deepEqual(rpcd.calls.filter(one => [ 'write', 'add', 'set', 'apply' ].includes(one.name)), []);
 }
 
+/** A file of another encoding, on a release whose OpenVPN is no protocol of netifd. */
+async function instance({ open, browser, guest, rpcd, router }) {
+	const text = `# B\u00fcro\n${profile('')}`;
+
+	await guest.write('/etc/config/openvpn', '', '0644');
+	rpcd.answers['network.get_proto_handlers'] = { static: {}, openvpn_dco: {} };
+	await open('ovpn/import');
+	await drop(browser, 'branch.ovpn', [ ...text ].map(letter => letter.charCodeAt(0)));
+	assert.ok((await browser.text('.ovpn-preview')).startsWith('# B\u00fcro'));
+	await browser.apply('#ovpn-create');
+	assert.match(await guest.ok([ 'cat', '/etc/config/openvpn' ]), /config openvpn 'branch'\n\toption enabled '1'\n\toption config '\/etc\/ovpn\/branch.ovpn'\n/);
+	assert.ok(!(await guest.ok([ 'cat', '/etc/config/network' ])).includes('branch'));
+	assert.equal(await guest.ok([ 'cat', '/etc/ovpn/branch.ovpn' ]), text);
+
+	const { subjects } = await router.call('diag');
+
+	assert.ok(subjects.some(subject => subject.name == 'branch' && subject.kind == 'openvpn'), JSON.stringify(subjects));
+}
+
+/** A session with the rights of the pages alone cannot have a program started by a file. */
+async function rights({ guest, rpcd }) {
+	const call = (object, name, args) => rpcd.message({ id: 1, method: 'call', params: [ rpcd.session, object, name, args ] });
+	const lines = [ 'up /tmp/x', 'plugin /tmp/x.so', 'script-security 2', 'config /tmp/x', 'setenv opt down /tmp/x', 'auth-user-pass /etc/shadow' ];
+	const before = await guest.ok([ 'ls', '/etc/ovpn', '/etc/openvpn' ]);
+
+	for (const line of lines) {
+		const { result: [ status, data ] } = await call('ovpnd', 'profile_import', { name: 'evil', text: `${profile('')}${line}\n` });
+
+		assert.notEqual(status, 0, line);
+		assert.match(data.problems[0].text, / on line \d+, which /, line);
+	}
+
+	for (const name of [ '../evil', '../../tmp/evil', 'a/b', '.evil' ]) {
+		const { result: [ status ] } = await call('ovpnd', 'profile_import', { name, text: profile('') });
+
+		assert.notEqual(status, 0, name);
+	}
+
+	// Nor does it write files itself, or run them.
+	for (const path of [ '/etc/openvpn/evil.ovpn', '/etc/ovpn/evil.ovpn', '/etc/openvpn/../crontabs/root.ovpn' ])
+		assert.ok((await call('file', 'write', { path, data: 'up /tmp/x' })).error, path);
+
+	assert.ok((await call('file', 'exec', { command: '/bin/sh' })).error);
+	assert.equal(await guest.ok([ 'ls', '/etc/ovpn', '/etc/openvpn' ]), before);
+}
+
 export const importing = [
+	[ 'import: an instance, from a file of another encoding', instance ],
+	[ 'import: no program by a file', rights ],
 	[ 'import: a file dropped, seen, written', good ],
 	[ 'import: what the kernel does not carry', slow ],
 	[ 'import: no such file', bad ]

@@ -26,7 +26,7 @@ const BROWSER: &str = "/usr/bin/chromium-headless-shell";
 /// Several times what the cases take on an idle machine.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// ESLint with LuCI's rules, and whether every string is in the template and in every language.
+/// ESLint with LuCI's rules, whether every string is in the template and in every language, and how files are read.
 pub fn lint(ctx: &Ctx) -> Result<Tally> {
     let dir = stage(ctx)?;
     let eslint = Cmd::new(ctx, "npx")
@@ -40,7 +40,9 @@ pub fn lint(ctx: &Ctx) -> Result<Tally> {
             Tally::fail("eslint")
         }
     };
-    tally += tap(Cmd::new(ctx, "node").arg("tests/strings.mjs").cwd(&dir))?;
+    for test in ["tests/strings.mjs", "tests/profile.mjs"] {
+        tally += tap(Cmd::new(ctx, "node").arg(test).cwd(&dir))?;
+    }
     Ok(tally)
 }
 

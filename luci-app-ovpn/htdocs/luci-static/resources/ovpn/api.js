@@ -14,6 +14,8 @@ const callDisconnect = rpc.declare({ object: 'ovpnd', method: 'peer_disconnect',
 const callKeyGenerate = rpc.declare({ object: 'ovpnd', method: 'key_generate', params: [ 'file', 'overwrite' ] });
 const callKeyImport = rpc.declare({ object: 'ovpnd', method: 'key_import', params: [ 'file', 'text', 'overwrite' ] });
 
+const callProfileImport = rpc.declare({ object: 'ovpnd', method: 'profile_import', params: [ 'name', 'text', 'user', 'password' ] });
+
 /* JSON-RPC of uhttpd for a call that the access list does not allow. */
 const DENIED = /-32002/;
 /* Status of the bus, ubusmsg.h. */
@@ -72,6 +74,11 @@ return baseclass.extend({
 	/* Findings in the text of an .ovpn file. */
 	lint(text) {
 		return ask(callLint(text)).then(answer => Array.isArray(answer.findings) ? answer : done(answer));
+	},
+
+	/* Resolves to { file, auth_file }: ovpnd writes them, and refuses a text that would do more than make a tunnel. */
+	profileImport(name, text, user, password) {
+		return ask(callProfileImport(name, text, user, password)).then(done);
 	},
 
 	disconnect(name, peer) {

@@ -2,7 +2,6 @@
 'use strict';
 'require view';
 'require dom';
-'require fs';
 'require rpc';
 'require uci';
 'require ui';
@@ -11,16 +10,13 @@
 'require ovpn.profile as profile';
 'require ovpn.validate as validate';
 
-const DIR = '/etc/openvpn';
-/* Octal 0600: files with keys are root's alone. */
-const PRIVATE = 0o600;
 /* KiB of a text as JSON, in which each end of a line is two bytes: uhttpd reads 64 KiB of a call (ubus.c) and takes no more.
    A file with its certificates has some 10 KiB. */
 const MAX_TEXT = 60;
 /* IFNAMSIZ of Linux without its end. */
 const MAX_NAME = 15;
-/* What no text has: NUL, and what bytes that are no UTF-8 become. */
-const BINARY = /[\0\ufffd]/;
+/* No text has NUL, or other controls than those of lines and pages. */
+const BINARY = /[\0-\x08\x0e-\x1f]/;
 
 /* Which protocols netifd has programs for. */
 const callHandlers = rpc.declare({ object: 'network', method: 'get_proto_handlers', expect: { '': {} } });
@@ -48,14 +44,15 @@ return view.extend({
 	load() {
 		return Promise.all([
 			uci.load('network'),
-			L.resolveDefault(fs.list(DIR), []),
+			L.resolveDefault(uci.load('openvpn'), null),
 			L.resolveDefault(callHandlers(), null),
 			api.status()
 		]);
 	},
 
-	render([ , present, handlers, status ]) {
-		this.present = new Set(present.map(entry => entry.name));
+	render([ , , handlers, status ]) {
+		/* Some releases have OpenVPN as a protocol of netifd, others have a list of instances. */
+		this.asInterface = !handlers || handlers.openvpn != null;
 		this.filename = null;
 		this.text = E('textarea', {
 			'id': 'ovpn-text', 'spellcheck': 'false', 'autocomplete': 'off', 'aria-describedby': 'ovpn-wrong',
@@ -96,14 +93,10 @@ return view.extend({
 		return E('div', [
 			parts.style(),
 			E('h2', [ _('Import an OpenVPN file') ]),
-			E('p', [ _('Makes an interface of the protocol OpenVPN from a client’s file. It is checked first; nothing is written until you say so.') ]),
+			E('p', [ this.asInterface
+				? _('Makes an interface of the protocol OpenVPN from a client’s file. It is checked first; nothing is written until you say so.')
+				: _('Makes an instance of OpenVPN in /etc/config/openvpn from a client’s file. It is checked first; nothing is written until you say so.') ]),
 			status ? '' : parts.noDaemon(),
-			!handlers || handlers.openvpn ? '' : parts.banner(null, {
-				severity: 'warning',
-				code: 'no-openvpn',
-				text: _('OpenVPN is not on this router: the interface would not start.'),
-				remedy: _('Install the package openvpn-openssl under System > Software.')
-			}),
 			drop,
 			this.preview
 		]);
@@ -130,7 +123,10 @@ return view.extend({
 		if (file.size > MAX_TEXT * 1024)
 			return Promise.resolve(this.refuse(tooMuch));
 
-		return file.text().then(text => {
+		return file.arrayBuffer().then(bytes => {
+			const text = profile.decode(bytes);
+
+
 			if (BINARY.test(text))
 				return this.refuse(_('%s is no text: an .ovpn file is one, unpacked.').format(file.name));
 
@@ -162,8 +158,8 @@ return view.extend({
 	},
 
 	show(text, parsed, verdict) {
-		const broken = verdict.findings.some(finding => finding.severity == 'error');
-		const taken = (name) => uci.get('network', name) != null || this.present.has('%s.ovpn'.format(name));
+		const broken = verdict.verdict == 'refused';
+		const taken = (name) => uci.get(this.asInterface ? 'network' : 'openvpn', name) != null;
 		const name = new ui.Textfield(profile.name(this.filename, taken), {
 			id: 'ovpn-name',
 			validate: (value) => {
@@ -177,7 +173,7 @@ return view.extend({
 		const user = new ui.Textfield('', { id: 'ovpn-user', validate: asked });
 		const password = new ui.Textfield('', { id: 'ovpn-password', password: true, validate: asked });
 		const fields = parsed.asksUser ? [ name, user, password ] : [ name ];
-		const [ kind, words ] = verdict.kernel_path ? [ 'success', _('The kernel can carry this tunnel.') ]
+		const [ kind, words ] = verdict.verdict == 'kernel' ? [ 'success', _('The kernel can carry this tunnel.') ]
 			: [ 'warning', _('The kernel cannot carry this tunnel; OpenVPN will do it itself, slower. The reasons stand below.') ];
 
 		this.failed = E('div', { 'class': 'ovpn-error', 'id': 'ovpn-failed', 'role': 'alert' });
@@ -193,7 +189,7 @@ return view.extend({
 			})),
 			E('div', { 'class': 'cbi-section' }, [
 				E('h3', [ _('Preview') ]),
-				row(_('Name of the interface'), name.render(), _('The file becomes %s.').format('%s/<%s>.ovpn'.format(DIR, _('name'))), 'widget.ovpn-name'),
+				row(this.asInterface ? _('Name of the interface') : _('Name of the instance'), name.render(), _('The file becomes %s.').format('/etc/ovpn/<%s>.ovpn'.format(_('name'))), 'widget.ovpn-name'),
 				row(_('Servers'), E('div', { 'id': 'ovpn-remotes' }, [ verdict.remotes.join(', ') || '–' ])),
 				row(_('In the text'), E('div', { 'id': 'ovpn-inline' }, [ verdict.inline.join(', ') || '–' ])),
 				...(parsed.asksUser ? [
@@ -207,7 +203,7 @@ return view.extend({
 						'class': 'btn cbi-button cbi-button-apply important', 'id': 'ovpn-create',
 						'disabled': broken || !L.hasViewPermission() || null,
 						'click': ui.createHandlerFn(this, () => this.handleCreate(text, fields))
-					}, [ _('Create interface') ])
+					}, [ this.asInterface ? _('Create interface') : _('Create instance') ])
 				])
 			])
 		);
@@ -220,24 +216,21 @@ return view.extend({
 		if (!fields.every(field => field.isValid()))
 			return;
 
-		const [ section, ...user ] = fields.map(field => field.getValue());
-		const path = '%s/%s.ovpn'.format(DIR, section);
-		const auth = '%s/%s.auth'.format(DIR, section);
-		const login = user.length ? '%s\n%s\n'.format(...user) : null;
+		const [ section, ...login ] = fields.map(field => field.getValue());
+		const config = this.asInterface ? 'network' : 'openvpn';
 
-		return fs.write(path, text.replace(/\r\n/g, '\n').replace(/\n*$/, '\n'), PRIVATE)
-			.then(() => login ? fs.write(auth, login, PRIVATE) : null)
-			.then(() => {
-				uci.add('network', 'interface', section);
-				uci.set('network', section, 'proto', 'openvpn');
-				uci.set('network', section, 'config', path);
+		return api.profileImport(section, text, ...login)
+			.then(({ file, auth_file }) => {
+				uci.add(config, this.asInterface ? 'interface' : 'openvpn', section);
+				uci.set(config, section, this.asInterface ? 'proto' : 'enabled', this.asInterface ? 'openvpn' : '1');
+				uci.set(config, section, 'config', file);
 
-				if (login)
-					uci.set('network', section, 'auth_user_pass', auth);
+				if (auth_file)
+					uci.set(config, section, 'auth_user_pass', auth_file);
 
 				return uci.save();
 			})
 			.then(() => ui.changes.apply(true))
-			.catch(error => dom.content(this.failed, [ _('The interface could not be made: %s').format(error.message) ]));
+			.catch(error => dom.content(this.failed, [ _('The tunnel could not be made: %s').format(error.message) ]));
 	}
 });
