@@ -9,16 +9,16 @@ use crate::Inputs;
 use crate::lab::Pair;
 use crate::report::Report;
 
-/// Where opkg keeps what it knows of each package.
-const INFO: &str = "/usr/lib/opkg/info";
+/// Where apk keeps what is installed: a paragraph a package, name and version first.
+const DATABASE: &str = "/lib/apk/db/installed";
 
 /// Has each package's test run on router b.
 pub(crate) fn steps(report: &mut Report, inputs: &Inputs, pair: &Pair) -> Result<()> {
     report.step("the installed packages pass their own tests", |notes| {
         let known = pair
             .b
-            .run(&format!("grep -hE '^(Package|Version):' {INFO}/*.control"))?;
-        let mut lines = known.lines().filter_map(|line| line.split_once(": "));
+            .run(&format!("grep -E '^[PV]:' {DATABASE}"))?;
+        let mut lines = known.lines().filter_map(|line| line.split_once(':'));
         let mut count = 0;
         while let (Some((_, name)), Some((_, version))) = (lines.next(), lines.next()) {
             let path = inputs.recipes.join(name).join("test.sh");

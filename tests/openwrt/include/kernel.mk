@@ -15,7 +15,8 @@ else
   LINUX_SOURCE := linux-$(LINUX_VERSION).tar.xz
   LINUX_SITE := @KERNEL/linux/kernel/v6.x
   LINUX_KERNEL_HASH := skip
-  MODULES_SUBDIR := lib/modules/$(LINUX_VERSION)
+  LINUX_UNAME_VERSION ?= $(LINUX_VERSION)
+  MODULES_SUBDIR := lib/modules/$(LINUX_UNAME_VERSION)
 endif
 # Revision of the kernel's package.
 LINUX_RELEASE ?= 1

@@ -17,6 +17,9 @@ define Download
   $(foreach field,$(download-fields),$(if $(strip $($(field))),,$(error Download/$(1) is missing the $(field) field)))
 endef
 
+# 1: package. All but modules need the C library.
+with-libc = $(strip $(if $(filter kmod-%,$(1)),,+libc) $(DEPENDS))
+
 # 1: field, 2: value
 show = $(if $(strip $(2)),$(info $(1): $(strip $(2))))
 # 1: package, 2: text of it
@@ -36,7 +39,7 @@ endef
 define dump-package
   $(info Package: $(1))
   $(info Version: $(VERSION))
-  $(info Depends: $(if $(filter kmod-%,$(1)),,+libc )$(strip $(DEPENDS)))
+  $(info Depends: $(with-libc))
   $(info Conflicts: $(CONFLICTS))
   $(info Provides: $(PROVIDES))
   $(info Section: $(SECTION))
@@ -54,7 +57,7 @@ define read-package
   $(call show,Version,$(VERSION))
   $(call show,Title,$(TITLE))
   $(call show,Extra-Depends,$(EXTRA_DEPENDS))
-  $(call show,Depends,$(DEPENDS))
+  $(call show,Depends,$(with-libc))
   $(call show,Provides,$(PROVIDES))
   $(call show,Conflicts,$(CONFLICTS))
   $(call show,License,$(PKG_LICENSE))

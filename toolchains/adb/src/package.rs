@@ -85,9 +85,12 @@ fn is_inside(path: &str) -> bool {
     path.split('/').all(part)
 }
 
+/// A directory's permission bits, and the names of its files.
+type Directory<'a> = (u32, Vec<(&'a str, &'a Kind)>);
+
 impl Package {
-    /// Its directories in the order of the format, each with the names of its files.
-    fn directories(&self) -> Result<BTreeMap<&str, (u32, Vec<(&str, &Kind)>)>> {
+    /// Its directories in the order of the format.
+    fn directories(&self) -> Result<BTreeMap<&str, Directory<'_>>> {
         let mut all = BTreeMap::new();
         for (path, kind) in &self.files {
             if let Kind::Directory(mode) = kind {

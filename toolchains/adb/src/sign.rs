@@ -7,7 +7,9 @@ use crate::{Error, Result};
 use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use p256::ecdsa::{DerSignature, Signature, SigningKey, VerifyingKey};
 use p256::elliptic_curve::rand_core::OsRng;
-use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePublicKey, LineEnding};
+use p256::pkcs8::{
+    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding,
+};
 use p256::{PublicKey, SecretKey};
 use sha2::{Digest, Sha512};
 
@@ -41,7 +43,7 @@ impl Private {
 
     /// The file, which nobody but its owner may read.
     pub fn to_pem(&self) -> Result<String> {
-        let pem = self.0.to_sec1_pem(LineEnding::LF);
+        let pem = self.0.to_pkcs8_pem(LineEnding::LF);
         let pem = pem.map_err(|_| Error::Key("it cannot be written"))?;
         Ok(pem.to_string())
     }

@@ -1,24 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Installs packages of a feed into a router's root file system, as opkg does it: the index by its signature, each
-//! package by its sha256, dependencies and conflicts first, a changed configuration file kept. Scripts do not run.
+//! Installs packages of a feed into a router's root file system, as apk does it: the index by its signature, each package
+//! by its digest in the index, dependencies and conflicts first, a changed configuration file kept, scripts as OpenWrt's
+//! image builder runs them (on the build machine, told of the root by `IPKG_INSTROOT`).
 
-use super::archive::{Entry, Kind};
-use super::ipk::{self, Parts};
-use super::usign;
-use crate::stamp;
+use super::apk::{self, LISTS};
+use adb::container::{Container, Schema};
+use adb::depend::Dependency;
+use adb::index::Index;
+use adb::info::Info;
+use adb::package::{self, Kind, Package, Script};
+use adb::sign::Public;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Where opkg keeps what it knows of installed packages.
-const INFO: &str = "usr/lib/opkg/info";
+/// The index of a feed.
+pub const INDEX: &str = "packages.adb";
+/// Where apk keeps what is installed.
+const DATABASE: &str = "lib/apk/db/installed";
 /// Name of the new file beside a changed configuration file.
-const NEW: &str = "-opkg";
+const NEW: &str = ".apk-new";
+/// Below this apk keeps files that were changed.
+const PROTECTED: &str = "etc/";
+/// What scripts call of OpenWrt.
+const FUNCTIONS: &str = "lib/functions.sh";
+/// Their stand-ins while packages are installed into a root without OpenWrt.
+const STANDINS: &str =
+    "add_group_and_user() { :; }\ndefault_postinst() { :; }\ndefault_prerm() { :; }\n";
 
-/// A package of the index: its fields.
-type Fields = BTreeMap<String, String>;
+/// A name that is there: by which package, and in which version, if not virtually.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    package: String,
+    version: Option<String>,
+}
+
+impl Named {
+    /// A package under its own name.
+    pub fn package(name: &str, version: &str) -> Self {
+        Self {
+            package: name.to_owned(),
+            version: Some(version.to_owned()),
+        }
+    }
+}
 
 /// What a router has before anything is installed.
 pub struct Router {
@@ -26,185 +54,255 @@ pub struct Router {
     pub root: PathBuf,
     /// OpenWrt's name of its processor.
     pub arch: String,
-    /// Packages and their versions.
-    pub packages: BTreeMap<String, String>,
+    /// Packages and the names that they provide.
+    pub names: BTreeMap<String, Named>,
 }
 
 /// A feed that was checked.
 pub struct Feed {
     dir: PathBuf,
-    index: Vec<Fields>,
+    index: Index,
 }
 
 impl Feed {
     /// Opens a feed whose index was signed by `public`.
-    pub fn open(dir: &Path, public: &str) -> Result<Self> {
-        let text = fs::read_to_string(dir.join("Packages"))?;
-        let signature = fs::read_to_string(dir.join("Packages.sig"))?;
-        usign::verify(public, &signature, text.as_bytes())
-            .with_context(|| format!("the index {}", dir.display()))?;
-        let paragraphs = text.split("\n\n").filter(|p| !p.trim().is_empty());
+    pub fn open(dir: &Path, public: &Public) -> Result<Self> {
+        let path = dir.join(INDEX);
+        let place = || path.display().to_string();
+        let container = Container::read(&fs::read(&path).with_context(place)?, Schema::Index);
+        let container = container.with_context(place)?;
+        public.verify(&container).with_context(place)?;
         Ok(Self {
             dir: dir.to_owned(),
-            index: paragraphs.map(ipk::fields).collect(),
+            index: Index::read(&container).with_context(place)?,
         })
     }
 
-    fn get(&self, name: &str) -> Option<&Fields> {
-        self.index.iter().find(|p| field(p, "Package") == name)
+    /// The package of a name, else the one that provides it, and of several the one with the highest priority.
+    fn get(&self, name: &str) -> Option<&Info> {
+        let packages = &self.index.packages;
+        packages.iter().find(|p| p.name == name).or_else(|| {
+            let provides = |p: &&Info| p.provides.iter().any(|d| d.name == name);
+            packages.iter().filter(provides).max_by_key(|p| p.priority)
+        })
     }
 
     /// The package itself, if it is the one the index describes.
-    fn load(&self, package: &Fields) -> Result<Parts> {
-        let path = self.dir.join(field(package, "Filename"));
-        let data = fs::read(&path).with_context(|| path.display().to_string())?;
+    fn load(&self, info: &Info) -> Result<Package> {
+        let path = self.dir.join(info.file_name());
+        let container = apk::open(&path)?;
         ensure!(
-            data.len().to_string() == field(package, "Size"),
-            "{} is of another size than its index says",
+            package::identity(&container)[..] == info.hashes[..],
+            "{} is not the package that the index describes",
             path.display()
         );
-        stamp::verify(&path, field(package, "SHA256sum"))?;
-        Parts::read(&data).with_context(|| path.display().to_string())
+        Package::read(&container).with_context(|| path.display().to_string())
     }
 }
 
-fn field<'a>(fields: &'a Fields, name: &str) -> &'a str {
-    fields.get(name).map_or("", String::as_str)
-}
-
-fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|w| !w.is_empty())
+/// The names a package goes by.
+fn names(info: &Info) -> impl Iterator<Item = (&str, Named)> {
+    let named = |version: Option<&str>| Named {
+        package: info.name.clone(),
+        version: version.map(str::to_owned),
+    };
+    let provided = info.provides.iter();
+    provided
+        .map(move |d| (d.name.as_str(), named(d.version.as_deref())))
+        .chain([(
+            info.name.as_str(),
+            Named::package(&info.name, &info.version),
+        )])
 }
 
 impl Router {
-    /// Installs `names` and what they need; gives the packages installed, in order. Either all of them are or the root
-    /// is as it was.
-    pub fn install(&mut self, feed: &Feed, names: &[&str]) -> Result<Vec<String>> {
+    /// Installs `wanted` and what they need; gives the packages installed, in order. Nothing is put unless all of them are
+    /// there, whole, for this processor and at peace with each other.
+    pub fn install(&mut self, feed: &Feed, wanted: &[&str]) -> Result<Vec<String>> {
         let mut chosen = Vec::new();
-        for name in names {
-            self.choose(feed, name, name, &mut chosen)?;
+        for name in wanted {
+            self.choose(feed, &name.parse()?, name, &mut chosen)?;
         }
-        for package in &chosen {
-            self.no_conflict(package, &chosen)?;
+        for info in &chosen {
+            self.no_conflict(info, &chosen)?;
         }
-        let parts: Vec<_> = chosen.iter().map(|p| feed.load(p)).collect::<Result<_>>()?;
-        for parts in &parts {
-            self.unpack(parts)?;
-        }
-        let mut done = Vec::new();
-        for package in chosen {
-            let name = field(package, "Package");
-            let version = field(package, "Version");
-            for provided in list(field(package, "Provides")).chain([name]) {
-                self.packages
-                    .insert(provided.to_owned(), version.to_owned());
+        let packages: Vec<_> = chosen.iter().map(|p| feed.load(p)).collect::<Result<_>>()?;
+        for (info, package) in chosen.iter().zip(&packages) {
+            self.displace(info)?;
+            self.unpack(package)
+                .with_context(|| format!("installing {}", info.name))?;
+            for (name, named) in names(info) {
+                self.names.insert(name.to_owned(), named);
             }
-            done.push(name.to_owned());
         }
-        Ok(done)
+        Ok(chosen.iter().map(|info| info.name.clone()).collect())
     }
 
-    /// Adds the package `name`, after those it depends on.
+    /// Adds the package that satisfies a dependency, after those it depends on itself.
     fn choose<'f>(
         &self,
         feed: &'f Feed,
-        name: &str,
+        dependency: &Dependency,
         wanted_by: &str,
-        chosen: &mut Vec<&'f Fields>,
+        chosen: &mut Vec<&'f Info>,
     ) -> Result<()> {
-        if chosen.iter().any(|p| is(p, name)) {
+        let name = dependency.name.as_str();
+        let is_it = |info: &&Info| names(info).any(|(other, _)| other == name);
+        if chosen.iter().any(is_it) {
             return Ok(());
         }
-        let package = feed.get(name).with_context(|| {
-            format!("{wanted_by} needs {name}, which neither router nor feed has")
+        let info = feed.get(name).with_context(|| {
+            format!("{wanted_by} needs {dependency}, which neither router nor feed has")
         })?;
-        let arch = field(package, "Architecture");
+        let (arch, ours) = (info.arch.as_str(), self.arch.as_str());
         ensure!(
-            arch == "all" || arch == self.arch,
-            "{name} is for {arch}, this is {}",
-            self.arch
+            arch == "noarch" || arch == ours,
+            "{} is for {arch}, this is {ours}",
+            info.name
         );
-        for dependency in list(field(package, "Depends")) {
-            let (needed, version) = match dependency.split_once(" (=") {
-                Some((needed, version)) => (needed, version.strip_suffix(')')),
-                None => (dependency, None),
-            };
-            match (self.packages.get(needed), version) {
-                (Some(got), Some(want)) => {
-                    let want = want.trim();
-                    ensure!(got == want, "{name} needs {needed} {want}, this is {got}");
+        for needed in info.depends.iter().filter(|d| !d.is_conflict()) {
+            match self.names.get(&needed.name) {
+                Some(there) => {
+                    let version = there.version.as_deref();
+                    ensure!(
+                        needed.is_met(version)?,
+                        "{} needs {needed}, this is {}",
+                        info.name,
+                        version.unwrap_or("none of a version")
+                    );
                 }
-                (Some(_), None) => {}
-                (None, _) => self.choose(feed, needed, name, chosen)?,
+                None => self.choose(feed, needed, &info.name, chosen)?,
             }
         }
-        chosen.push(package);
+        chosen.push(info);
         Ok(())
     }
 
-    fn no_conflict(&self, package: &Fields, chosen: &[&Fields]) -> Result<()> {
-        let name = field(package, "Package");
-        for enemy in list(field(package, "Conflicts")) {
-            // What provides a name may refuse all others that do.
-            let other = chosen
-                .iter()
-                .any(|p| field(p, "Package") != name && is(p, enemy));
-            let there = self.packages.contains_key(enemy) && !self.packages.contains_key(name);
-            ensure!(!other && !there, "{name} is in conflict with {enemy}");
+    fn no_conflict(&self, info: &Info, chosen: &[&Info]) -> Result<()> {
+        for enemy in info.depends.iter().filter(|d| d.is_conflict()) {
+            let mut there: Vec<_> = self.names.get_key_value(&enemy.name).into_iter().collect();
+            let others: Vec<_> = chosen.iter().flat_map(|other| names(other)).collect();
+            let named: Vec<_> = others.iter().map(|(n, v)| ((*n).to_owned(), v)).collect();
+            there.extend(named.iter().map(|(n, v)| (n, *v)));
+            for (name, named) in there {
+                let is_enemy = *name == enemy.name && named.package != info.name;
+                ensure!(
+                    !is_enemy || !enemy.is_met(named.version.as_deref())?,
+                    "{} is in conflict with {}",
+                    info.name,
+                    named.package
+                );
+            }
         }
         Ok(())
     }
 
-    fn unpack(&self, parts: &Parts) -> Result<()> {
-        let control = parts.text("control")?;
-        let fields = ipk::fields(control);
-        let name = field(&fields, "Package");
-        let info = self.root.join(INFO);
-        fs::create_dir_all(&info)?;
-        let known = info.join(format!("{name}.conffiles"));
+    /// Takes away the packages whose own names this one provides: it is in their place from now on.
+    fn displace(&mut self, info: &Info) -> Result<()> {
+        for provided in &info.provides {
+            let there = self.names.get(&provided.name);
+            let real = there.is_some_and(|n| n.package == provided.name && n.package != info.name);
+            if !real {
+                continue;
+            }
+            let list = self
+                .root
+                .join(LISTS)
+                .join(format!("{}.list", provided.name));
+            for file in fs::read_to_string(&list).unwrap_or_default().lines() {
+                let file = self.root.join(file.trim_start_matches('/'));
+                fs::remove_file(&file).with_context(|| file.display().to_string())?;
+            }
+            self.names.retain(|_, named| named.package != provided.name);
+        }
+        Ok(())
+    }
+
+    fn unpack(&self, package: &Package) -> Result<()> {
+        let name = &package.info.name;
+        let list = self.root.join(LISTS).join(format!("{name}.list"));
+        let (before, after) = match list.exists() {
+            true => (Script::PreUpgrade, Script::PostUpgrade),
+            false => (Script::PreInstall, Script::PostInstall),
+        };
         // Each configuration file as it was delivered last, by its digest.
-        let delivered: BTreeMap<String, String> = fs::read_to_string(&known)
-            .unwrap_or_default()
+        let known = list.with_extension("conffiles_static");
+        let delivered = fs::read_to_string(known).unwrap_or_default();
+        let delivered: BTreeMap<_, _> = delivered
             .lines()
-            .filter_map(|l| l.split_once(' '))
-            .map(|(file, digest)| (file.to_owned(), digest.to_owned()))
+            .filter_map(|line| line.split_once(' '))
             .collect();
-        let conffiles = parts.text("conffiles").unwrap_or_default();
-        let (mut files, mut digests) = (String::new(), String::new());
-        for entry in &parts.data {
-            let inside = format!("/{}", entry.path.display());
-            let mut place = self.root.join(&entry.path);
-            if conffiles.lines().any(|c| c == inside) {
-                let kept = place.exists() && {
-                    let now = stamp::sha256(&place)?;
-                    delivered.get(&inside) != Some(&now)
-                };
-                if kept {
-                    place.as_mut_os_string().push(NEW);
-                }
+        self.run(package, before)?;
+        for (path, kind) in package.files.iter().filter(|(path, _)| !path.is_empty()) {
+            let mut place = self.root.join(path);
+            let changed = path.starts_with(PROTECTED) && place.is_file() && {
+                let now = crate::stamp::sha256(&place)?;
+                delivered.get(format!("/{path}").as_str()) != Some(&now.as_str())
+            };
+            if changed {
+                place.as_mut_os_string().push(NEW);
             }
-            put(entry, &place).with_context(|| place.display().to_string())?;
-            if !matches!(entry.kind, Kind::Directory(_)) {
-                files += &format!("{inside}\n");
-            }
-            if conffiles.lines().any(|c| c == inside) {
-                digests += &format!("{inside} {}\n", stamp::sha256(&place)?);
+            put(kind, &place).with_context(|| place.display().to_string())?;
+        }
+        self.record(package)?;
+        self.run(package, after)
+    }
+
+    /// Adds a package to apk's database: name, version, processor, directories and files (apk-tools, database.c).
+    fn record(&self, package: &Package) -> Result<()> {
+        let path = self.root.join(DATABASE);
+        fs::create_dir_all(path.parent().context("no directory")?)?;
+        let name = format!("P:{}\n", package.info.name);
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let others = before
+            .split_inclusive("\n\n")
+            .filter(|p| !p.starts_with(&name));
+        let mut text: String = others.collect();
+        text += &format!(
+            "{name}V:{}\nA:{}\n",
+            package.info.version, package.info.arch
+        );
+        for (path, kind) in &package.files {
+            match kind {
+                Kind::Directory(_) => text += &format!("F:{path}\n"),
+                _ => text += &format!("R:{}\n", path.rsplit('/').next().unwrap_or(path)),
             }
         }
-        fs::write(info.join(format!("{name}.list")), files)?;
-        fs::write(info.join(format!("{name}.control")), control)?;
-        fs::write(known, digests)?;
+        fs::write(path, text + "\n")?;
+        Ok(())
+    }
+
+    fn run(&self, package: &Package, script: Script) -> Result<()> {
+        let Some(text) = package.scripts.get(&script) else {
+            return Ok(());
+        };
+        let functions = self.root.join(FUNCTIONS);
+        let bare = !functions.exists();
+        if bare {
+            fs::create_dir_all(functions.parent().context("no directory")?)?;
+            fs::write(&functions, STANDINS)?;
+        }
+        let done = Command::new("sh")
+            .args(["-c", text, package.info.name.as_str()])
+            .env("IPKG_INSTROOT", &self.root)
+            .env_remove("IPKG_NO_SCRIPT")
+            .output();
+        if bare {
+            fs::remove_file(functions)?;
+        }
+        let done = done.context("cannot run sh")?;
+        ensure!(
+            done.status.success(),
+            "{script:?} of {}: {}",
+            package.info.name,
+            String::from_utf8_lossy(&done.stderr)
+        );
         Ok(())
     }
 }
 
-/// Whether a package goes by `name`.
-fn is(package: &Fields, name: &str) -> bool {
-    field(package, "Package") == name || list(field(package, "Provides")).any(|p| p == name)
-}
-
-fn put(entry: &Entry, place: &Path) -> Result<()> {
-    match &entry.kind {
+fn put(kind: &Kind, place: &Path) -> Result<()> {
+    match kind {
         // One that is there, or a link to one, keeps its permissions.
         Kind::Directory(_) if place.is_dir() => {}
         Kind::Directory(mode) => {
@@ -230,14 +328,14 @@ fn put(entry: &Entry, place: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ipk::Maker;
-    use super::super::recipe::Package;
-    use super::super::usign::Key;
     use super::*;
+    use crate::packages::tree;
+    use adb::depend;
+    use adb::sign::Private;
 
     struct Bed {
         dir: PathBuf,
-        key: Key,
+        key: Private,
     }
 
     impl Bed {
@@ -249,57 +347,77 @@ mod tests {
                 fs::create_dir_all(dir.join(sub)).unwrap();
             }
             symlink("usr/lib", dir.join("root/lib")).unwrap();
-            let key = Key::load_or_make(&dir.join("secret")).unwrap();
+            let key = Private::random();
             Self { dir, key }
         }
 
-        /// A package with the file /etc/NAME.conf and whatever fields.
-        fn package(&self, name: &str, conf: &str, fields: &[(&str, &str)]) {
-            let files = self.dir.join("files");
-            let _ = fs::remove_dir_all(&files);
-            fs::create_dir_all(files.join("etc")).unwrap();
-            fs::create_dir_all(files.join("lib")).unwrap();
-            fs::write(files.join("etc").join(format!("{name}.conf")), conf).unwrap();
-            fs::write(files.join("lib").join(name), name).unwrap();
+        /// A package with the files /etc/NAME.conf and /lib/NAME.
+        fn package(&self, name: &str, conf: &str, change: impl FnOnce(&mut Info)) {
             let mut package = Package {
-                name: name.to_owned(),
+                info: Info {
+                    name: name.to_owned(),
+                    version: "1".to_owned(),
+                    arch: "mips_24kc".to_owned(),
+                    ..Info::default()
+                },
                 ..Package::default()
             };
-            package
-                .texts
-                .insert("conffiles".to_owned(), format!("/etc/{name}.conf\n"));
-            for (field, value) in [("Version", "1")].iter().chain(fields) {
-                package
-                    .fields
-                    .insert((*field).to_owned(), (*value).to_owned());
+            change(&mut package.info);
+            let files = &mut package.files;
+            files.insert(String::new(), Kind::Directory(0o755));
+            tree::add(files, &format!("etc/{name}.conf"), conf);
+            tree::add(files, &format!("lib/{name}"), name);
+            let list = format!("/etc/{name}.conf\n/lib/{name}\n");
+            tree::add(files, &format!("{LISTS}/{name}.list"), list);
+            let path = self.dir.join("conf");
+            fs::write(&path, conf).unwrap();
+            let delivered = format!(
+                "/etc/{name}.conf {}\n",
+                crate::stamp::sha256(&path).unwrap()
+            );
+            tree::add(
+                files,
+                &format!("{LISTS}/{name}.conffiles_static"),
+                delivered,
+            );
+            let script =
+                "echo \"$0 in $(cd \"$IPKG_INSTROOT\" && ls etc)\" >>\"$IPKG_INSTROOT/etc/log\"";
+            package.scripts.insert(
+                Script::PostInstall,
+                format!(". \"$IPKG_INSTROOT/lib/functions.sh\"\ndefault_postinst\n{script}\n"),
+            );
+            let feed = self.dir.join("feed");
+            let container = package.write().unwrap();
+            let file = feed.join(package.info.file_name());
+            fs::write(file, container.deflated().unwrap()).unwrap();
+            self.index();
+        }
+
+        fn index(&self) {
+            let feed = self.dir.join("feed");
+            let mut index = Index::default();
+            for path in apk::files_of(&feed).unwrap() {
+                index.add(&apk::open(&path).unwrap(), 1).unwrap();
             }
-            let maker = Maker {
-                arch: "mips_24kc",
-                enabled: &[],
-                time: 0,
-            };
-            maker
-                .write(&package, &files, &self.dir.join("feed"))
-                .unwrap();
-            let index = ipk::index(&self.dir.join("feed")).unwrap();
-            fs::write(
-                self.dir.join("feed/Packages.sig"),
-                self.key.sign(index.as_bytes()),
-            )
-            .unwrap();
-            fs::write(self.dir.join("feed/Packages"), index).unwrap();
+            let mut container = index.write().unwrap();
+            self.key.sign(&mut container).unwrap();
+            fs::write(feed.join(INDEX), container.deflated().unwrap()).unwrap();
+        }
+
+        fn router(&self) -> Router {
+            Router {
+                root: self.dir.join("root"),
+                arch: "mips_24kc".to_owned(),
+                names: [("kernel", "6.12~abc-r1"), ("c", "3")]
+                    .map(|(n, v)| (n.to_owned(), Named::package(n, v)))
+                    .into(),
+            }
         }
 
         fn install(&self, name: &str) -> Result<String> {
             let feed = Feed::open(&self.dir.join("feed"), &self.key.public())?;
-            let mut router = Router {
-                root: self.dir.join("root"),
-                arch: "mips_24kc".to_owned(),
-                packages: [("kernel", "6.12~abc-r1"), ("c", "3")]
-                    .map(|(n, v)| (n.to_owned(), v.to_owned()))
-                    .into(),
-            };
-            router.install(&feed, &[name]).map(|done| done.join(" "))
+            let done = self.router().install(&feed, &[name]);
+            done.map(|done| done.join(" "))
         }
 
         fn read(&self, path: &str) -> String {
@@ -313,71 +431,65 @@ mod tests {
         }
     }
 
+    fn depends(on: &'static str) -> impl FnOnce(&mut Info) {
+        move |info| info.depends = depend::list(on).unwrap()
+    }
+
     #[test]
     fn dependencies_come_first() {
         let bed = Bed::new("order");
-        bed.package(
-            "a",
-            "x",
-            &[
-                ("Depends", "+b +c"),
-                ("Extra-Depends", "kernel (=6.12~abc-r1)"),
-            ],
-        );
-        bed.package("b", "x", &[]);
+        bed.package("a", "x", depends("b c kernel=6.12~abc-r1"));
+        bed.package("b", "x", |_| {});
         assert_eq!(bed.install("a").unwrap(), "b a");
         assert_eq!(bed.read("usr/lib/a"), "a", "through the link /lib");
         assert_eq!(
-            bed.read("usr/lib/opkg/info/a.list"),
-            "/etc/a.conf\n/lib/a\n"
+            bed.read("etc/log"),
+            "b in b.conf\na in a.conf\nb.conf\nlog\n"
         );
+        assert!(
+            bed.read("lib/apk/db/installed")
+                .starts_with("P:b\nV:1\nA:mips_24kc\nF:\nF:etc\nR:b.conf\n")
+        );
+        assert!(!bed.dir.join("root/lib/functions.sh").exists());
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
         let bed = Bed::new("refused");
-        for (fields, why) in [
+        for (on, why) in [
+            ("d", "a needs d, which neither router nor feed has"),
             (
-                vec![("Depends", "+d")],
-                "a needs d, which neither router nor feed has",
+                "kernel=6.12~abd-r1",
+                "a needs kernel=6.12~abd-r1, this is 6.12~abc-r1",
             ),
-            (
-                vec![("Extra-Depends", "kernel (=6.12~abd-r1)")],
-                "a needs kernel 6.12~abd-r1, this is 6.12~abc-r1",
-            ),
-            (
-                vec![("Architecture", "arm")],
-                "a is for arm, this is mips_24kc",
-            ),
-            (
-                vec![("Conflicts", "c"), ("Provides", "c")],
-                "a is in conflict with c",
-            ),
+            ("c>3", "a needs c>3, this is 3"),
+            ("!c", "a is in conflict with c"),
         ] {
-            let feed = bed.dir.join("feed");
-            fs::remove_dir_all(&feed).unwrap();
-            fs::create_dir(feed).unwrap();
-            bed.package("a", "x", &fields);
+            bed.package("a", "x", depends(on));
             assert_eq!(bed.install("a").unwrap_err().to_string(), why);
         }
+        bed.package("a", "x", |info| info.arch = "arm".to_owned());
+        let err = bed.install("a").unwrap_err().to_string();
+        assert_eq!(err, "a is for arm, this is mips_24kc");
         assert!(!bed.dir.join("root/etc").exists(), "and nothing was put");
     }
 
     #[test]
     fn a_changed_package_or_index_is_refused() {
         let bed = Bed::new("changed");
-        bed.package("a", "x", &[]);
-        let ipk = bed.dir.join("feed/a_1_mips_24kc.ipk");
-        let mut data = fs::read(&ipk).unwrap();
-        *data.last_mut().unwrap() ^= 1;
-        fs::write(&ipk, data).unwrap();
-        assert!(bed.install("a").unwrap_err().to_string().contains("sha256"));
-        let index = bed.dir.join("feed/Packages");
-        let text = fs::read_to_string(&index).unwrap();
-        fs::write(&index, text.replace("Version: 1", "Version: 2")).unwrap();
-        let err = bed.install("a").unwrap_err();
+        bed.package("a", "x", |_| {});
+        let index = fs::read(bed.dir.join("feed/packages.adb")).unwrap();
+        bed.package("a", "y", |_| {});
+        fs::write(bed.dir.join("feed/packages.adb"), index).unwrap();
+        let err = bed.install("a").unwrap_err().to_string();
         assert!(
-            format!("{err:#}").contains("the signature does not fit"),
+            err.ends_with("is not the package that the index describes"),
+            "{err}"
+        );
+        let other = Private::random().public();
+        let err = Feed::open(&bed.dir.join("feed"), &other).err().unwrap();
+        assert!(
+            format!("{err:#}").contains("not signed by this key"),
             "{err:#}"
         );
     }
@@ -385,17 +497,54 @@ mod tests {
     #[test]
     fn changed_configuration_is_kept() {
         let bed = Bed::new("kept");
-        bed.package("a", "first", &[]);
+        bed.package("a", "first", |_| {});
         bed.install("a").unwrap();
-        bed.package("a", "second", &[]);
+        bed.package("a", "second", |_| {});
         bed.install("a").unwrap();
         assert_eq!(bed.read("etc/a.conf"), "second", "nobody had changed it");
         fs::write(bed.dir.join("root/etc/a.conf"), "mine").unwrap();
-        bed.package("a", "third", &[]);
+        bed.package("a", "third", |_| {});
         bed.install("a").unwrap();
         assert_eq!(
-            (bed.read("etc/a.conf"), bed.read("etc/a.conf-opkg")),
+            (bed.read("etc/a.conf"), bed.read("etc/a.conf.apk-new")),
             ("mine".into(), "third".into())
         );
+    }
+
+    /// The way of kmod-ovpn with kmod-ovpn-backports.
+    #[test]
+    fn a_virtual_name_takes_the_place_of_a_package() {
+        for theirs_first in [true, false] {
+            let bed = Bed::new(&format!("virtual-{theirs_first}"));
+            bed.package("ours", "x", |info| {
+                info.provides = depend::list("theirs").unwrap();
+            });
+            bed.package("theirs", "x", |info| info.version = "9".to_owned());
+            bed.package("user", "x", depends("theirs"));
+            let feed = Feed::open(&bed.dir.join("feed"), &bed.key.public()).unwrap();
+            let mut router = bed.router();
+            if theirs_first {
+                assert_eq!(
+                    router.install(&feed, &["user"]).unwrap(),
+                    ["theirs", "user"]
+                );
+                assert_eq!(bed.read("lib/theirs"), "theirs");
+            }
+            router.install(&feed, &["ours"]).unwrap();
+            assert_eq!(bed.read("lib/theirs"), "");
+            if !theirs_first {
+                assert_eq!(
+                    router.install(&feed, &["user"]).unwrap(),
+                    ["user"],
+                    "ours does"
+                );
+            }
+            assert_eq!(router.names["theirs"].package, "ours");
+            // What needs a version of theirs is not satisfied.
+            bed.package("picky", "x", depends("theirs>1"));
+            let feed = Feed::open(&bed.dir.join("feed"), &bed.key.public()).unwrap();
+            let err = router.install(&feed, &["picky"]).unwrap_err().to_string();
+            assert_eq!(err, "picky needs theirs>1, this is none of a version");
+        }
     }
 }

@@ -2,11 +2,11 @@
 //! OpenWrt packages of what is built here: made by the feed's own recipes, with a signed index, and installed into the
 //! emulated routers, which run nothing else of this project.
 
-mod archive;
+mod apk;
 mod install;
-mod ipk;
+mod key;
 mod recipe;
-mod usign;
+mod tree;
 
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
@@ -14,10 +14,11 @@ use crate::fetch;
 use crate::stamp::{self, Key};
 use crate::tally::Tally;
 use crate::ui;
+use adb::index::Index;
+use adb::sign::{Private, Public};
 use anyhow::{Context, Result, ensure};
-use install::{Feed, Router};
-use ipk::Maker;
-use recipe::Package;
+use apk::Maker;
+use install::{Feed, INDEX, Named, Router};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -26,12 +27,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Change it when the rules here do, so that older packages are made anew.
-const RULES: &str = "packages 1";
+const RULES: &str = "packages 2";
 
 /// The most that the package of daemon and tool may take, bytes: routers have 8 MiB of flash for everything.
 const DAEMON_LIMIT: usize = 700 << 10;
 
-/// Names a key of usign's format that signs the indexes, instead of one made here.
+/// Names a key of P-256 in PEM that signs the indexes, instead of one made here.
 const KEY_VARIABLE: &str = "OVPN_SIGN_KEY";
 
 /// Packages of the routers, the one that draws in the other first.
@@ -47,8 +48,12 @@ const KERNEL_PACKAGES: [(&str, &str); 6] = [
     ("kmod-crypto-gcm", "gcm"),
 ];
 
-/// What the emulated routers have beside their kernel, with the version opkg would know.
-const USERLAND: [(&str, &str); 2] = [
+/// The file of the public key beside an index.
+const PUBLIC_KEY: &str = "public-key.pem";
+
+/// What the emulated routers have beside their kernel, with the version apk would know.
+const USERLAND: [(&str, &str); 3] = [
+    ("libc", "1"),
     // Another implementation of it, under the same name.
     ("ubus", "1"),
     // Only netifd's protocol handler asks for it, and there is no netifd.
@@ -100,16 +105,16 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
         false => Tally::fail(format!("{lane}: packing twice gives different bytes")),
     };
     fs::remove_dir_all(again)?;
-    let mut daemon = first.iter().filter(|(name, _)| name.starts_with("ovpnd_"));
+    let mut daemon = first.iter().filter(|(name, _)| name.starts_with("ovpnd-"));
     tally += match daemon.next() {
-        Some((_, ipk)) if ipk.len() <= DAEMON_LIMIT => Tally::pass(),
+        Some((_, apk)) if apk.len() <= DAEMON_LIMIT => Tally::pass(),
         other => Tally::fail(format!(
             "{lane}: ovpnd has {:?} bytes, {DAEMON_LIMIT} are the limit",
-            other.map(|(_, ipk)| ipk.len())
+            other.map(|(_, apk)| apk.len())
         )),
     };
     for name in INSTALLED {
-        let list = root.join(format!("usr/lib/opkg/info/{name}.list"));
+        let list = root.join(apk::LISTS).join(format!("{name}.list"));
         let files = fs::read_to_string(list)?;
         let lost: Vec<_> = files
             .lines()
@@ -146,7 +151,7 @@ fn sdk(ctx: &Ctx, lane: &str) -> Result<()> {
     }
     let downloads = work.join("dl");
     fs::create_dir_all(&downloads)?;
-    let release = Kernel::of(ctx, lane)?.release;
+    let release = Kernel::of(ctx, lane)?.version().to_owned();
     let source = fetch::unpack(ctx, &entry.source)?;
     Cmd::new(ctx, "tar")
         .args(["--create", "--xz", "--file"])
@@ -182,20 +187,12 @@ fn sdk(ctx: &Ctx, lane: &str) -> Result<()> {
 pub fn sizes(ctx: &Ctx, lanes: &[&str]) -> Result<()> {
     let mut text = format!("{:<52} {:>9} {:>9}\n", "package, KiB", "packed", "unpacked");
     for lane in lanes {
-        for (name, ipk) in listing(&feed(ctx, lane))? {
-            if !name.ends_with(".ipk") {
-                continue;
-            }
-            let unpacked: usize = ipk::Parts::read(&ipk)?
-                .data
-                .iter()
-                .map(|e| match &e.kind {
-                    archive::Kind::File(_, content) => content.len(),
-                    _ => 0,
-                })
-                .sum();
-            let kib = |bytes: usize| bytes.div_ceil(1024);
-            text += &format!("{name:<52} {:>9} {:>9}\n", kib(ipk.len()), kib(unpacked));
+        for path in apk::files_of(&feed(ctx, lane))? {
+            let package = adb::package::Package::read(&apk::open(&path)?)?;
+            let kib = |bytes: u64| bytes.div_ceil(1024);
+            let name = package.info.file_name();
+            let (packed, unpacked) = (fs::metadata(&path)?.len(), package.info.installed_size);
+            text += &format!("{name:<52} {:>9} {:>9}\n", kib(packed), kib(unpacked));
         }
         text += &format!("in {}\n", feed(ctx, lane).display());
     }
@@ -234,14 +231,15 @@ pub fn installed(ctx: &Ctx, lane: &str) -> Result<PathBuf> {
 
 /// A feed by the key that lies beside it.
 fn open(feed: &Path) -> Result<Feed> {
-    Feed::open(feed, &fs::read_to_string(feed.join("public.key"))?)
+    let pem = fs::read_to_string(feed.join(PUBLIC_KEY))?;
+    Feed::open(feed, &Public::from_pem(&pem)?)
 }
 
 fn router(ctx: &Ctx, lane: &str, root: &Path) -> Result<Router> {
     Ok(Router {
         root: root.to_owned(),
         arch: ctx.lock.lane(lane)?.package_arch()?.to_owned(),
-        packages: packages_of(ctx, lane)?,
+        names: packages_of(ctx, lane)?,
     })
 }
 
@@ -249,8 +247,7 @@ fn router(ctx: &Ctx, lane: &str, root: &Path) -> Result<Router> {
 fn inputs(ctx: &Ctx, lane: &str) -> Result<Key> {
     let dir = ctx.lane(lane);
     let mut key = Key::new(RULES)
-        .with(time(ctx).to_string())
-        .with(signing_key(ctx)?.public())
+        .with(signing_key(ctx)?.public().to_pem()?)
         .with(ctx.lock.lane(lane)?.package_arch()?)
         .with_file(&dir.join("module/ovpn.ko"))?
         .with_file(&dir.join("bin/ovpnd"))?
@@ -263,9 +260,9 @@ fn inputs(ctx: &Ctx, lane: &str) -> Result<Key> {
         "luci-app-ovpn/htdocs",
         "luci-app-ovpn/root",
     ] {
-        for entry in archive::tree(&ctx.project.join(tree))? {
-            key = key.with(entry.path.as_os_str().as_encoded_bytes());
-            if let archive::Kind::File(_, content) = entry.kind {
+        for (path, kind) in tree::read(&ctx.project.join(tree))? {
+            key = key.with(path);
+            if let adb::package::Kind::File(_, content) = kind {
                 key = key.with(content);
             }
         }
@@ -294,7 +291,8 @@ fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
     let settings = [
         ("OUT", out.clone().into_os_string()),
         ("ARCH", ctx.lock.lane(lane)?.arch.clone().into()),
-        ("LINUX_VERSION", kernel.release.clone().into()),
+        ("LINUX_VERSION", kernel.version().into()),
+        ("LINUX_UNAME_VERSION", kernel.release.clone().into()),
         ("LINUX_VERMAGIC", kernel.vermagic.clone().into()),
         ("LINUX_DIR", dir.join("kernel").into_os_string()),
         ("PKG_BUILD_DIR", work.clone().into_os_string()),
@@ -305,61 +303,48 @@ fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
     let maker = Maker {
         arch,
         enabled: &["IPV6", &series],
-        time: time(ctx),
     };
     for name in recipe::ALL {
-        let packages = recipe::read(ctx, name, "pack", &settings)?;
-        for package in &packages {
-            pack(&maker, package, &out, feed)?;
+        let home = recipe::home(ctx, name);
+        let origin = home.strip_prefix(&ctx.project)?.display().to_string();
+        for package in recipe::read(ctx, name, "pack", &settings)? {
+            let path = maker
+                .write(&package, &origin, &out.join(&package.name), feed)
+                .with_context(|| format!("packing {}", package.name))?;
+            ui::say(format!(
+                "{}: {} KiB",
+                path.file_name().unwrap_or_default().to_string_lossy(),
+                fs::metadata(&path)?.len().div_ceil(1024)
+            ));
         }
     }
-    let key = signing_key(ctx)?;
-    let index = ipk::index(feed)?;
-    fs::write(
-        feed.join("Packages.gz"),
-        archive::compress(index.as_bytes())?,
-    )?;
-    fs::write(feed.join("Packages.sig"), key.sign(index.as_bytes()))?;
-    fs::write(feed.join("Packages"), index)?;
-    fs::write(feed.join("public.key"), key.public())?;
+    index(feed, lane, &signing_key(ctx)?)?;
     fs::remove_dir_all(work)?;
     Ok(())
 }
 
-/// The key of all indexes: the one named, else one made once.
-fn signing_key(ctx: &Ctx) -> Result<usign::Key> {
-    match std::env::var_os(KEY_VARIABLE) {
-        Some(path) => usign::Key::load(Path::new(&path)).context(KEY_VARIABLE),
-        None => usign::Key::load_or_make(&ctx.cache.join("keys/packages")),
+/// Writes the signed index of the packages in a feed, and beside it the key that verifies it.
+fn index(feed: &Path, of: &str, key: &Private) -> Result<()> {
+    let mut index = Index {
+        description: of.to_owned(),
+        ..Index::default()
+    };
+    for path in apk::files_of(feed)? {
+        index.add(&apk::open(&path)?, fs::metadata(&path)?.len())?;
     }
-}
-
-fn pack(maker: &Maker<'_>, package: &Package, out: &Path, feed: &Path) -> Result<()> {
-    let path = maker
-        .write(package, &out.join(&package.name), feed)
-        .with_context(|| format!("packing {}", package.name))?;
-    ui::say(format!(
-        "{}: {} KiB",
-        path.file_name().unwrap_or_default().to_string_lossy(),
-        fs::metadata(&path)?.len().div_ceil(1024)
-    ));
+    let mut container = index.write()?;
+    key.sign(&mut container)?;
+    fs::write(feed.join(INDEX), container.deflated()?)?;
+    fs::write(feed.join(PUBLIC_KEY), key.public().to_pem()?)?;
     Ok(())
 }
 
-/// SOURCE_DATE_EPOCH, else the time of the commit, as OpenWrt takes it.
-fn time(ctx: &Ctx) -> u64 {
-    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
-    let committed = || {
-        Cmd::new(ctx, "git")
-            .args(["log", "-1", "--format=%ct"])
-            .cwd(&ctx.project)
-            .output()
-            .ok()
-    };
-    given
-        .or_else(committed)
-        .and_then(|t| t.trim().parse().ok())
-        .unwrap_or_default()
+/// The key of all indexes: the one named, else one made once.
+fn signing_key(ctx: &Ctx) -> Result<Private> {
+    match std::env::var_os(KEY_VARIABLE) {
+        Some(path) => key::load(Path::new(&path)).context(KEY_VARIABLE),
+        None => key::load_or_make(&ctx.cache.join("keys/packages.pem")),
+    }
 }
 
 /// The files of a directory, by name.
@@ -383,6 +368,14 @@ struct Kernel {
 }
 
 impl Kernel {
+    /// The version alone, as apk takes it: a distribution's release has more after it.
+    fn version(&self) -> &str {
+        let number = |c: char| c.is_ascii_digit() || c == '.';
+        let end = self.release.find(|c| !number(c));
+        let version = self.release.get(..end.unwrap_or(usize::MAX));
+        version.unwrap_or(&self.release).trim_end_matches('.')
+    }
+
     fn of(ctx: &Ctx, lane: &str) -> Result<Self> {
         let build = ctx.lane(lane).join("kernel");
         let read = |file: &str| {
@@ -431,17 +424,17 @@ fn md5(text: &str) -> Result<String> {
 }
 
 /// The packages an emulated router counts as having.
-fn packages_of(ctx: &Ctx, lane: &str) -> Result<BTreeMap<String, String>> {
+fn packages_of(ctx: &Ctx, lane: &str) -> Result<BTreeMap<String, Named>> {
     let kernel = Kernel::of(ctx, lane)?;
-    let version = format!("{}~{}-r1", kernel.release, kernel.vermagic);
-    let mut all: BTreeMap<_, _> = USERLAND
-        .map(|(name, version)| (name.to_owned(), version.to_owned()))
-        .into();
-    for (package, module) in KERNEL_PACKAGES {
-        if kernel.modules.iter().any(|m| m == module) {
-            all.insert(package.to_owned(), version.clone());
-        }
-    }
-    all.insert("kernel".to_owned(), version);
-    Ok(all)
+    let version = format!("{}~{}-r1", kernel.version(), kernel.vermagic);
+    let modules = KERNEL_PACKAGES
+        .iter()
+        .filter(|(_, module)| kernel.modules.iter().any(|m| m == module));
+    let all = modules
+        .map(|(package, _)| (*package, version.as_str()))
+        .chain(USERLAND)
+        .chain([("kernel", version.as_str())]);
+    Ok(all
+        .map(|(name, version)| (name.to_owned(), Named::package(name, version)))
+        .collect())
 }
