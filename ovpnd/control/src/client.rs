@@ -16,9 +16,10 @@ use crate::env::Env;
 use crate::exchange::Credentials;
 use crate::keys::{Cipher, Role};
 use crate::keystate::{Failure, Local, Phase};
-use crate::messages::{AuthFailed, FromServer, Pushed, SERVER_WAITS, push_parts};
+use crate::messages::{AuthFailed, ForSession, FromServer, SERVER_WAITS, push_parts};
 use crate::negotiate::{Abilities, accept_cipher, client_info};
 use crate::packet::KeyId;
+use crate::push::{Filter, Options};
 use crate::replay::EARLY_NEGOTIATION;
 use crate::session::{self, KeyChange, Negotiated, Parts, PeerHello, Session, Timing};
 use crate::tls::TlsFactory;
@@ -63,6 +64,8 @@ pub struct ClientConfig<F> {
     pub abilities: Abilities,
     /// Ciphers that it takes, best first.
     pub ciphers: Vec<Cipher>,
+    /// Options of the server that are not wanted.
+    pub filter: Filter,
 }
 
 /// How far a client is.
@@ -138,7 +141,7 @@ pub enum Event {
     /// The server's certificate and options, of each negotiation.
     Server(PeerHello),
     /// The server's options, before the first key.
-    Pushed(Box<Pushed>, Negotiated),
+    Pushed(Box<Options>, Negotiated),
     /// The data channel's keys change.
     Keys(KeyChange),
     /// The server has something to tell the user: a text, or a web page to open (`WEB_AUTH:`, `OPEN_URL:`).
@@ -158,6 +161,8 @@ pub struct Client<F: TlsFactory> {
     state: State,
     abilities: Abilities,
     ciphers: Vec<Cipher>,
+    filter: Filter,
+    username: Option<String>,
     parts: Vec<String>,
     request_at: Option<Instant>,
     give_up_at: Option<Instant>,
@@ -191,6 +196,7 @@ impl<F: TlsFactory> Client<F> {
         };
         // A first stamp of this form tells a server without state that the wrapped key can be sent again.
         let last = wrapped.as_ref().map_or(0, |_| EARLY_NEGOTIATION);
+        let username = config.credentials.as_ref().map(|c| c.username.clone());
         let parts = Parts {
             tls: config.tls,
             timing: config.timing,
@@ -213,6 +219,8 @@ impl<F: TlsFactory> Client<F> {
             state: State::Connecting,
             abilities: config.abilities,
             ciphers: config.ciphers,
+            filter: config.filter,
+            username,
             parts: Vec::new(),
             request_at: None,
             give_up_at: None,
@@ -412,11 +420,21 @@ impl<F: TlsFactory> Client<F> {
         let reply = std::mem::take(&mut self.parts).join(",");
         self.request_at = None;
         self.give_up_at = None;
-        let pushed = match Pushed::parse(&reply) {
-            Ok(pushed) => pushed,
-            Err(why) => return self.end(why, End::Retry),
+        let options = match Options::parse(&reply, &self.filter) {
+            Ok(options) => options,
+            Err(why) => return self.end(Failure::new(why.to_string(), ""), End::Retry),
         };
-        let cipher = match accept_cipher(&self.ciphers, pushed.cipher.as_deref()) {
+        let ours = ForSession::parse(&reply);
+        if options.peer_id.is_none() {
+            return self.end(
+                Failure::new(
+                    "the server pushes no peer-id: it is older than OpenVPN 2.4 or has no DATA_V2",
+                    "update the server",
+                ),
+                End::Retry,
+            );
+        }
+        let cipher = match accept_cipher(&self.ciphers, ours.cipher.as_deref()) {
             Ok(cipher) => cipher,
             Err(why) => {
                 return self.end(
@@ -425,7 +443,7 @@ impl<F: TlsFactory> Client<F> {
                 );
             }
         };
-        let flags = pushed.flags;
+        let flags = ours.flags;
         if (flags.tls_ekm && !self.abilities.tls_key_export)
             || (flags.dyn_tls_crypt && !self.abilities.dyn_tls_crypt)
         {
@@ -435,8 +453,13 @@ impl<F: TlsFactory> Client<F> {
             );
         }
         self.cc_exit = flags.cc_exit;
-        if let Some(credentials) = &pushed.credentials {
-            self.session.set_credentials(Some(credentials.clone()));
+        if let Some(password) = ours.token {
+            let username = ours
+                .token_user
+                .or_else(|| self.username.clone())
+                .unwrap_or_default();
+            self.session
+                .set_credentials(Some(Credentials { username, password }));
         }
         let agreed = Negotiated {
             cipher,
@@ -444,7 +467,7 @@ impl<F: TlsFactory> Client<F> {
             dyn_tls_crypt: flags.dyn_tls_crypt,
         };
         self.events
-            .push_back(Event::Pushed(Box::new(pushed), agreed));
+            .push_back(Event::Pushed(Box::new(options), agreed));
         self.session.negotiated(agreed, env);
     }
 

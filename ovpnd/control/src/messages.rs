@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::client::Challenge;
+use crate::negotiate::ProtocolFlags;
 use crate::wrap::text::decode_base64;
 
 /// A server that names no time for an approval means so long.
@@ -41,35 +44,39 @@ pub enum FromServer<'a> {
     Unknown,
 }
 
-/// What the session itself takes from a push reply.
+/// What the session itself takes from a push reply; the rest is in [`crate::push::Options`].
 #[derive(Debug, Clone, Default)]
-pub struct Pushed {
-    /// The options, with commas between them.
-    pub text: String,
+pub(crate) struct ForSession {
     /// The cipher's name.
-    pub cipher: Option<String>,
+    pub(crate) cipher: Option<String>,
     /// Protocol flags.
-    pub flags: crate::negotiate::ProtocolFlags,
-    /// For later exchanges.
-    pub credentials: Option<crate::exchange::Credentials>,
+    pub(crate) flags: ProtocolFlags,
+    /// `auth-token`: the password of later exchanges.
+    pub(crate) token: Option<Zeroizing<Vec<u8>>>,
+    /// `auth-token-user`: the user name of later exchanges.
+    pub(crate) token_user: Option<String>,
 }
 
-impl Pushed {
-    pub(crate) fn parse(text: &str) -> Result<Self, crate::keystate::Failure> {
-        let mut pushed = Self {
-            text: text.to_owned(),
-            ..Self::default()
-        };
+impl ForSession {
+    /// Reads options with commas between them. Unknown ones, also unknown flags, are for the other reader.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut found = Self::default();
         for option in text.split(',') {
-            let mut words = option.split(' ');
+            let mut words = option.split_ascii_whitespace();
             match words.next() {
-                Some("cipher") => pushed.cipher = words.next().map(str::to_owned),
+                Some("cipher") => found.cipher = words.next().map(str::to_owned),
+                Some("auth-token") => {
+                    found.token = words
+                        .next()
+                        .map(|token| Zeroizing::new(token.as_bytes().to_vec()));
+                }
+                Some("auth-token-user") => found.token_user = words.next().and_then(decode_name),
                 Some("protocol-flags" | "key-derivation") => {
-                    for word in words {
-                        match word {
-                            "cc-exit" => pushed.flags.cc_exit = true,
-                            "tls-ekm" => pushed.flags.tls_ekm = true,
-                            "dyn-tls-crypt" => pushed.flags.dyn_tls_crypt = true,
+                    for flag in words {
+                        match flag {
+                            "cc-exit" => found.flags.cc_exit = true,
+                            "tls-ekm" => found.flags.tls_ekm = true,
+                            "dyn-tls-crypt" => found.flags.dyn_tls_crypt = true,
                             _ => {}
                         }
                     }
@@ -77,8 +84,15 @@ impl Pushed {
                 _ => {}
             }
         }
-        Ok(pushed)
+        found
     }
+}
+
+/// A user name in base64; `None` when it cannot be printed.
+fn decode_name(text: &str) -> Option<String> {
+    String::from_utf8(decode_base64(text)?)
+        .ok()
+        .filter(|name| !name.chars().any(char::is_control))
 }
 
 /// A refusal.
@@ -160,11 +174,8 @@ fn challenge(text: &str) -> Option<Challenge> {
     let mut fields = text.splitn(4, ':');
     let flags = fields.next()?;
     let state = fields.next()?;
-    let username = decode_base64(fields.next()?)?;
+    let username = decode_name(fields.next()?)?;
     let text = fields.next()?;
-    let username = String::from_utf8(username)
-        .ok()
-        .filter(|name| !name.chars().any(char::is_control))?;
     let has = |flag| flags.split(',').any(|f| f == flag);
     Some(Challenge {
         echo: has("E"),
@@ -307,6 +318,18 @@ mod tests {
             AuthFailed::parse("CRV1:R:st:AAo=:x"),
             refused("CRV1:R:st:AAo=:x")
         );
+    }
+
+    #[test]
+    fn options_for_the_session_itself() {
+        let text = "ping 10,cipher AES-128-GCM,protocol-flags cc-exit tls-ekm x,auth-token abc,auth-token-user dXNlcg==";
+        let found = ForSession::parse(text);
+        assert_eq!(found.cipher.as_deref(), Some("AES-128-GCM"));
+        assert!(found.flags.cc_exit && found.flags.tls_ekm && !found.flags.dyn_tls_crypt);
+        assert_eq!(found.token.as_deref().map(Vec::as_slice), Some(&b"abc"[..]));
+        assert_eq!(found.token_user.as_deref(), Some("user"));
+        assert!(ForSession::parse("key-derivation tls-ekm").flags.tls_ekm);
+        assert!(ForSession::parse("ciphers x,cipherX").cipher.is_none());
     }
 
     #[test]

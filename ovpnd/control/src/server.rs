@@ -285,17 +285,20 @@ impl<F: TlsFactory> Server<F> {
 
     /// Goes as far as the time allows.
     pub fn advance(&mut self, env: &mut Env<'_>) {
-        while let Some((at, handle)) = self
-            .deadlines
-            .first()
-            .copied()
-            .filter(|(at, _)| *at <= env.now)
-        {
+        // Each once: one that has packets to send is due until they are taken.
+        let mut due = Vec::new();
+        while let Some((at, handle)) = self.deadlines.first().copied() {
+            if at > env.now {
+                break;
+            }
             self.deadlines.remove(&(at, handle));
+            due.push(handle);
+        }
+        for handle in due {
             if let Some(entry) = self.entries.get_mut(&handle) {
                 entry.deadline = None;
+                self.poke(handle, env);
             }
-            self.poke(handle, env);
         }
     }
 

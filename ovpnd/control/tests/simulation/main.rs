@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Thousands of sessions between this crate's client and server over a network that loses, repeats, delays and
+//! reorders, each from a seed.
+
+mod fake;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake::Factory;
+use openvpn_control::negotiate::Abilities;
+use openvpn_control::session::Timing;
+use world::{Rng, Setting, World, Wrap};
+
+const WRAPS: [Wrap; 4] = [Wrap::None, Wrap::Auth, Wrap::Crypt, Wrap::CryptV2];
+
+fn all() -> Abilities {
+    Abilities {
+        request_push: true,
+        tls_key_export: true,
+        auth_pending: true,
+        exit_notify: true,
+        auth_fail_temp: true,
+        dyn_tls_crypt: true,
+        dns: true,
+        push_update: false,
+    }
+}
+
+fn timing(renegotiate: Option<u64>) -> Timing {
+    Timing {
+        hand_window: Duration::from_secs(60),
+        renegotiate: renegotiate.map(Duration::from_secs),
+        transition: Duration::from_secs(300),
+    }
+}
+
+fn calm(wrap: Wrap) -> Setting {
+    Setting {
+        wrap,
+        loss: 0,
+        twice: 0,
+        delay: (10, 10),
+        abilities: [all(), all()],
+        timing: [timing(None), timing(None)],
+        noncookie: false,
+    }
+}
+
+fn factories(seed: u64, hello: usize, flight: usize) -> [Arc<Factory>; 2] {
+    [
+        Arc::new(Factory::new("client", seed, hello, flight)),
+        Arc::new(Factory::new("server", seed, hello, flight)),
+    ]
+}
+
+fn world(seed: u64, setting: Setting) -> World<Factory> {
+    World::new(seed, setting, factories(seed, 300, 2500))
+}
+
+#[test]
+fn each_wrap_comes_up_without_a_single_wait() {
+    for wrap in WRAPS {
+        let mut world = world(1, calm(wrap));
+        while world.step(Duration::from_millis(1900)) {}
+        assert!(world.is_up(), "{wrap:?}: {:?}", world.failures);
+        assert_eq!(world.ups, 1);
+        assert_eq!(world.rejects.len(), 0, "{wrap:?}: {:?}", world.rejects);
+    }
+}
+
+#[test]
+fn a_client_hello_of_two_packets_passes_the_stateless_server() {
+    for wrap in WRAPS {
+        for seed in 0..20 {
+            let setting = Setting {
+                delay: (1, 50),
+                ..calm(wrap)
+            };
+            let mut world = World::new(seed, setting, factories(seed, 1700, 5000));
+            while world.step(Duration::from_secs(10)) {}
+            assert!(world.is_up(), "{wrap:?}: {:?}", world.failures);
+        }
+    }
+}
+
+#[test]
+fn hundreds_of_renegotiations_lose_nothing() {
+    for wrap in WRAPS {
+        for abilities in [
+            all(),
+            Abilities {
+                dyn_tls_crypt: false,
+                tls_key_export: false,
+                ..all()
+            },
+        ] {
+            let setting = Setting {
+                abilities: [all(), abilities],
+                timing: [timing(None), timing(Some(60))],
+                ..calm(wrap)
+            };
+            let mut world = world(2, setting);
+            while world.step(Duration::from_secs(6000)) {}
+            assert!(world.failures.is_empty(), "{:?}", world.failures);
+            assert!(
+                world.client_installs() >= 95,
+                "{wrap:?}: {}",
+                world.client_installs()
+            );
+        }
+    }
+}
+
+#[test]
+fn both_sides_may_renegotiate_at_the_same_time() {
+    for wrap in WRAPS {
+        let setting = Setting {
+            delay: (100, 400),
+            timing: [timing(Some(57)), timing(Some(60))],
+            ..calm(wrap)
+        };
+        for seed in 0..10 {
+            let mut world = world(seed, setting);
+            while world.step(Duration::from_secs(2000)) {}
+            assert!(world.failures.is_empty(), "{:?}", world.failures);
+            assert_eq!(world.renegotiations_failed, 0);
+            assert!(world.client_installs() >= 30, "{}", world.client_installs());
+        }
+    }
+}
+
+#[test]
+fn a_bad_network_is_survived() {
+    let mut ups = 0;
+    let mut installs = 0;
+    for seed in 0..3000 {
+        let mut rng = Rng(seed);
+        let some = |rng: &mut Rng| match rng.below(3) {
+            0 => None,
+            _ => Some(40 + rng.below(100)),
+        };
+        let mut abilities = || Abilities {
+            request_push: rng.chance(50),
+            tls_key_export: rng.chance(50),
+            dyn_tls_crypt: rng.chance(70),
+            exit_notify: rng.chance(70),
+            ..all()
+        };
+        let abilities = [abilities(), abilities()];
+        let least = rng.below(100);
+        let setting = Setting {
+            wrap: WRAPS[rng.below(4) as usize],
+            loss: rng.below(31),
+            twice: rng.below(20),
+            delay: (least, least + rng.below(1500)),
+            abilities,
+            timing: [timing(some(&mut rng)), timing(some(&mut rng))],
+            noncookie: rng.chance(20),
+        };
+        let (hello, flight) = (
+            200 + rng.below(2000) as usize,
+            700 + rng.below(4000) as usize,
+        );
+        let mut world = World::new(seed, setting, factories(seed, hello, flight));
+        while world.step(Duration::from_secs(600)) {
+            if world.rng.below(3000) == 0 {
+                let slept = Duration::from_secs(world.rng.below(100));
+                let unix = 1_000_000_000 + world.rng.below(1_000_000_000);
+                world.jump(slept, unix);
+            }
+        }
+        assert!(
+            world.ups > 0,
+            "seed {seed} never came up: {setting:?} {:?} {:?}",
+            world.failures,
+            world.rejects
+        );
+        assert!(world.sessions() <= 10);
+        ups += world.ups;
+        installs += world.client_installs();
+    }
+    println!("{ups} sessions came up, {installs} keys in the last of each");
+}
