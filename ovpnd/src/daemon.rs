@@ -384,6 +384,13 @@ impl Daemon {
                 .into_iter()
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
+        #[cfg(feature = "tls")]
+        fds.extend(
+            self.engine
+                .clients
+                .fds()
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
         fds.extend(bus.and_then(Bus::fd).map(|(fd, writes)| {
             let out = if writes {
                 PollFlags::POLLOUT
@@ -415,6 +422,8 @@ impl Daemon {
         while let Some(answer) = self.resolver.answer() {
             self.engine.resolved(answer, now);
         }
+        #[cfg(feature = "tls")]
+        self.engine.clients.serve(&mut self.engine.kernel, now);
         loop {
             match self.engine.kernel.happened() {
                 Ok(None) => return,

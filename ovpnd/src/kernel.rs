@@ -103,6 +103,11 @@ pub trait Kernel {
     /// The key a peer encrypts with, without its secrets; none when it has none.
     fn key(&mut self, interface: &str, peer: PeerId) -> Option<KeyInfo>;
 
+    /// Another descriptor of an interface's socket, if it is open.
+    fn socket(&self, _interface: &str) -> Option<OwnedFd> {
+        None
+    }
+
     /// Takes the connection that the next step for a TCP peer is to use.
     fn connected(&mut self, interface: &str, peer: PeerId, stream: OwnedFd);
 
@@ -590,6 +595,13 @@ impl Kernel for Netlink {
     fn key(&mut self, interface: &str, peer: PeerId) -> Option<KeyInfo> {
         let index = self.index(interface).ok()?;
         self.ovpn().ok()?.key_get(index, peer, Slot::Primary).ok()
+    }
+
+    fn socket(&self, interface: &str) -> Option<OwnedFd> {
+        match &self.links.get(interface)?.socket {
+            Some(Socket::Udp(socket)) => socket.try_clone().ok(),
+            _ => None,
+        }
     }
 
     fn connected(&mut self, interface: &str, peer: PeerId, stream: OwnedFd) {

@@ -22,3 +22,5 @@ pub mod switches;
 pub mod tunnel;
 pub mod ubus;
 pub mod uci;
+#[cfg(feature = "tls")]
+pub mod vpn;

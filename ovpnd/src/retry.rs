@@ -33,6 +33,12 @@ impl Retry {
         self.at = Some(now + longest - random_part(longest / 2));
     }
 
+    /// Notes a failure after which the next attempt comes in `wait`.
+    pub fn failed_for(&mut self, now: Instant, wait: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        self.at = Some(now + wait);
+    }
+
     /// Notes success: the next failure starts from the shortest wait again.
     pub fn succeeded(&mut self) {
         *self = Self::new(self.longest);

@@ -22,6 +22,8 @@ pub enum Control {
     Observed,
     /// Nobody: keys come from files.
     Static,
+    /// ovpnd, with TLS.
+    Tls,
 }
 
 impl fmt::Display for Control {
@@ -29,6 +31,7 @@ impl fmt::Display for Control {
         f.write_str(match self {
             Self::Observed => "observed",
             Self::Static => "static",
+            Self::Tls => "tls",
         })
     }
 }
@@ -82,6 +85,8 @@ pub struct PeerView {
     pub id: Option<PeerId>,
     /// Why it is not in the kernel; `up` when it is there.
     pub state: PeerState,
+    /// Since when it is in this state, where that is kept.
+    pub since: Option<Duration>,
     pub error: Option<String>,
     /// Why none of its networks is routed to it.
     pub route_error: Option<String>,
@@ -107,6 +112,9 @@ pub enum PeerState {
     Up,
     Resolving,
     Connecting,
+    Tls,
+    Authenticating,
+    Pushing,
     Waiting,
     Disabled,
     Stopped,
@@ -119,6 +127,9 @@ impl fmt::Display for PeerState {
             Self::Up => "up",
             Self::Resolving => "resolving",
             Self::Connecting => "connecting",
+            Self::Tls => "tls",
+            Self::Authenticating => "authenticating",
+            Self::Pushing => "pushing",
             Self::Waiting => "waiting",
             Self::Disabled => "disabled",
             Self::Stopped => "stopped",

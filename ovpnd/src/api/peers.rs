@@ -194,6 +194,7 @@ impl Known<'_> {
             .filter(|id| Some(*id) != view.id);
         to.number("tx_id", tx_id.map(number));
         to.shown("state", Some(&view.state));
+        to.number("since", seconds(view.since));
         to.text("error", view.error.as_deref());
         to.text("route_error", view.route_error.as_deref());
         to.tables("problems", &view.problems, problem);
@@ -240,7 +241,7 @@ impl Known<'_> {
         match (self.control, self.touched) {
             (Control::Observed, _) => "observed",
             (Control::Static, true) => "runtime",
-            (Control::Static, false) => "uci",
+            (Control::Static | Control::Tls, _) => "uci",
         }
     }
 

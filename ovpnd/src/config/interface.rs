@@ -119,7 +119,7 @@ pub struct Interface {
 }
 
 /// SO_MARK, decimal or hexadecimal.
-struct Mark(u32);
+pub(super) struct Mark(pub(super) u32);
 
 impl FromStr for Mark {
     type Err = ValueError;
@@ -253,7 +253,7 @@ impl FromStr for CipherChoice {
 
 /// Options that netifd and LuCI have for every protocol: netifd's interface.c (`iface_attrs`) and config.c of 2026, the
 /// handler's own for the way to the endpoint, mwan3's and LuCI's.
-const NETIFD: &[&str] = &[
+pub(super) const NETIFD: &[&str] = &[
     "auto",
     "carrier_loss_delay",
     "defaultroute",

@@ -9,6 +9,8 @@ pub mod overlay;
 mod peer;
 mod reader;
 mod routes;
+#[cfg(feature = "tls")]
+pub mod vpn;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,6 +99,9 @@ pub struct Config {
     pub globals: Globals,
     /// Our interfaces by name, also the faulty ones.
     pub interfaces: BTreeMap<String, InterfaceConfig>,
+    /// Clients with a control channel of their own by name, also the faulty ones.
+    #[cfg(feature = "tls")]
+    pub clients: BTreeMap<String, vpn::ClientEntry>,
     /// Faults that belong to no interface.
     pub problems: Vec<Problem>,
     /// Whether netifd sets addresses and routes.
@@ -129,10 +134,14 @@ impl Config {
         let faults = interfaces
             .clone()
             .flat_map(|i| i.problems.iter().chain(i.broken_peers.values().flatten()));
-        (
-            self.problems.iter().chain(faults).collect(),
-            interfaces.flat_map(|i| &i.warnings).collect(),
-        )
+        let mut faults: Vec<&Problem> = self.problems.iter().chain(faults).collect();
+        let mut warnings: Vec<&Problem> = interfaces.flat_map(|i| &i.warnings).collect();
+        #[cfg(feature = "tls")]
+        for client in self.clients.values() {
+            faults.extend(&client.problems);
+            warnings.extend(&client.warnings);
+        }
+        (faults, warnings)
     }
 
     /// Reads `network` and `ovpnd` in `dir`, with the changes of `overlay`, and the key files they name. `netifd` says
@@ -216,6 +225,18 @@ impl Config {
             reader
                 .problems
                 .extend(syntax.remove(&index).unwrap_or_default());
+            if has_control_channel(section) {
+                #[cfg(feature = "tls")]
+                if let Some((name, entry)) = vpn::read(reader) {
+                    self.clients.insert(name, entry);
+                }
+                #[cfg(not(feature = "tls"))]
+                {
+                    reader.fault(None, "is for TLS, which this build is without: install ovpnd instead of ovpnd-mini");
+                    self.problems.extend(reader.finish(&[]).0);
+                }
+                continue;
+            }
             if let Some((name, entry)) = interface::read(reader, self.netifd) {
                 self.interfaces.insert(name, entry);
             }
@@ -294,6 +315,13 @@ impl Config {
 fn is_interface(section: &uci::Section) -> bool {
     let proto = section.option("proto").map(|option| &option.value);
     section.kind == "interface" && matches!(proto, Some(uci::Value::One(proto)) if proto == PROTO)
+}
+
+/// Whether a section speaks OpenVPN's control channel: only such a one says that it is a client or a server.
+fn has_control_channel(section: &uci::Section) -> bool {
+    ["client", "tls_client", "server", "tls_server"]
+        .into_iter()
+        .any(|option| section.option(option).is_some())
 }
 
 fn syntax_problem(path: &str, file: &uci::File, error: &uci::SyntaxError) -> Problem {

@@ -113,6 +113,16 @@ impl<'a> Reader<'a> {
         values
     }
 
+    /// The values of a list, or the one value of an option, each as a whole line.
+    #[cfg(feature = "tls")]
+    pub(super) fn lines(&mut self, name: &'static str) -> Vec<&'a str> {
+        match self.option(name).map(|option| &option.value) {
+            Some(Value::List(list)) => list.iter().map(String::as_str).collect(),
+            Some(Value::One(text)) if !text.is_empty() => vec![text],
+            _ => Vec::new(),
+        }
+    }
+
     /// A value of any type that can be read from text.
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<T> {
         match self.text(name)?.parse::<T>() {

@@ -36,6 +36,9 @@ pub struct Engine<K> {
     pub kernel: K,
     /// By name.
     pub interfaces: BTreeMap<String, Managed>,
+    /// Clients with a control channel of their own.
+    #[cfg(feature = "tls")]
+    pub clients: crate::vpn::Clients,
     /// Interfaces of the driver that are none of ours, by name; see [`Self::survey`].
     pub observed: BTreeMap<String, Observed>,
     /// Faults of the configuration that belong to no interface.
@@ -54,6 +57,8 @@ impl<K: Kernel> Engine<K> {
         Self {
             kernel,
             interfaces: BTreeMap::new(),
+            #[cfg(feature = "tls")]
+            clients: crate::vpn::Clients::default(),
             observed: BTreeMap::new(),
             problems: Vec::new(),
             notices: Vec::new(),
@@ -76,6 +81,9 @@ impl<K: Kernel> Engine<K> {
         for name in gone {
             self.remove(&name, now);
         }
+        #[cfg(feature = "tls")]
+        self.clients
+            .configure(config.clients, &mut self.kernel, now);
         for (name, entry) in config.interfaces {
             let managed = self.interfaces.entry(name).or_default();
             managed.problems = entry.problems.clone();
@@ -127,14 +135,19 @@ impl<K: Kernel> Engine<K> {
                 }
             }
         }
+        #[cfg(feature = "tls")]
+        self.clients.shut_down(&mut self.kernel);
     }
 
     /// Lookups that are to be started now; each is given out once.
     pub fn lookups(&mut self, now: Instant) -> Vec<Lookup> {
-        self.interfaces
+        let lookups = self
+            .interfaces
             .iter_mut()
-            .flat_map(|(name, managed)| managed.lookups(name, now))
-            .collect()
+            .flat_map(|(name, managed)| managed.lookups(name, now));
+        #[cfg(feature = "tls")]
+        let lookups = lookups.chain(self.clients.lookups());
+        lookups.collect()
     }
 
     /// Has the names of all endpoints looked up anew. Peers stay where they are until an answer says otherwise.
@@ -146,6 +159,10 @@ impl<K: Kernel> Engine<K> {
 
     /// Takes an answer of the resolver.
     pub fn resolved(&mut self, answer: Answer, now: Instant) {
+        #[cfg(feature = "tls")]
+        if self.clients.has(&answer.lookup.interface) {
+            return self.clients.resolved(answer, &mut self.kernel, now);
+        }
         let Lookup {
             interface,
             peer,
@@ -212,6 +229,9 @@ impl<K: Kernel> Engine<K> {
         reason: Option<DelReason>,
         now: Instant,
     ) {
+        #[cfg(feature = "tls")]
+        self.clients
+            .peer_deleted(name, id, reason, &mut self.kernel, now);
         if let Some(observed) = self.observed.get_mut(name) {
             if observed.peers.remove(&id).is_some() {
                 let down = reason.map_or("lost".into(), |reason| reason.to_string());
@@ -279,6 +299,8 @@ impl<K: Kernel> Engine<K> {
     /// A key of a peer has no packet ids left.
     pub fn key_exhausted(&mut self, name: &str, id: PeerId, key: KeyId) {
         self.tell(name, id, News::KeySwap(key.get()));
+        #[cfg(feature = "tls")]
+        self.clients.key_exhausted(name, id);
         let Some((peer, run)) = self
             .interfaces
             .get_mut(name)
@@ -358,7 +380,10 @@ impl<K: Kernel> Engine<K> {
 
     /// Looks which interfaces of the driver others have made, and at their peers.
     pub fn survey(&mut self, now: Instant) {
-        let ours = self.interfaces.keys().cloned().collect();
+        let ours = self
+            .tunnels()
+            .filter(|(_, tunnel)| tunnel.control() != Control::Observed);
+        let ours = ours.map(|(name, _)| name.clone()).collect();
         let mut before = std::mem::take(&mut self.observed);
         for (link, addresses) in self.kernel.strangers(&ours) {
             let name = link.name.clone();
@@ -407,6 +432,12 @@ impl<K: Kernel> Engine<K> {
     pub fn tunnels(&self) -> impl Iterator<Item = (&String, &dyn Tunnel)> {
         let ours = self.interfaces.iter();
         let ours = ours.map(|(name, managed)| (name, managed as &dyn Tunnel));
+        #[cfg(feature = "tls")]
+        let ours = ours.chain(
+            self.clients
+                .iter()
+                .map(|(name, client)| (name, client as &dyn Tunnel)),
+        );
         let others = self.observed.iter();
         ours.chain(others.map(|(name, observed)| (name, observed as &dyn Tunnel)))
     }
@@ -414,6 +445,8 @@ impl<K: Kernel> Engine<K> {
     /// Somebody deleted an interface.
     pub fn link_deleted(&mut self, name: &str, now: Instant) {
         self.kernel.forget(name);
+        #[cfg(feature = "tls")]
+        self.clients.link_deleted(name, &mut self.kernel, now);
         let Some(managed) = self.interfaces.get_mut(name) else {
             return;
         };
@@ -431,6 +464,8 @@ impl<K: Kernel> Engine<K> {
 
     /// Notifications were lost: compare all peers with the kernel's.
     pub fn verify(&mut self, now: Instant) {
+        #[cfg(feature = "tls")]
+        self.clients.verify(&mut self.kernel, now);
         let names: Vec<String> = self.interfaces.keys().cloned().collect();
         for name in names {
             match self.kernel.peers(&name) {
@@ -456,14 +491,16 @@ impl<K: Kernel> Engine<K> {
 
     /// When something is to be tried again.
     pub fn next_wait(&self) -> Option<Instant> {
-        self.interfaces
-            .values()
-            .filter_map(Managed::next_wait)
-            .min()
+        let waits = self.interfaces.values().filter_map(Managed::next_wait);
+        #[cfg(feature = "tls")]
+        let waits = waits.chain(self.clients.next_wait());
+        waits.min()
     }
 
     /// Tries again what is due.
     pub fn wake(&mut self, now: Instant) {
+        #[cfg(feature = "tls")]
+        self.clients.wake(now);
         let due: Vec<String> = self
             .interfaces
             .iter_mut()
@@ -590,8 +627,8 @@ fn unroute<K: Kernel>(kernel: &mut K, name: &str, managed: &mut Managed, peer: P
 }
 
 /// How important an error is: what failed in the same way before is told to who wants to know all.
-pub(crate) fn news(before: Option<&String>, error: &String) -> log::Level {
-    if before == Some(error) {
+pub(crate) fn news(before: Option<&String>, error: &str) -> log::Level {
+    if before.is_some_and(|before| before == error) {
         log::Level::Debug
     } else {
         log::Level::Error

@@ -59,6 +59,7 @@ impl Tunnel for Observed {
             description: None,
             id: Some(info.id),
             state: PeerState::Up,
+            since: None,
             error: None,
             route_error: None,
             problems: Vec::new(),

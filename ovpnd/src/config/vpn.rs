@@ -1,0 +1,800 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Interfaces whose control channel is ovpnd's own: OpenVPN's options under their own names, with underscores.
+//!
+//! A section is one of these when it says `client` or `tls_client`. Its `mode` is then OpenVPN's (`p2p` or `server`);
+//! without, `mode` stays the driver's (`p2p` or `mp`), as static keys have it. Files are named by their paths; those
+//! with secrets must be readable by their owner alone.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use openvpn_control::client::ClientWrap;
+use openvpn_control::exchange::Credentials;
+use openvpn_control::keys::Cipher;
+use openvpn_control::push::{Filter, Verdict};
+use openvpn_control::session::Timing;
+use openvpn_control::tls::ring::{Factory, Identity, Settings, Version};
+use openvpn_control::verify::{NameRule, Rules, parse_fingerprint};
+use openvpn_control::wrap::{auth, text};
+use openvpn_control::{pem, refusal::Refusal};
+use ovpn_netlink::{Keepalive, MAX_NAME, Mode};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::interface::{Interface, NETIFD, SocketSpec, Transport};
+use super::reader::Reader;
+use super::{Endpoint, Problem};
+use crate::keyfile::{NotOpen, open_regular};
+
+/// A bundle of CAs has 200 KiB.
+const MAX_FILE: u64 = 1024 * 1024;
+/// OpenVPN's registered port.
+const PORT: u32 = 1194;
+
+/// A client's configuration.
+#[derive(Debug, Clone)]
+pub struct ClientSpec {
+    /// Its interface, without peers.
+    pub interface: Interface,
+    /// Servers, in their order.
+    pub remotes: Vec<Endpoint>,
+    /// `remote_random`
+    pub random: bool,
+    /// Makes TLS connections.
+    pub tls: Arc<Factory>,
+    /// Protection of control packets.
+    pub wrap: ClientWrap,
+    /// User name and password.
+    pub credentials: Option<Credentials>,
+    /// Times of renegotiations.
+    pub timing: Timing,
+    /// Ciphers of the data channel, best first.
+    pub ciphers: Vec<Cipher>,
+    /// Options of the server that are not wanted.
+    pub filter: Filter,
+    /// `keepalive`, used unless the server pushes its own.
+    pub keepalive: Option<Keepalive>,
+    /// MTU of the interface, when it is not the server's choice.
+    pub mtu: Option<u32>,
+    /// The same for the same options and files.
+    pub mark: [u8; 32],
+}
+
+/// What a section came to.
+#[derive(Debug, Clone, Default)]
+pub struct ClientEntry {
+    /// The client, unless the section has a fault.
+    pub spec: Option<Box<ClientSpec>>,
+    /// Its faults.
+    pub problems: Vec<Problem>,
+    /// What is noticed and has no consequence.
+    pub warnings: Vec<Problem>,
+}
+
+/// Options that stock OpenVPN takes and this program does not, and an alternative.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "allow_compression",
+        "compression is not supported: remove it on both sides",
+    ),
+    (
+        "comp_lzo",
+        "compression is not supported: remove it on both sides",
+    ),
+    (
+        "compress",
+        "compression is not supported: remove it on both sides",
+    ),
+    (
+        "fragment",
+        "fragmentation is not supported: lower tun_mtu on both sides instead",
+    ),
+    (
+        "secret",
+        "static keys are not for use: set ca, cert and key, or peer_fingerprint",
+    ),
+    (
+        "config",
+        "a profile is not read at run time: ovpnctl import writes its options here",
+    ),
+    (
+        "http_proxy",
+        "proxies are not supported: connect without one",
+    ),
+    (
+        "socks_proxy",
+        "proxies are not supported: connect without one",
+    ),
+    ("pkcs11_id", "PKCS#11 is not supported: set cert and key"),
+    (
+        "pkcs11_providers",
+        "PKCS#11 is not supported: set cert and key",
+    ),
+    (
+        "pkcs12",
+        "PKCS#12 is not supported: openssl pkcs12 -in FILE -nodes -out NEW.pem converts it; set ca, cert and key",
+    ),
+    (
+        "capath",
+        "directories of CAs are not supported: join their files into one for ca",
+    ),
+    (
+        "management",
+        "there is no management interface: ubus call ovpnd tells the same",
+    ),
+    ("plugin", "plugins are not supported"),
+    (
+        "up",
+        "scripts are not supported: netifd's hotplug runs them (/etc/hotplug.d/iface)",
+    ),
+    (
+        "down",
+        "scripts are not supported: netifd's hotplug runs them (/etc/hotplug.d/iface)",
+    ),
+    (
+        "route_up",
+        "scripts are not supported: netifd's hotplug runs them (/etc/hotplug.d/iface)",
+    ),
+    (
+        "tls_verify",
+        "scripts are not supported: use verify_x509_name",
+    ),
+    (
+        "ipchange",
+        "scripts are not supported: subscribe to ovpnd on ubus",
+    ),
+    (
+        "shaper",
+        "is not supported: use OpenWrt's sqm on the interface",
+    ),
+    ("engine", "OpenSSL is not used"),
+    ("providers", "OpenSSL is not used"),
+    (
+        "tls_cipher",
+        "cipher suites of TLS are the library's: AES-GCM and ChaCha20-Poly1305",
+    ),
+    ("ns_cert_type", "is obsolete: use remote_cert_tls"),
+    ("remote_cert_eku", "use remote_cert_tls"),
+    ("remote_cert_ku", "use remote_cert_tls"),
+    ("verify_hash", "use peer_fingerprint"),
+    ("x509_username_field", "the common name is used"),
+    (
+        "server",
+        "only clients are supported so far: use the openvpn program for a server",
+    ),
+    (
+        "tls_server",
+        "only clients are supported so far: use the openvpn program for a server",
+    ),
+    (
+        "server_bridge",
+        "TAP devices are not supported: use server with topology subnet",
+    ),
+];
+
+/// Options that change nothing here, or that this program does in any case.
+const NEEDLESS: &[&str] = &[
+    "auth_nocache",
+    "auth_retry",
+    "cipher",
+    "dev",
+    "dh",
+    "explicit_exit_notify",
+    "float",
+    "key_method",
+    "mlock",
+    "ncp_ciphers",
+    "nobind",
+    "passtos",
+    "persist_key",
+    "persist_tun",
+    "pull",
+    "rcvbuf",
+    "resolv_retry",
+    "sndbuf",
+    "status",
+    "verb",
+    "mute",
+    "mute_replay_warnings",
+    "user",
+    "group",
+    "fast_io",
+    "script_security",
+    "tls_client",
+    "connect_retry",
+    "connect_timeout",
+    "data_ciphers_fallback",
+    "disable_dco",
+];
+
+/// Reads a section; none when it is switched off.
+pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, ClientEntry)> {
+    if reader.boolean("disabled") == Some(true) {
+        return None;
+    }
+    let name = reader.label.clone();
+    if reader.section.name.is_none() {
+        reader.fault(None, "needs a name, which becomes the interface's");
+    } else if name.len() > MAX_NAME {
+        let why = format!("has a name too long for an interface ({MAX_NAME} bytes at most)");
+        reader.fault(None, why);
+    }
+    for (option, why) in REFUSED {
+        if reader.text(option).is_some_and(|value| value != "0") {
+            reader.fault(Some(option), *why);
+        }
+    }
+    let repeated: Vec<String> = reader.section.repeated.iter().cloned().collect();
+    for option in repeated {
+        reader.fault(Some(&option), "is there more than once");
+    }
+    let mut marks = Marks(Sha256::new());
+    for option in &reader.section.options {
+        marks.add(option.name.as_bytes());
+        marks.add(format!("{:?}", option.value).as_bytes());
+    }
+    if let Some(kind) = reader.text("dev_type").filter(|kind| *kind != "tun") {
+        reader.fault(
+            Some("dev_type"),
+            format!("{kind:?} is not supported: use tun"),
+        );
+    }
+    if let Some(mode) = reader.text("mode").filter(|mode| *mode != "p2p") {
+        let why = format!("a client's mode is OpenVPN's p2p, not {mode:?}; remove it");
+        reader.fault(Some("mode"), why);
+    }
+    for switch in ["client", "tls_client"] {
+        reader.boolean(switch);
+    }
+    let (remotes, transport) = remotes(&mut reader);
+    let mark = reader.parsed::<super::interface::Mark>("fwmark");
+    let port = reader.number("lport", 0..=65_535).unwrap_or(0);
+    let interface = Interface {
+        file: reader.file.to_owned(),
+        port_line: reader.line("lport"),
+        mode: Mode::P2p,
+        socket: SocketSpec {
+            transport,
+            port: u16::try_from(port).unwrap_or(0),
+            mark: mark.map_or(0, |mark| mark.0),
+        },
+        addresses: Vec::new(),
+        mtu: 1500,
+        mssfix: reader.parsed("mssfix").unwrap_or_default(),
+        hwcrypto: reader.parsed("hwcrypto").unwrap_or_default(),
+        cipher: ovpn_netlink::Cipher::Aes256Gcm,
+        peers: Vec::new(),
+    };
+    let random = reader.boolean("remote_random") == Some(true);
+    let tls = tls(&mut reader, &mut marks);
+    let wrap = wrap(&mut reader, &mut marks);
+    let credentials = credentials(&mut reader, &mut marks);
+    let timing = timing(&mut reader);
+    let ciphers = ciphers(&mut reader);
+    let filter = filter(&mut reader);
+    let keepalive = keepalive(&mut reader);
+    let mtu = reader.number("tun_mtu", 576..=65_451);
+    let (problems, warnings) = reader.finish(&[NETIFD, NEEDLESS].concat());
+    let (Some(tls), Some(wrap), true) = (tls, wrap, problems.is_empty()) else {
+        return Some((
+            name,
+            ClientEntry {
+                spec: None,
+                problems,
+                warnings,
+            },
+        ));
+    };
+    let spec = ClientSpec {
+        interface,
+        remotes,
+        random,
+        tls: Arc::new(tls),
+        wrap,
+        credentials,
+        timing,
+        ciphers,
+        filter,
+        keepalive,
+        mtu,
+        mark: marks.0.finalize().into(),
+    };
+    Some((
+        name,
+        ClientEntry {
+            spec: Some(Box::new(spec)),
+            problems,
+            warnings,
+        },
+    ))
+}
+
+/// A digest over everything that a client is made from.
+struct Marks(Sha256);
+
+impl Marks {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes.len().to_be_bytes());
+        self.0.update(bytes);
+    }
+}
+
+/// `remote 'host [port [proto]]'`, as an option or a list, with `port` and `ovpnproto` for those that say none.
+fn remotes(reader: &mut Reader<'_>) -> (Vec<Endpoint>, Transport) {
+    let port = reader.number("port", 1..=65_535).unwrap_or(PORT);
+    let mut transport = Transport::Udp;
+    if let Some(proto) = reader.text("ovpnproto") {
+        match proto_of(proto) {
+            Ok(found) => transport = found,
+            Err(why) => reader.fault(Some("ovpnproto"), why),
+        }
+    }
+    let lines = reader.lines("remote");
+    if lines.is_empty() {
+        reader.fault(Some("remote"), "is missing: a client needs a server");
+    }
+    let mut endpoints = Vec::new();
+    for line in lines {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (host, port, proto) = match words[..] {
+            [host] => (host, Some(port), None),
+            [host, port] => (host, port.parse().ok(), None),
+            [host, port, proto] => (host, port.parse().ok(), Some(proto)),
+            _ => {
+                reader.fault(Some("remote"), "must be a host, a port and a protocol");
+                continue;
+            }
+        };
+        let Some(port) = port
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|p| *p != 0)
+        else {
+            reader.fault(Some("remote"), format!("{line:?} has no valid port"));
+            continue;
+        };
+        match proto.map(proto_of) {
+            Some(Err(why)) => reader.fault(Some("remote"), why),
+            Some(Ok(found)) if !endpoints.is_empty() && found != transport => {
+                let why = "all servers of an interface must have one protocol: udp, or udp6";
+                reader.fault(Some("remote"), why);
+            }
+            Some(Ok(found)) => transport = found,
+            None => {}
+        }
+        endpoints.push(Endpoint {
+            host: host.to_owned(),
+            port,
+        });
+    }
+    (endpoints, transport)
+}
+
+fn proto_of(text: &str) -> Result<Transport, String> {
+    match text {
+        "udp" | "udp4" => Ok(Transport::Udp),
+        "udp6" => Ok(Transport::Udp6),
+        "tcp" | "tcp4" | "tcp6" | "tcp-client" | "tcp4-client" | "tcp6-client" => {
+            Err("TCP is not supported with TLS so far: use udp or udp6".into())
+        }
+        _ => Err(format!("{text:?} is no protocol (udp, udp6)")),
+    }
+}
+
+/// The content of the file that `option` names.
+fn file(
+    reader: &mut Reader<'_>,
+    marks: &mut Marks,
+    option: &'static str,
+    secret: bool,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let path = reader.text(option)?;
+    match load(Path::new(path), secret) {
+        Ok(bytes) => {
+            marks.add(&bytes);
+            Some(bytes)
+        }
+        Err(why) => {
+            reader.fault(Some(option), format!("{path}: {why}"));
+            None
+        }
+    }
+}
+
+fn load(path: &Path, secret: bool) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (file, meta) = open_regular(path).map_err(|why| why.to_string())?;
+    if secret && meta.mode() & 0o077 != 0 {
+        let mode = meta.mode() & 0o7777;
+        return Err(format!(
+            "is readable by others (mode {mode:04o}): chmod 600 it"
+        ));
+    }
+    if meta.len() > MAX_FILE {
+        return Err(format!("is longer than {MAX_FILE} bytes"));
+    }
+    let size = usize::try_from(meta.len()).unwrap_or(0);
+    let mut text = Zeroizing::new(Vec::with_capacity(size + 64));
+    file.take(MAX_FILE)
+        .read_to_end(&mut text)
+        .map_err(|error| NotOpen::Failed(error).to_string())?;
+    Ok(text)
+}
+
+/// A refusal as a fault: the sentence, and the remedy.
+fn refused(refusal: &Refusal) -> String {
+    match refusal.remedy() {
+        Some(remedy) => format!("{refusal} ({remedy})"),
+        None => refusal.to_string(),
+    }
+}
+
+fn tls(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Factory> {
+    let faults = reader.problems.len();
+    let ca = file(reader, marks, "ca", false).map(|text| pem::certificates(&text));
+    let ca = match ca {
+        Some(Err(why)) => {
+            reader.fault(Some("ca"), refused(&why));
+            Vec::new()
+        }
+        Some(Ok(ca)) => ca,
+        None => Vec::new(),
+    };
+    let rules = Rules {
+        ca,
+        fingerprints: fingerprints(reader),
+        purpose: remote_cert_tls(reader),
+        name: name_rule(reader),
+        crl: reader.text("crl_verify").map(|path| {
+            let path = PathBuf::from(path);
+            let source: openvpn_control::verify::CrlSource = Arc::new(move || {
+                let text = fs::read(&path).map_err(|error| error.to_string())?;
+                Ok(text)
+            });
+            source
+        }),
+    };
+    let identity = identity(reader, marks);
+    let (min, max) = (
+        version(reader, "tls_version_min"),
+        version(reader, "tls_version_max"),
+    );
+    let (min, max) = (min.unwrap_or(Version::Tls12), max.unwrap_or(Version::Tls13));
+    if min > max {
+        reader.fault(Some("tls_version_max"), "is lower than tls_version_min");
+    }
+    if reader.problems.len() != faults {
+        return None;
+    }
+    let made = Factory::new(&Settings {
+        identity,
+        rules,
+        optional: false,
+        min,
+        max,
+        clock: Arc::new(unix_time),
+        build_date: build_date(),
+    });
+    match made {
+        Ok(factory) => Some(factory),
+        Err(why) => {
+            reader.fault(None, refused(&why));
+            None
+        }
+    }
+}
+
+/// Seconds since 1970, by the system's clock.
+pub(crate) fn unix_time() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// The time of the sources, as reproducible builds name it; a clock before it is not set.
+fn build_date() -> u64 {
+    // 2026-11-01, for builds that do not say.
+    const OLDEST: u64 = 1_793_491_200;
+    option_env!("SOURCE_DATE_EPOCH")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(OLDEST)
+}
+
+fn identity(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Identity> {
+    let cert = file(reader, marks, "cert", false);
+    let key = file(reader, marks, "key", true);
+    let extra = file(reader, marks, "extra_certs", false);
+    let passphrase = file(reader, marks, "askpass", true);
+    let passphrase = passphrase.as_ref().map(|text| first_line(text));
+    let present = |option| reader.section.option(option).is_some();
+    match (present("cert"), present("key")) {
+        (true, false) => reader.fault(Some("key"), "is missing: cert is there"),
+        (false, true) => reader.fault(Some("cert"), "is missing: key is there"),
+        _ => {}
+    }
+    let (cert, key) = cert.zip(key)?;
+    let loaded = Identity::load(
+        &cert,
+        extra.as_ref().map(|e| e.as_slice()),
+        &key,
+        passphrase,
+    );
+    match loaded {
+        Ok(identity) => Some(identity),
+        Err(why) => {
+            let option = match why {
+                Refusal::NoKey
+                | Refusal::UnusableKey
+                | Refusal::KeyMismatch
+                | Refusal::PassphraseMissing
+                | Refusal::PassphraseWrong
+                | Refusal::KeyEncryption(_) => "key",
+                _ => "cert",
+            };
+            reader.fault(Some(option), refused(&why));
+            None
+        }
+    }
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn fingerprints(reader: &mut Reader<'_>) -> Vec<[u8; 32]> {
+    let mut digests = Vec::new();
+    for text in reader.list::<String>("peer_fingerprint") {
+        match parse_fingerprint(&text) {
+            Some(digest) => digests.push(digest),
+            None => {
+                let why = format!("{text:?} is no SHA-256 fingerprint (32 hexadecimal pairs)");
+                reader.fault(Some("peer_fingerprint"), why);
+            }
+        }
+    }
+    digests
+}
+
+fn remote_cert_tls(reader: &mut Reader<'_>) -> bool {
+    match reader.text("remote_cert_tls") {
+        None => false,
+        Some("server") => true,
+        Some(_) => {
+            reader.fault(Some("remote_cert_tls"), "must be server: this is a client");
+            false
+        }
+    }
+}
+
+fn name_rule(reader: &mut Reader<'_>) -> Option<NameRule> {
+    let kind = reader.text("verify_x509_type").map(str::to_owned);
+    let line = reader.lines("verify_x509_name").into_iter().next()?;
+    let line = line.trim().to_owned();
+    // OpenVPN's two words, or the name alone with its kind beside it.
+    let (name, kind) = match (kind, line.rsplit_once(' ')) {
+        (Some(kind), _) => (line.clone(), kind),
+        (None, Some((name, kind @ ("subject" | "name" | "name-prefix")))) => {
+            (name.to_owned(), kind.to_owned())
+        }
+        (None, _) => (line.clone(), "subject".to_owned()),
+    };
+    let name = name.trim_matches(['"', '\'']).to_owned();
+    match kind.as_str() {
+        "subject" => Some(NameRule::Subject(name)),
+        "name" => Some(NameRule::Name(name)),
+        "name-prefix" => Some(NameRule::NamePrefix(name)),
+        _ => {
+            let why = format!("{kind:?} is no kind of name (subject, name, name-prefix)");
+            reader.fault(Some("verify_x509_name"), why);
+            None
+        }
+    }
+}
+
+fn version(reader: &mut Reader<'_>, option: &'static str) -> Option<Version> {
+    match reader.text(option)? {
+        "1.2" => Some(Version::Tls12),
+        "1.3" => Some(Version::Tls13),
+        text => {
+            let why = format!("must be 1.2 or 1.3, not \"{}\"", text.escape_debug());
+            reader.fault(Some(option), why);
+            None
+        }
+    }
+}
+
+fn wrap(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<ClientWrap> {
+    let digest = match reader.text("auth") {
+        None => Some(auth::Digest::default()),
+        Some(name) => {
+            let digest = auth::Digest::named(name);
+            if digest.is_none() && reader.section.option("tls_auth").is_some() {
+                let why = format!("{name:?} is not supported (SHA1, SHA256, SHA384, SHA512)");
+                reader.fault(Some("auth"), why);
+            }
+            digest.or(Some(auth::Digest::default()))
+        }
+    };
+    let direction = match reader.text("key_direction") {
+        None => auth::Direction::Both,
+        Some("0") => auth::Direction::Normal,
+        Some("1") => auth::Direction::Inverse,
+        Some(_) => {
+            reader.fault(Some("key_direction"), "must be 0 or 1");
+            return None;
+        }
+    };
+    let options = ["tls_auth", "tls_crypt", "tls_crypt_v2"];
+    let named: Vec<&str> = options
+        .into_iter()
+        .filter(|option| reader.section.option(option).is_some())
+        .collect();
+    if let [first, second, ..] = named[..] {
+        reader.fault(
+            Some(second),
+            format!("contradicts {first}: use one of them"),
+        );
+        return None;
+    }
+    let read = match named.first() {
+        None => return Some(ClientWrap::None),
+        Some(&"tls_auth") => file(reader, marks, "tls_auth", true).map(|content| {
+            text::static_key(&content)
+                .map(|key| ClientWrap::Auth(key, direction, digest.unwrap_or_default()))
+        }),
+        Some(&"tls_crypt") => file(reader, marks, "tls_crypt", true)
+            .map(|content| text::static_key(&content).map(ClientWrap::Crypt)),
+        Some(_) => file(reader, marks, "tls_crypt_v2", true)
+            .map(|content| text::client_key(&content).map(ClientWrap::CryptV2)),
+    };
+    match read? {
+        Ok(wrap) => Some(wrap),
+        Err(why) => {
+            reader.fault(named.first().copied(), why);
+            None
+        }
+    }
+}
+
+/// `auth_user_pass` names a file of two lines; `username` and `password` say them here.
+fn credentials(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Credentials> {
+    let (username, password) = (reader.text("username"), reader.text("password"));
+    if let Some(content) = file(reader, marks, "auth_user_pass", true) {
+        if username.is_some() || password.is_some() {
+            reader.fault(
+                Some("username"),
+                "contradicts auth_user_pass: use one of them",
+            );
+        }
+        let mut lines = content.split(|byte| *byte == b'\n');
+        let username = first_line(lines.next().unwrap_or_default());
+        let password = first_line(lines.next().unwrap_or_default());
+        let username = std::str::from_utf8(username).unwrap_or_default();
+        if username.is_empty() || password.is_empty() {
+            let why = "must hold a user name and a password, each on a line of its own";
+            reader.fault(Some("auth_user_pass"), why);
+            return None;
+        }
+        return Some(Credentials {
+            username: username.to_owned(),
+            password: Zeroizing::new(password.to_vec()),
+        });
+    }
+    match (username, password) {
+        (None, None) => None,
+        (Some(username), Some(password)) => Some(Credentials {
+            username: username.to_owned(),
+            password: Zeroizing::new(password.as_bytes().to_vec()),
+        }),
+        (Some(_), None) => {
+            reader.fault(Some("password"), "is missing: username is there");
+            None
+        }
+        (None, Some(_)) => {
+            reader.fault(Some("username"), "is missing: password is there");
+            None
+        }
+    }
+}
+
+fn timing(reader: &mut Reader<'_>) -> Timing {
+    let mut timing = Timing::default();
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    // OpenVPN takes a second number, the least time, which a client has no use for.
+    let reneg = reader.lines("reneg_sec").into_iter().next();
+    if let Some(text) = reneg {
+        match text.split_ascii_whitespace().next().map(str::parse) {
+            Some(Ok(0u32)) => timing.renegotiate = None,
+            Some(Ok(time)) if time >= 5 => timing.renegotiate = Some(seconds(time)),
+            _ => reader.fault(
+                Some("reneg_sec"),
+                "must be 0 (the server's choice), or at least 5",
+            ),
+        }
+    }
+    if let Some(time) = reader.number("hand_window", 5..=3600) {
+        timing.hand_window = seconds(time);
+    }
+    if let Some(time) = reader.number("tran_window", 5..=86_400) {
+        timing.transition = seconds(time);
+    }
+    timing
+}
+
+fn ciphers(reader: &mut Reader<'_>) -> Vec<Cipher> {
+    let Some(text) = reader.text("data_ciphers") else {
+        return vec![
+            Cipher::Aes256Gcm,
+            Cipher::Aes128Gcm,
+            Cipher::ChaCha20Poly1305,
+        ];
+    };
+    let mut ciphers = Vec::new();
+    for name in text.split([':', ' ']).filter(|name| !name.is_empty()) {
+        // OpenVPN leaves out the optional ones that it has not.
+        let (name, optional) = match name.strip_prefix('?') {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        match Cipher::from_name(name) {
+            Some(cipher) if !ciphers.contains(&cipher) => ciphers.push(cipher),
+            Some(_) => {}
+            None if optional || name == "DEFAULT" => {}
+            None => {
+                let known = Cipher::ALL.map(Cipher::name).join(", ");
+                let why = format!("{name:?} is not supported ({known})");
+                reader.fault(Some("data_ciphers"), why);
+            }
+        }
+    }
+    if ciphers.is_empty() {
+        reader.fault(Some("data_ciphers"), "names no cipher that is supported");
+    }
+    ciphers
+}
+
+fn filter(reader: &mut Reader<'_>) -> Filter {
+    let mut filter = Filter {
+        rules: Vec::new(),
+        no_routes: reader.boolean("route_nopull") == Some(true),
+    };
+    for line in reader.lines("pull_filter") {
+        let rule = line.split_once(' ').and_then(|(verdict, start)| {
+            let verdict = match verdict {
+                "accept" => Verdict::Accept,
+                "ignore" => Verdict::Ignore,
+                "reject" => Verdict::Reject,
+                _ => return None,
+            };
+            Some((verdict, start.trim().trim_matches(['"', '\'']).to_owned()))
+        });
+        match rule {
+            Some(rule) => filter.rules.push(rule),
+            None => {
+                let why = format!("{line:?} must be accept, ignore or reject, and a text");
+                reader.fault(Some("pull_filter"), why);
+            }
+        }
+    }
+    filter
+}
+
+fn keepalive(reader: &mut Reader<'_>) -> Option<Keepalive> {
+    let line = reader.lines("keepalive").into_iter().next()?;
+    let numbers: Vec<u32> = line.split_ascii_whitespace().flat_map(str::parse).collect();
+    match numbers[..] {
+        [interval, timeout] if timeout >= interval.saturating_mul(2) => {
+            Some(Keepalive { interval, timeout })
+        }
+        _ => {
+            let why = "must be two numbers of seconds, the second at least twice the first";
+            reader.fault(Some("keepalive"), why);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The thread that speaks OpenVPN's control channel for all tunnels. A handshake takes half a second on a slow router,
+//! and the poll loop must answer ubus meanwhile.
+//!
+//! The poll loop reads the sockets and hands packets over by a queue that has room for so many: others are lost, and
+//! sent again by the peer. Orders are never lost; each tunnel gives few. Packets for the peer are sent from here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use openvpn_control::client::{Client, ClientConfig, End, Event};
+use openvpn_control::env::Env;
+use openvpn_control::keystate::Failure;
+use openvpn_control::tls::ring::Factory;
+
+use crate::config::vpn::unix_time;
+
+/// Packets that may wait: a handshake has about ten.
+const MAX_PACKETS: usize = 256;
+/// A handshake's certificates are parsed on it.
+const STACK: usize = 512 * 1024;
+/// How long the last packets of sessions that are over are sent again.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Names one attempt to connect and the session that comes of it. No two have the same.
+pub(super) type Attempt = u64;
+
+/// A session to begin.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) attempt: Attempt,
+    pub(super) config: ClientConfig<Factory>,
+    pub(super) socket: UdpSocket,
+    pub(super) remote: SocketAddr,
+}
+
+/// An order of the poll loop.
+#[derive(Debug)]
+enum Order {
+    Start(Box<Start>),
+    Packet(Attempt, Vec<u8>),
+    Renegotiate(Attempt),
+    End(Attempt),
+    Stop,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    orders: VecDeque<Order>,
+    packets: usize,
+    lost: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, order: Order) {
+        let mut queue = self.lock();
+        if let Order::Packet(..) = order {
+            if queue.packets >= MAX_PACKETS {
+                queue.lost += 1;
+                return;
+            }
+            queue.packets += 1;
+        }
+        queue.orders.push_back(order);
+        self.filled.notify_one();
+    }
+
+    /// The next order; none when `until` came first.
+    fn pop(&self, until: Option<Instant>) -> Option<Order> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(order) = queue.orders.pop_front() {
+                if let Order::Packet(..) = order {
+                    queue.packets = queue.packets.saturating_sub(1);
+                }
+                return Some(order);
+            }
+            queue = match until {
+                None => self
+                    .filled
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    let waited = self.filled.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// The thread, as the poll loop sees it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    events: Receiver<(Attempt, Event)>,
+    /// Readable when there are events.
+    ear: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No more threads or descriptors can be had.
+    pub(super) fn start() -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (sender, events) = channel();
+        let (bell, ear) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        ear.set_nonblocking(true)?;
+        let orders = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("control".into())
+            .stack_size(STACK)
+            .spawn(move || Sessions::new(sender, bell).run(&orders))?;
+        Ok(Self {
+            shared,
+            events,
+            ear,
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn connect(&self, start: Start) {
+        self.shared.push(Order::Start(Box::new(start)));
+    }
+
+    pub(super) fn packet(&self, attempt: Attempt, packet: &[u8]) {
+        self.shared.push(Order::Packet(attempt, packet.to_vec()));
+    }
+
+    pub(super) fn renegotiate(&self, attempt: Attempt) {
+        self.shared.push(Order::Renegotiate(attempt));
+    }
+
+    /// Ends a session; the server is told.
+    pub(super) fn end(&self, attempt: Attempt) {
+        self.shared.push(Order::End(attempt));
+    }
+
+    /// Packets that found the queue full.
+    pub(super) fn lost(&self) -> u64 {
+        self.shared.lock().lost
+    }
+
+    /// The next event, if there is one.
+    pub(super) fn event(&mut self) -> Option<(Attempt, Event)> {
+        let mut bytes = [0; 64];
+        while matches!(self.ear.read(&mut bytes), Ok(1..)) {}
+        self.events.try_recv().ok()
+    }
+}
+
+impl AsFd for Worker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ear.as_fd()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.push(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing more to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Session {
+    client: Client<Factory>,
+    socket: UdpSocket,
+    remote: SocketAddr,
+    /// When it goes, whatever is still to be sent.
+    gone_at: Option<Instant>,
+}
+
+struct Sessions {
+    sessions: BTreeMap<Attempt, Session>,
+    events: Sender<(Attempt, Event)>,
+    bell: UnixStream,
+}
+
+/// Fills `out` with the system's random bytes.
+fn random(out: &mut [u8]) {
+    if getrandom::getrandom(out).is_err() {
+        // Keys that somebody could guess are worse than no daemon; procd starts another one.
+        std::process::abort();
+    }
+}
+
+impl Sessions {
+    fn new(events: Sender<(Attempt, Event)>, bell: UnixStream) -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            events,
+            bell,
+        }
+    }
+
+    fn run(mut self, orders: &Shared) {
+        loop {
+            let order = orders.pop(self.deadline());
+            let now = Instant::now();
+            let mut fill = random;
+            let mut env = Env {
+                now,
+                unix: unix_time(),
+                random: &mut fill,
+            };
+            let stop = matches!(order, Some(Order::Stop));
+            if let Some(order) = order {
+                self.obey(order, &mut env);
+            }
+            let due: Vec<Attempt> = self
+                .sessions
+                .iter()
+                .filter(|(_, session)| session.due(now))
+                .map(|(attempt, _)| *attempt)
+                .collect();
+            for attempt in due {
+                if let Some(session) = self.sessions.get_mut(&attempt) {
+                    session.client.advance(&mut env);
+                }
+                self.work(attempt, &mut env);
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order, env: &mut Env<'_>) {
+        let attempt = match order {
+            Order::Start(start) => {
+                let Start {
+                    attempt,
+                    config,
+                    socket,
+                    remote,
+                } = *start;
+                match Client::connect(config, env) {
+                    Ok(client) => {
+                        let session = Session {
+                            client,
+                            socket,
+                            remote,
+                            gone_at: None,
+                        };
+                        self.sessions.insert(attempt, session);
+                    }
+                    Err(why) => self.tell(attempt, Event::Failed(why, End::Retry)),
+                }
+                attempt
+            }
+            Order::Packet(attempt, packet) => {
+                if let Some(session) = self.sessions.get_mut(&attempt) {
+                    // Packets that are refused are lost, without an answer and without a word.
+                    let _ = session.client.receive(&packet, env);
+                }
+                attempt
+            }
+            Order::Renegotiate(attempt) => {
+                if let Some(session) = self.sessions.get_mut(&attempt) {
+                    session.client.renegotiate(env);
+                }
+                attempt
+            }
+            Order::End(attempt) => {
+                if let Some(session) = self.sessions.get_mut(&attempt) {
+                    session.client.exit(env);
+                    session.gone_at = env.now.checked_add(GOODBYE);
+                }
+                attempt
+            }
+            Order::Stop => {
+                let all: Vec<Attempt> = self.sessions.keys().copied().collect();
+                for attempt in all {
+                    self.obey(Order::End(attempt), env);
+                }
+                return;
+            }
+        };
+        self.work(attempt, env);
+    }
+
+    /// Sends what is to be sent, and tells what happened.
+    fn work(&mut self, attempt: Attempt, env: &mut Env<'_>) {
+        let Some(session) = self.sessions.get_mut(&attempt) else {
+            return;
+        };
+        let mut events = Vec::new();
+        while let Some(packet) = session.client.transmit(env) {
+            // One that cannot be sent is sent again, as one that is lost.
+            let _ = session.socket.send_to(&packet, session.remote);
+        }
+        while let Some(event) = session.client.event() {
+            if matches!(event, Event::Failed(..)) && session.gone_at.is_none() {
+                session.gone_at = env.now.checked_add(GOODBYE);
+            }
+            events.push(event);
+        }
+        let over = session.gone_at.is_some_and(|at| at <= env.now);
+        if over || (session.gone_at.is_some() && session.client.is_drained()) {
+            self.sessions.remove(&attempt);
+        }
+        for event in events {
+            self.tell(attempt, event);
+        }
+    }
+
+    fn tell(&self, attempt: Attempt, event: Event) {
+        // The daemon may be gone by now, and nobody listens then.
+        let _ = self.events.send((attempt, event));
+        let _ = (&self.bell).write(&[0]);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.sessions.values().filter_map(Session::deadline).min()
+    }
+}
+
+impl Session {
+    fn deadline(&self) -> Option<Instant> {
+        [self.client.deadline(), self.gone_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
+    }
+}
+
+/// A failure as one sentence, with its remedy.
+pub(super) fn sentence(why: &Failure) -> String {
+    match &why.remedy {
+        Some(remedy) => format!("{} ({remedy})", why.reason),
+        None => why.reason.clone(),
+    }
+}
