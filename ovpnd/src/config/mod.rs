@@ -227,7 +227,7 @@ impl Config {
                 .extend(syntax.remove(&index).unwrap_or_default());
             if has_control_channel(section) {
                 #[cfg(feature = "tls")]
-                if let Some((name, entry)) = vpn::read(reader) {
+                if let Some((name, entry)) = vpn::read(reader, self.netifd) {
                     self.clients.insert(name, entry);
                 }
                 #[cfg(not(feature = "tls"))]

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::interface::{Interface, NETIFD, SocketSpec, Transport};
 use super::reader::Reader;
-use super::{Endpoint, Problem};
+use super::{Endpoint, Problem, Routing};
 use crate::keyfile::{NotOpen, open_regular};
 
 /// A bundle of CAs has 200 KiB.
@@ -212,7 +212,7 @@ const NEEDLESS: &[&str] = &[
 ];
 
 /// Reads a section; none when it is switched off.
-pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, ClientEntry)> {
+pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, ClientEntry)> {
     if reader.boolean("disabled") == Some(true) {
         return None;
     }
@@ -268,6 +268,8 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, ClientEntry)> {
         hwcrypto: reader.parsed("hwcrypto").unwrap_or_default(),
         cipher: ovpn_netlink::Cipher::Aes256Gcm,
         peers: Vec::new(),
+        routing: Routing::read(&mut reader, netifd),
+        killswitch: reader.boolean("killswitch").unwrap_or(false),
     };
     let random = reader.boolean("remote_random") == Some(true);
     let tls = tls(&mut reader, &mut marks);

@@ -306,7 +306,7 @@ impl Client {
         goal.mtu = Some(spec.mtu.or(options.tun_mtu).unwrap_or(DEFAULT_MTU));
         goal.up = true;
         goal.addresses = addresses(options);
-        goal.routes = routes(options, live.remote.ip()).0;
+        goal.routes = routes(options, up.peer, live.remote.ip()).0;
         let params = PeerParams {
             remote: Some(live.remote),
             keepalive: Some(keepalive(options, spec.keepalive)),
@@ -446,7 +446,7 @@ impl Client {
         for ignored in &options.ignored {
             log::info!("{name}: {ignored}");
         }
-        let (_, left_out) = routes(&options, live.remote.ip());
+        let (_, left_out) = routes(&options, peer, live.remote.ip());
         for sentence in left_out {
             log::warn!("{name}: {sentence}");
         }
@@ -530,7 +530,7 @@ fn addresses(options: &Options) -> BTreeSet<IpPrefix> {
 }
 
 /// Routes into the tunnel, and sentences about those that are not made.
-fn routes(options: &Options, server: IpAddr) -> (BTreeSet<Route>, Vec<String>) {
+fn routes(options: &Options, id: PeerId, server: IpAddr) -> (BTreeSet<Route>, Vec<String>) {
     let (mut routes, mut left_out) = (BTreeSet::new(), Vec::new());
     let v4 = options.routes.iter().map(|route| {
         let vpn = route.gateway != Gateway::Net;
@@ -557,7 +557,11 @@ fn routes(options: &Options, server: IpAddr) -> (BTreeSet<Route>, Vec<String>) {
                 "the route to {dst} is not made: the server {server} is behind it"
             ));
         } else {
-            routes.insert(Route { dst, via: None });
+            routes.insert(Route {
+                dst,
+                via: None,
+                peer: id,
+            });
         }
     }
     if options
@@ -648,6 +652,7 @@ impl Tunnel for Client {
             addresses: state.map_or(Vec::new(), |s| s.addresses.iter().copied().collect()),
             problems: self.problems.clone(),
             warnings: self.warnings.clone(),
+            stopped: None,
         }
     }
 
@@ -677,6 +682,7 @@ impl Tunnel for Client {
             },
             since: Some(age(self.since)),
             error: self.failure.clone(),
+            route_error: None,
             problems: Vec::new(),
             endpoint: self.endpoint().map(ToString::to_string),
             remote: self.live.as_ref().map(|live| live.remote),
