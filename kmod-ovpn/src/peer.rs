@@ -231,12 +231,6 @@ impl Peer {
         self.drops.add(reason, packets);
     }
 
-    /// Counts packets from the peer that the stack did not take, and has counted itself.
-    pub(crate) fn rx_refused(&self, net: &NetDev, packets: u32) {
-        net.rx_refused(packets);
-        self.drops.add(DropReason::RxRefused, packets);
-    }
-
     /// Counts packets to the peer that were lost.
     pub(crate) fn tx_dropped(&self, net: &NetDev, reason: DropReason, packets: u32) {
         net.tx_dropped(reason, packets);

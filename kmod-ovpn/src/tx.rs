@@ -170,6 +170,9 @@ pub(crate) fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch
     let Some(socket) = peer.socket.get(rcu) else {
         return peer.tx_dropped(&device.net, DropReason::TxNoTransport, packets);
     };
+    if packets > 1 {
+        batch.mark_runs();
+    }
     match socket.send(&device.net, &peer.path, batch) {
         Ok(0) => (),
         Ok(dropped) => peer.tx_dropped(&device.net, DropReason::TxQueueFull, dropped),

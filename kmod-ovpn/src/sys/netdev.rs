@@ -63,19 +63,13 @@ impl NetDev {
         let mut raw = batch.into_raw();
         let (mut packets, mut bytes) = (0, 0);
         // SAFETY: Live by the invariant; the packets are given up.
-        unsafe { ffi::ovpn_netdev_deliver(self.0.as_ptr(), &mut raw, &mut packets, &mut bytes) };
+        unsafe { ffi::ovpn_cells_deliver(self.0.as_ptr(), &mut raw, &mut packets, &mut bytes) };
         (packets, bytes)
     }
 
     /// Counts received packets as lost.
     pub(crate) fn rx_dropped(&self, reason: DropReason, packets: u32) {
         self.dropped(ffi::ovpn_drop_total_OVPN_DROP_RX, reason, packets);
-    }
-
-    /// Counts packets that [`deliver`](Self::deliver) could not get rid of.
-    pub(crate) fn rx_refused(&self, packets: u32) {
-        let total = ffi::ovpn_drop_total_OVPN_DROP_COUNTED;
-        self.dropped(total, DropReason::RxRefused, packets);
     }
 
     /// Counts packets to be sent as lost.
