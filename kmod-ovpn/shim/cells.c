@@ -68,14 +68,22 @@ static u32 cell_bytes(void)
 
 /* --- the poll ------------------------------------------------------------------- */
 
-/* Have datagrams of one first word opened, and pass on what they hold. */
-static void cell_open(struct ovpn_cell *cell, u32 op, struct ovpn_batch *batch,
-		      u32 lost)
+/* Of a datagram in the queue: the socket that received it. It lives as long as
+ * the datagram is there, and as the read section in which it is taken out.
+ */
+static struct ovpn_sock **cell_sock(struct sk_buff *skb)
+{
+	return (struct ovpn_sock **)skb->cb;
+}
+
+/* Have datagrams of one socket and first word opened, and pass on what they hold. */
+static void cell_open(struct ovpn_cell *cell, struct ovpn_sock *os, u32 op,
+		      const struct ovpn_batch *batch, u32 lost)
 {
 	struct sk_buff *skb;
 
 	this_cpu_write(cell_opening, cell);
-	ovpn_rs_udp_batch(cell->dev->rs, op, batch, lost);
+	ovpn_rs_udp_batch(cell->dev->rs, os, op, batch, lost);
 	this_cpu_write(cell_opening, NULL);
 	while ((skb = __skb_dequeue(&cell->fresh)))
 		napi_gro_receive(&cell->napi, skb);
@@ -92,6 +100,7 @@ static void cell_open_all(struct ovpn_cell *cell, struct sk_buff_head *sealed)
 	struct sk_buff *skb;
 
 	while ((skb = __skb_dequeue(sealed))) {
+		struct ovpn_sock *os = *cell_sock(skb);
 		struct ovpn_batch batch = { };
 		u32 op = cell_op(skb), lost = 0;
 
@@ -99,11 +108,11 @@ static void cell_open_all(struct ovpn_cell *cell, struct sk_buff_head *sealed)
 			lost += !!ovpn_rx_take(skb, sizeof(struct udphdr),
 					       &batch);
 			skb = skb_peek(sealed);
-			if (!skb || cell_op(skb) != op)
+			if (!skb || cell_op(skb) != op || *cell_sock(skb) != os)
 				break;
 			__skb_unlink(skb, sealed);
 		}
-		cell_open(cell, op, &batch, lost);
+		cell_open(cell, os, op, &batch, lost);
 	}
 }
 
@@ -167,15 +176,15 @@ static bool cell_closed(const struct ovpn_dev *dev)
 /* The cell for a peer's datagram, locked. */
 static struct ovpn_cell *cell_of_peer(struct ovpn_dev *dev, u32 peer_id)
 {
-	u16 *home = &dev->home[peer_id % ARRAY_SIZE(dev->home)];
-	int there = READ_ONCE(*home), here = smp_processor_id();
+	u16 *cpu = &dev->cell_cpu[peer_id % ARRAY_SIZE(dev->cell_cpu)];
+	int there = READ_ONCE(*cpu), here = smp_processor_id();
 	struct ovpn_cell *cell = per_cpu_ptr(dev->cells, there);
 
 	spin_lock(&cell->lock);
 	if (likely(there == here || cell->active))
 		return cell;
 	spin_unlock(&cell->lock);
-	WRITE_ONCE(*home, here);
+	WRITE_ONCE(*cpu, here);
 	cell = per_cpu_ptr(dev->cells, here);
 	spin_lock(&cell->lock);
 	return cell;
@@ -195,9 +204,10 @@ static void cell_unlock(struct ovpn_cell *cell)
 		napi_schedule(&cell->napi);
 }
 
-bool ovpn_cells_queue(struct ovpn_dev *dev, struct sk_buff *skb)
+bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff *skb)
 {
-	u32 op = cell_op(skb), peer_id = op & OVPN_PEER_ID_NONE;
+	u32 peer_id = cell_op(skb) & OVPN_PEER_ID_NONE;
+	struct ovpn_dev *dev = os->dev;
 	struct ovpn_cell *cell;
 	bool fits;
 
@@ -208,6 +218,7 @@ bool ovpn_cells_queue(struct ovpn_dev *dev, struct sk_buff *skb)
 	skb_orphan(skb);
 	skb_dst_drop(skb);
 	skb->dev = dev->net;
+	*cell_sock(skb) = os;
 
 	cell = cell_of_peer(dev, peer_id);
 	fits = skb_queue_len(&cell->sealed) < CELL_SEALED &&
@@ -222,6 +233,34 @@ bool ovpn_cells_queue(struct ovpn_dev *dev, struct sk_buff *skb)
 		kfree_skb(skb);
 	}
 	return true;
+}
+
+void ovpn_cells_forget(struct ovpn_sock *os)
+{
+	struct ovpn_dev *dev = os->dev;
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct ovpn_cell *cell = per_cpu_ptr(dev->cells, cpu);
+		struct sk_buff_head gone;
+		struct sk_buff *skb, *next;
+
+		__skb_queue_head_init(&gone);
+		spin_lock_bh(&cell->lock);
+		skb_queue_walk_safe(&cell->sealed, skb, next) {
+			if (*cell_sock(skb) != os)
+				continue;
+			__skb_unlink(skb, &cell->sealed);
+			cell->sealed_bytes -= skb->truesize;
+			__skb_queue_tail(&gone, skb);
+		}
+		spin_unlock_bh(&cell->lock);
+		ovpn_netdev_drop(dev, OVPN_DROP_RX, OVPN_DROP_RX_GONE,
+				 skb_queue_len(&gone));
+		__skb_queue_purge(&gone);
+	}
+	/* A poll may be at those that it took out before. */
+	synchronize_rcu();
 }
 
 bool ovpn_cells_have_room(const struct ovpn_dev *dev)

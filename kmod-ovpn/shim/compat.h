@@ -70,10 +70,12 @@ typedef u32 ovpn_chacha_state[CHACHA_STATE_WORDS];
 #define OVPN_RECVMSG(name)						\
 	static int name(struct sock *sk, struct msghdr *msg, size_t len,	\
 			int flags)
+#define OVPN_RECVMSG_REST
 #else
 #define OVPN_RECVMSG(name)						\
 	static int name(struct sock *sk, struct msghdr *msg, size_t len,	\
 			int flags, int *addr_len)
+#define OVPN_RECVMSG_REST , addr_len
 #endif
 
 /* 6.17: workqueues say that they are per CPU; before, that was the default. */

@@ -122,16 +122,21 @@ void ovpn_genl_refuse(struct ovpn_req *req, const char *text,
 	}
 }
 
-/* Resolve IFINDEX in the namespace of the asking socket. */
+/* Resolve IFINDEX in the namespace of the asking socket: an interface that is
+ * there, else one that has moved away from there.
+ */
 static struct net_device *find_device(struct net *net, struct genl_info *info,
 				      netdevice_tracker *tracker)
 {
 	struct net_device *dev;
+	u32 ifindex;
 
 	if (GENL_REQ_ATTR_CHECK(info, A_IFINDEX))
 		return ERR_PTR(-EINVAL);
-	dev = netdev_get_by_index(net, nla_get_u32(info->attrs[A_IFINDEX]),
-				  tracker, GFP_KERNEL);
+	ifindex = nla_get_u32(info->attrs[A_IFINDEX]);
+	dev = netdev_get_by_index(net, ifindex, tracker, GFP_KERNEL);
+	if (!dev)
+		dev = ovpn_home_find(net, ifindex, tracker);
 	if (!dev) {
 		NL_SET_ERR_MSG_MOD(info->extack, "no interface has this index");
 		NL_SET_BAD_ATTR(info->extack, info->attrs[A_IFINDEX]);
@@ -254,6 +259,18 @@ static int open_req(struct ovpn_req *req, struct genl_info *info, u32 top)
 	return 0;
 }
 
+/* Leave no key in the message, as WireGuard does. */
+static void wipe_keys(struct ovpn_req *req)
+{
+	int i, n;
+
+	for (i = 0; i < 2; i++)
+		for (n = 1; n <= D_MAX; n++)
+			if (req->dir[i][n])
+				memzero_explicit(nla_data(req->dir[i][n]),
+						 nla_len(req->dir[i][n]));
+}
+
 /* Find the interface, take the request apart, run the operation on both. */
 static int do_req(struct genl_info *info, u32 top,
 		  int (*run)(void *rs, struct ovpn_req *req))
@@ -269,6 +286,11 @@ static int do_req(struct genl_info *info, u32 top,
 	ret = open_req(&req, info, top);
 	if (!ret)
 		ret = run(ovpn_of(net)->rs, &req);
+	if (top == A_KEYCONF)
+		wipe_keys(&req);
+	if (!ret && info->genlhdr->cmd == CMD_PEER_NEW)
+		ovpn_home_set(ovpn_of(net), genl_info_net(info),
+			      nla_get_u32(info->attrs[A_IFINDEX]));
 	netdev_put(net, &tracker);
 	return ret;
 }
@@ -277,9 +299,12 @@ static int do_req(struct genl_info *info, u32 top,
 	static int name##_run(void *rs, struct ovpn_req *req)		\
 	{								\
 		struct ovpn_##kind##_attrs attrs = { };			\
+		int ret;						\
 									\
 		flatten_##kind(req, &attrs);				\
-		return ovpn_rs_##name(rs, req, &attrs);			\
+		ret = ovpn_rs_##name(rs, req, &attrs);			\
+		memzero_explicit(&attrs, sizeof(attrs));		\
+		return ret;						\
 	}								\
 									\
 	static int name##_doit(struct sk_buff *skb, struct genl_info *info) \
@@ -365,6 +390,11 @@ static const struct genl_split_ops ovpn_ops[] = {
 	DO_OP(CMD_DEV_HOLD, dev_hold_doit, top_dev_policy, A_IFINDEX),
 };
 
+/* Open to any process, as mainline's: OpenVPN may have given up its privileges
+ * (--user without libcap-ng) when it joins again after a restart, and without its
+ * notifications it would not hear the end of a peer. The group tells ids,
+ * counters, and where peers are; never a key.
+ */
 static const struct genl_multicast_group ovpn_groups[] = {
 	{ .name = "peers" },
 };

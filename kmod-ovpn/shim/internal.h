@@ -20,6 +20,10 @@
 #define OVPN_TAG_LEN	16
 #define OVPN_HEAD_LEN	(OVPN_AAD_LEN + OVPN_TAG_LEN)
 
+/* UAPI of the link kind (include/uapi/linux/if_link.h from 6.16 on). */
+#define OVPN_MODE_P2P	0
+#define OVPN_MODE_MP	1
+
 /* Outer headers of the largest transport, and our own: 84 bytes of outer
  * IPv6, UDP and OpenVPN header, rounded as the mainline driver announces it.
  */
@@ -37,6 +41,14 @@ struct ovpn_hold {
 	bool closed;
 };
 
+/* Where an interface is configured from; see home.c. */
+struct ovpn_home {
+	struct list_head list;
+	/* The namespace's, which no other ever has. */
+	u64 cookie;
+	u32 ifindex;
+};
+
 struct ovpn_cell;
 
 /* The driver's part of a net_device. */
@@ -49,7 +61,7 @@ struct ovpn_dev {
 	struct ovpn_cell __percpu *cells;
 	u32 cell_bytes;
 	/* CPU whose cell has a peer's datagrams, by the low bits of its id. */
-	u16 home[64];
+	u16 cell_cpu[64];
 	struct delayed_work tick;
 	/* Sends notifications that wait, and when it last ran, in jiffies. */
 	struct delayed_work tell;
@@ -61,6 +73,7 @@ struct ovpn_dev {
 	bool mss_clamp;
 	bool udp_gso;
 	struct ovpn_hold hold;
+	struct ovpn_home home;
 };
 
 /* Packets lost on one CPU, by reason. */
@@ -96,6 +109,10 @@ struct ovpn_sock {
 /* sock.c. The object behind a socket, with a reference, or NULL. */
 struct ovpn_sock *ovpn_sock_find(struct sock *sk);
 void ovpn_sock_put(struct ovpn_sock *os);
+/* [sleep] Wait until no socket is ours and nobody is in our functions. No new one
+ * may come.
+ */
+void ovpn_socks_wait(void);
 
 /* udp.c, tcp.c. Attaching and detaching happen under the socket lock. */
 int ovpn_udp_attach(struct ovpn_sock *os, struct socket *sock);
@@ -104,7 +121,7 @@ int ovpn_tcp_attach(struct ovpn_sock *os, struct socket *sock, u32 peer_id);
 void ovpn_tcp_detach(struct ovpn_sock *os);
 void ovpn_tcp_free(struct ovpn_tcp *tcp);
 /* As ovpn_sock_send(). */
-int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped);
+void ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch);
 
 /* xmit.c. [any, bottom halves off or on] As ovpn_sock_send(). */
 int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
@@ -151,9 +168,29 @@ u32 ovpn_path_room(const struct ovpn_path *path);
  */
 bool ovpn_keep_whole(const struct sock *sk, bool v4);
 
-/* route.c. [any] Freed after a grace period. */
-struct ovpn_hops *ovpn_hops_new(void);
-void ovpn_hops_free(struct ovpn_hops *hops);
+/* route.c. Under RTNL, when an interface has come to a network namespace, and
+ * before it leaves one: it takes no route along.
+ */
+void ovpn_hops_open(struct ovpn_dev *dev);
+void ovpn_hops_close(struct ovpn_dev *dev);
+
+/* home.c. The namespace of those who configure an interface, and its index there:
+ * where it was made, then where the last PEER_NEW came from. It stays when the
+ * interface moves, and so does their socket.
+ */
+void ovpn_home_init(struct ovpn_dev *dev);
+void ovpn_home_set(struct ovpn_dev *dev, const struct net *net, u32 ifindex);
+/* Under RTNL, when the interface goes. */
+void ovpn_home_close(struct ovpn_dev *dev);
+/* An interface that has moved away, by the index that it had in net; NULL when
+ * there is none, or more than one.
+ */
+struct net_device *ovpn_home_find(const struct net *net, u32 ifindex,
+				  netdevice_tracker *tracker);
+/* [any] By which index net knows the interface. */
+u32 ovpn_home_ifindex(const struct ovpn_dev *dev, const struct net *net);
+int ovpn_homes_start(void);
+void ovpn_homes_stop(void);
 
 /* engine.c. [sleep] Wait until no job is in an engine and none comes back. */
 void ovpn_jobs_wait(void);
@@ -261,11 +298,15 @@ void ovpn_holds_stop(void);
 int ovpn_cells_start(struct ovpn_dev *dev);
 /* [sleep] No packet is on its way into the cells any more. */
 void ovpn_cells_stop(struct ovpn_dev *dev);
-/* [rcu] Takes a datagram, UDP header in front, that begins with the first word
- * of a data packet in the linear area; false, and untouched, when it must be
- * looked at right away.
+/* [rcu] Takes a datagram that the socket received, UDP header in front, that
+ * begins with the first word of a data packet in the linear area; false, and
+ * untouched, when it must be looked at right away.
  */
-bool ovpn_cells_queue(struct ovpn_dev *dev, struct sk_buff *skb);
+bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff *skb);
+/* [sleep] Drop what the socket received, a grace period after it received its
+ * last.
+ */
+void ovpn_cells_forget(struct ovpn_sock *os);
 /* Whether a few batches of opened packets fit. */
 bool ovpn_cells_have_room(const struct ovpn_dev *dev);
 

@@ -8,17 +8,16 @@
 #include <linux/netdevice.h>
 #include <net/dst_metadata.h>
 #include <net/ip.h>
+#include <net/ip_tunnels.h>
 #include <net/ipv6.h>
 #include <net/rtnetlink.h>
 
 #include "compat.h"
 #include "internal.h"
 
-/* UAPI of the link kind (include/uapi/linux/if_link.h from 6.16 on). */
+/* UAPI of the link kind, as its modes in internal.h. */
 #define OVPN_IFLA_MODE	1
 #define OVPN_IFLA_MAX	OVPN_IFLA_MODE
-#define OVPN_MODE_P2P	0
-#define OVPN_MODE_MP	1
 
 /* Milliseconds between two rounds of notifications that nobody's request caused.
  * With at most 64 of them in a round (src/device.rs) a listener with the default
@@ -204,7 +203,10 @@ void ovpn_netdev_tell_soon(struct ovpn_dev *dev)
 	unsigned long due = READ_ONCE(dev->told) + msecs_to_jiffies(OVPN_TELL_MS);
 	long left = due - jiffies;
 
-	queue_delayed_work(ovpn_wq, &dev->tell, max(left, 0L));
+	/* Jiffies of 32 bits wrap: told long ago must not look like still to be. */
+	if (left < 0 || left > msecs_to_jiffies(OVPN_TELL_MS))
+		left = 0;
+	queue_delayed_work(ovpn_wq, &dev->tell, left);
 }
 
 static void ovpn_tell(struct work_struct *work)
@@ -246,16 +248,9 @@ static int ovpn_ndo_init(struct net_device *net)
 		dev->rs = ovpn_rs_dev_new(dev, dev->mode);
 	if (dev->rs)
 		ret = ovpn_cells_start(dev);
-	if (ret) {
+	if (ret)
 		ovpn_priv_free(net);
-		return ret;
-	}
-	/* A server does without, at the price of a look at the routes for each
-	 * packet from behind a client.
-	 */
-	if (dev->mode == OVPN_MODE_MP)
-		dev->hops = ovpn_hops_new();
-	return 0;
+	return ret;
 }
 
 static void ovpn_ndo_uninit(struct net_device *net)
@@ -263,11 +258,13 @@ static void ovpn_ndo_uninit(struct net_device *net)
 	struct ovpn_dev *dev = ovpn_of(net);
 
 	ovpn_hold_close(dev);
+	ovpn_home_close(dev);
 	/* Peers first: the last of them may still arm the tick. */
 	ovpn_rs_dev_down(dev->rs);
 	disable_delayed_work_sync(&dev->tick);
 	disable_delayed_work_sync(&dev->tell);
-	ovpn_hops_free(xchg(&dev->hops, NULL));
+	/* None is left, unless the interface was refused when it came. */
+	ovpn_hops_close(dev);
 	ovpn_cells_stop(dev);
 }
 
@@ -312,6 +309,8 @@ static void ovpn_setup(struct net_device *net)
 
 	net->netdev_ops = &ovpn_netdev_ops;
 	net->ethtool_ops = &ovpn_ethtool_ops;
+	/* Packet sockets learn the ethertype from the packet, as on a tun device. */
+	net->header_ops = &ip_tunnel_header_ops;
 	net->needs_free_netdev = true;
 	net->priv_destructor = ovpn_priv_free;
 	net->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
@@ -355,6 +354,7 @@ OVPN_NEWLINK(ovpn_newlink)
 	dev->mss_clamp = mss_clamp;
 	dev->udp_gso = true;
 	ovpn_hold_init(dev);
+	ovpn_home_init(dev);
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);
 	INIT_DELAYED_WORK(&dev->tell, ovpn_tell);
 	dev->told = jiffies - msecs_to_jiffies(OVPN_TELL_MS);
@@ -396,9 +396,15 @@ int ovpn_netdev_init(void)
 
 	if (ret)
 		return ret;
-	ret = rtnl_link_register(&ovpn_link_ops);
+	ret = ovpn_homes_start();
 	if (ret)
-		ovpn_holds_stop();
+		goto no_homes;
+	ret = rtnl_link_register(&ovpn_link_ops);
+	if (!ret)
+		return 0;
+	ovpn_homes_stop();
+no_homes:
+	ovpn_holds_stop();
 	return ret;
 }
 
@@ -406,4 +412,5 @@ void ovpn_netdev_exit(void)
 {
 	ovpn_holds_stop();
 	rtnl_link_unregister(&ovpn_link_ops);
+	ovpn_homes_stop();
 }

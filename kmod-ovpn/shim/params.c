@@ -47,6 +47,15 @@ MODULE_PARM_DESC(chacha20_poly1305, "The same for ChaCha20-Poly1305. Default: li
 module_param(allow_insecure_none, bool, 0644);
 MODULE_PARM_DESC(allow_insecure_none, "Accept keys of cipher none, whose packets anybody can read and forge. For laboratories. Default: N");
 
+static unsigned int first_packet_id = 1;
+module_param(first_packet_id, uint, 0644);
+MODULE_PARM_DESC(first_packet_id, "Packet id that keys to come send first, for tests of their end at 4294967295. Default: 1");
+
+u32 ovpn_params_first_packet_id(void)
+{
+	return READ_ONCE(first_packet_id);
+}
+
 u32 ovpn_params_preference(u32 cipher, u8 out[OVPN_PREFERENCE_LEN])
 {
 	/* enum ovpn_cipher_alg */

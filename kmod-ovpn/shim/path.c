@@ -30,9 +30,13 @@ struct ovpn_path {
 	 */
 	u32 room;
 	struct dst_cache cache;
+	/* Keeps the namespace of the cached routes: an engine may hold the peer
+	 * for longer than the peer holds its socket.
+	 */
+	struct sock *sk;
 };
 
-struct ovpn_path *ovpn_path_new(void)
+struct ovpn_path *ovpn_path_new(const struct ovpn_sock *os)
 {
 	struct ovpn_path *path = kzalloc(sizeof(*path), GFP_KERNEL);
 
@@ -43,12 +47,15 @@ struct ovpn_path *ovpn_path_new(void)
 		return NULL;
 	}
 	seqlock_init(&path->lock);
+	sock_hold(os->sk);
+	path->sk = os->sk;
 	return path;
 }
 
 void ovpn_path_free(struct ovpn_path *path)
 {
 	dst_cache_destroy(&path->cache);
+	sock_put(path->sk);
 	kfree(path);
 }
 
@@ -377,14 +384,29 @@ static bool ovpn_in_room(const struct sk_buff *skb, u32 room)
 				 skb->len <= room;
 }
 
+/* Bytes of the largest inner packet that a length of 16 bits can tell: that in
+ * front of a packet in a stream (OpenVPN, socket.h: packet_size_type), or that in
+ * an IPv4 header.
+ */
+static u32 ovpn_most(const struct ovpn_sock *os)
+{
+	u32 outer = os->tcp ? 0 : sizeof(struct iphdr) + sizeof(struct udphdr);
+
+	return U16_MAX - OVPN_HEAD_LEN - outer;
+}
+
 bool ovpn_sock_admit(struct ovpn_dev *dev, struct ovpn_sock *os,
 		     struct ovpn_path *path, struct sk_buff *skb)
 {
 	u32 room = READ_ONCE(path->room);
 	bool v4;
 
+	if (likely(!os->tcp && room && ovpn_in_room(skb, room)))
+		return true;
+	if (!ovpn_in_room(skb, ovpn_most(os)))
+		return false;
 	/* A stream has no packets. */
-	if (os->tcp || likely(room && ovpn_in_room(skb, room)))
+	if (os->tcp)
 		return true;
 	/* The route may be a better one by now, or not known yet. */
 	room = ovpn_look_room(dev, os, path);

@@ -37,6 +37,7 @@ void ovpn_defer_exit(void)
 	int round;
 
 	ovpn_jobs_wait();
+	ovpn_socks_wait();
 	/* Dropping one object may retire another: a peer its keys and its
 	 * socket. No chain is longer than two.
 	 */
@@ -93,6 +94,12 @@ void ovpn_retire_put(struct ovpn_retire *ticket)
 		return;
 	ticket->unheld = true;
 	queue_rcu_work(ovpn_wq, &ticket->work);
+}
+
+/* Expedited: a request waits for it. */
+void ovpn_rcu_wait(void)
+{
+	synchronize_rcu_expedited();
 }
 
 void ovpn_rcu_read_lock(void)

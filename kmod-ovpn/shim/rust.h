@@ -19,15 +19,16 @@ u8 ovpn_rs_dev_mode(const void *rs);
 /* [rcu, BH off] Send an inner packet whose IP header was checked. Consumes. */
 void ovpn_rs_xmit(void *rs, struct sk_buff *skb);
 /* [rcu, BH off] A datagram of len bytes behind its UDP header, of which the
- * first head_len are at head. 0: consumed. 1: not for us, untouched.
+ * first head_len are at head, received by sock. 0: consumed. 1: not for us,
+ * untouched.
  */
-int ovpn_rs_udp_rx(void *rs, struct sk_buff *skb, const u8 *head, u32 head_len,
-		   u32 len);
-/* [rcu, BH off] Datagrams that begin with the word op, without their UDP headers;
- * lost more could not be read for want of memory.
+int ovpn_rs_udp_rx(void *rs, struct ovpn_sock *sock, struct sk_buff *skb,
+		   const u8 *head, u32 head_len, u32 len);
+/* [rcu, BH off] Datagrams received by sock that begin with the word op, without
+ * their UDP headers; lost more could not be read for want of memory.
  */
-void ovpn_rs_udp_batch(void *rs, u32 op, const struct ovpn_batch *batch,
-		       u32 lost);
+void ovpn_rs_udp_batch(void *rs, struct ovpn_sock *sock, u32 op,
+		       const struct ovpn_batch *batch, u32 lost);
 /* [sleep] Userspace closed a transport socket. */
 void ovpn_rs_sock_gone(void *rs, const struct ovpn_sock *sock);
 /* Receiving side of a TCP stream whose data packets are peer_id's; NULL without
@@ -41,7 +42,7 @@ void ovpn_rs_tcp_free(void *stream);
 bool ovpn_rs_tcp_bytes(void *rs, struct ovpn_sock *sock, void *stream,
 		       const u8 *data, u32 len);
 /* [rcu, BH off, socket lock] No more bytes for now: deliver what is complete. */
-void ovpn_rs_tcp_flush(void *rs, void *stream);
+void ovpn_rs_tcp_flush(void *rs, struct ovpn_sock *sock, void *stream);
 /* [sleep] The stream cannot be used any more. */
 void ovpn_rs_tcp_broken(void *rs, const struct ovpn_sock *sock);
 /* [sleep] Time for keepalives and expiries. */

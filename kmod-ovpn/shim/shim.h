@@ -153,6 +153,8 @@ void ovpn_retire_after_grace(struct ovpn_retire *ticket,
 void ovpn_retire_hold(struct ovpn_retire *ticket);
 /* [any] */
 void ovpn_retire_put(struct ovpn_retire *ticket);
+/* [sleep] Wait until all readers are through that are reading now. */
+void ovpn_rcu_wait(void);
 /* Lock for readers that no packet path brought under RCU already. */
 void ovpn_rcu_read_lock(void);
 void ovpn_rcu_read_unlock(void);
@@ -289,6 +291,8 @@ void ovpn_job_finish(struct ovpn_job *job, const struct ovpn_batch *batch);
 u32 ovpn_params_preference(u32 cipher, u8 out[OVPN_PREFERENCE_LEN]);
 /* Whether keys of cipher none are accepted. */
 bool ovpn_params_allow_none(void);
+/* Packet id that a new key sends first; 0 is none. */
+u32 ovpn_params_first_packet_id(void);
 
 /* --- table.c: peers by id and by address ----------------------------------- */
 
@@ -327,9 +331,12 @@ bool ovpn_addrs_find(struct ovpn_addrs *addrs, const struct ovpn_addr *key,
 
 /* [any] Gateway of the packet's route, or its destination. */
 void ovpn_tx_hop(const struct sk_buff *skb, struct ovpn_addr *hop);
-/* [rcu] Whether the next hop towards an address is one that this id has. */
+/* [rcu] Whether an answer to a packet from src to dst would go out through the
+ * interface, to a next hop that this id has.
+ */
 bool ovpn_route_leads(const struct ovpn_dev *dev, struct ovpn_addrs *addrs,
-		      const struct ovpn_addr *dest, u32 id);
+		      const struct ovpn_addr *src, const struct ovpn_addr *dst,
+		      u32 id);
 
 /* --- sock.c, path.c, tcp.c: transport -------------------------------------- */
 
@@ -354,6 +361,12 @@ struct ovpn_sock *ovpn_sock_attach(struct ovpn_dev *dev, struct socket *sock,
  */
 void ovpn_sock_release(struct ovpn_sock *sock);
 u32 ovpn_sock_proto(const struct ovpn_sock *sock);
+/* [rcu] Whether what one socket received is answered through another as if that
+ * had received it: both are one, or UDP sockets of one namespace, family, port
+ * and device (SO_REUSEPORT).
+ */
+bool ovpn_sock_stands_for(const struct ovpn_sock *sock,
+			  const struct ovpn_sock *other);
 /* What has become of a socket. */
 enum ovpn_end {
 	OVPN_END_NONE,
@@ -383,8 +396,10 @@ bool ovpn_frame_to_user(struct ovpn_sock *sock, struct sk_buff *frame);
 /* [any] Append a complete frame to a batch. Consumes it. */
 void ovpn_frame_to_batch(struct sk_buff *frame, struct ovpn_batch *batch);
 
-/* [sleep] Where a peer is reached, with its route cache. */
-struct ovpn_path *ovpn_path_new(void);
+/* [sleep] Where a peer is reached, with its route cache. It keeps the namespace of
+ * the socket, to which its routes belong.
+ */
+struct ovpn_path *ovpn_path_new(const struct ovpn_sock *sock);
 void ovpn_path_free(struct ovpn_path *path);
 /* [any] */
 void ovpn_path_set(struct ovpn_path *path, const struct ovpn_endpoint *ends);
@@ -412,12 +427,11 @@ enum ovpn_learnt ovpn_path_learn(struct ovpn_path *path,
 void ovpn_skb_source(const struct sk_buff *skb, struct ovpn_addr *source);
 
 /* [rcu] Send each packet of the batch, by UDP along path or in the TCP stream.
- * Consumes the packets; on a negative errno none was sent, else *dropped did
- * not fit the queue.
+ * Consumes the packets; on a negative errno none was sent, else the batch's sums
+ * are of those that fitted the queue.
  */
 int ovpn_sock_send(struct ovpn_dev *dev, struct ovpn_sock *sock,
-		   struct ovpn_path *path, struct ovpn_batch *batch,
-		   u32 *dropped);
+		   struct ovpn_path *path, struct ovpn_batch *batch);
 
 /* [rcu] Bytes of the largest inner packet that gets to the peer in one piece,
  * as far as the route there and the interface's MTU tell; U32_MAX when the
@@ -567,9 +581,10 @@ int ovpn_genl_reply_key(struct ovpn_req *req, const struct ovpn_key_info *info);
 /* Add a peer to a dump; -EMSGSIZE when the message is full. */
 int ovpn_genl_dump_peer(struct ovpn_dump *dump, const struct ovpn_sock *sock,
 			const struct ovpn_peer_info *info);
-/* [rcu] Tell the peers group, in the namespace of the peer's socket. */
+/* Tell the peers group, in the namespace of the peer's socket, which lives. */
 void ovpn_genl_notify_del(const struct ovpn_dev *dev,
-			  const struct ovpn_sock *sock, u32 peer_id, u32 reason);
+			  const struct ovpn_sock *sock, u32 peer_id, u32 reason,
+			  const u64 stats[OVPN_STAT_COUNT]);
 void ovpn_genl_notify_float(const struct ovpn_dev *dev,
 			    const struct ovpn_sock *sock, u32 peer_id,
 			    const struct ovpn_endpoint *to);

@@ -2,7 +2,9 @@
 /* Transport sockets: taken over from userspace, shared by peers, given back. */
 
 #include <linux/net.h>
+#include <linux/rcupdate.h>
 #include <linux/udp.h>
+#include <linux/wait.h>
 #include <net/inet_sock.h>
 #include <net/sock.h>
 
@@ -44,6 +46,35 @@ u32 ovpn_sock_proto(const struct ovpn_sock *os)
 	return os->tcp ? OVPN_PROTO_TCP : OVPN_PROTO_UDP;
 }
 
+bool ovpn_sock_stands_for(const struct ovpn_sock *os,
+			  const struct ovpn_sock *other)
+{
+	const struct sock *a = os->sk, *b = other->sk;
+
+	if (likely(os == other))
+		return true;
+	return !os->tcp && !other->tcp &&
+	       inet_sk(a)->inet_sport == inet_sk(b)->inet_sport &&
+	       net_eq(sock_net(a), sock_net(b)) &&
+	       READ_ONCE(a->sk_family) == READ_ONCE(b->sk_family) &&
+	       READ_ONCE(a->sk_bound_dev_if) == READ_ONCE(b->sk_bound_dev_if);
+}
+
+/* Sockets that somebody still refers to: a process in one of our functions, or a
+ * peer.
+ */
+static atomic_t socks = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(socks_gone);
+
+void ovpn_socks_wait(void)
+{
+	wait_event(socks_gone, !atomic_read(&socks));
+	/* A process that came by the socket's functions may stand before the
+	 * first or behind the last line that has to do with ours.
+	 */
+	synchronize_rcu_tasks();
+}
+
 static void ovpn_sock_free(struct work_struct *work)
 {
 	struct ovpn_sock *os = container_of(to_rcu_work(work), struct ovpn_sock,
@@ -51,9 +82,13 @@ static void ovpn_sock_free(struct work_struct *work)
 
 	if (os->tcp)
 		ovpn_tcp_free(os->tcp);
+	else
+		ovpn_cells_forget(os);
 	netdev_put(os->dev->net, &os->tracker);
 	sock_put(os->sk);
 	kfree(os);
+	if (atomic_dec_and_test(&socks))
+		wake_up(&socks_gone);
 }
 
 void ovpn_sock_put(struct ovpn_sock *os)
@@ -109,6 +144,7 @@ static struct ovpn_sock *ovpn_sock_new(struct ovpn_dev *dev, struct sock *sk)
 	INIT_RCU_WORK(&os->free_work, ovpn_sock_free);
 	sock_hold(sk);
 	netdev_hold(dev->net, &os->tracker, GFP_KERNEL);
+	atomic_inc(&socks);
 	return os;
 }
 
@@ -159,10 +195,10 @@ void ovpn_sock_release(struct ovpn_sock *os)
 }
 
 int ovpn_sock_send(struct ovpn_dev *dev, struct ovpn_sock *os,
-		   struct ovpn_path *path, struct ovpn_batch *batch, u32 *dropped)
+		   struct ovpn_path *path, struct ovpn_batch *batch)
 {
-	*dropped = 0;
-	if (os->tcp)
-		return ovpn_tcp_send(os, batch, dropped);
-	return ovpn_udp_send(dev, os, path, batch);
+	if (!os->tcp)
+		return ovpn_udp_send(dev, os, path, batch);
+	ovpn_tcp_send(os, batch);
+	return 0;
 }

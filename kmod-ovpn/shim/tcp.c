@@ -12,6 +12,7 @@
  * losing packets.
  */
 
+#include <linux/mm.h>
 #include <linux/skbuff.h>
 #include <linux/uio.h>
 #include <linux/wait.h>
@@ -32,6 +33,11 @@
 #define OVPN_OUT_OWNED_MAX	(8 * OVPN_OUT_MAX)
 /* Forwarded packets: the smallest take twenty times their bytes. */
 #define OVPN_OUT_PACKETS	2048
+/* What the queues of all streams together may take of the memory there is, but
+ * for the first bytes of each.
+ */
+#define OVPN_OUT_SHARE		32
+#define OVPN_OUT_LEAST		(32 * 1024)
 /* Packets from userspace waiting to be written. */
 #define OVPN_CONTROL_MAX	64
 /* What one call of the socket takes. */
@@ -78,6 +84,9 @@ static struct ovpn_tcp_kind {
 	bool ready;
 } kinds[2];
 static DEFINE_MUTEX(kinds_lock);
+
+/* Bytes in the queues of data packets of all streams. */
+static atomic_long_t out_all = ATOMIC_LONG_INIT(0);
 
 /* Under RCU: the stream of a socket whose callback runs. */
 static struct ovpn_tcp *stream_of(struct sock *sk)
@@ -210,7 +219,7 @@ static void stream_receive(struct ovpn_tcp *tcp)
 	if (!tcp->stream)
 		return;
 	tcp_read_sock(tcp->os->sk, &desc, stream_actor);
-	ovpn_rs_tcp_flush(tcp->os->dev->rs, tcp->stream);
+	ovpn_rs_tcp_flush(tcp->os->dev->rs, tcp->os, tcp->stream);
 	if (unlikely(desc.error == -EPROTO)) {
 		ovpn_rs_tcp_free(tcp->stream);
 		tcp->stream = NULL;
@@ -261,10 +270,31 @@ static struct sk_buff *stream_next(struct ovpn_tcp *tcp)
 		return skb;
 	spin_lock_bh(&tcp->out.lock);
 	skb = __skb_dequeue(&tcp->out);
-	if (skb)
+	if (skb) {
 		tcp->out_bytes -= skb->len;
+		atomic_long_sub(skb->len, &out_all);
+	}
 	spin_unlock_bh(&tcp->out.lock);
 	return skb;
+}
+
+/* Drop the data packets that wait. */
+static void out_purge(struct ovpn_tcp *tcp)
+{
+	spin_lock_bh(&tcp->out.lock);
+	atomic_long_sub(tcp->out_bytes, &out_all);
+	tcp->out_bytes = 0;
+	__skb_queue_purge(&tcp->out);
+	spin_unlock_bh(&tcp->out.lock);
+}
+
+/* Whether a queue may grow beyond its first bytes. */
+static bool out_has_room(const struct ovpn_tcp *tcp)
+{
+	unsigned long all = atomic_long_read(&out_all);
+
+	return tcp->out_bytes < OVPN_OUT_LEAST ||
+	       all / PAGE_SIZE < totalram_pages() / OVPN_OUT_SHARE;
 }
 
 /* Gather what one call of the socket takes. */
@@ -350,6 +380,7 @@ static void tx_work(struct work_struct *work)
 {
 	struct ovpn_tcp *tcp = container_of(work, struct ovpn_tcp, tx_work);
 	struct sock *sk = tcp->os->sk;
+	struct socket_wq *wq;
 
 	lock_sock(sk);
 	if (tcp->stream && !stream_write(tcp))
@@ -360,15 +391,18 @@ static void tx_work(struct work_struct *work)
 	if (!READ_ONCE(tcp->wanted) || control_full(tcp))
 		return;
 	WRITE_ONCE(tcp->wanted, false);
-	/* The socket itself wakes only those whom its own buffer stopped. */
+	/* The socket itself wakes only those whom its own buffer stopped. A
+	 * closed one has no queue any more.
+	 */
 	rcu_read_lock();
-	if (skwq_has_sleeper(rcu_dereference(sk->sk_wq)))
-		wake_up_interruptible_poll(sk_sleep(sk), EPOLLOUT |
-					   EPOLLWRNORM | EPOLLWRBAND);
+	wq = rcu_dereference(sk->sk_wq);
+	if (skwq_has_sleeper(wq))
+		wake_up_interruptible_poll(&wq->wait, EPOLLOUT | EPOLLWRNORM |
+						      EPOLLWRBAND);
 	rcu_read_unlock();
 }
 
-int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped)
+void ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch)
 {
 	struct ovpn_pkt *pkt = batch->head, *over = NULL;
 	struct ovpn_tcp *tcp = os->tcp;
@@ -382,17 +416,20 @@ int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped)
 		struct ovpn_pkt *next = pkt->next;
 		u16 len = skb->len;
 
-		if (tcp->out_bytes > most ||
+		if (tcp->out_bytes > most || !out_has_room(tcp) ||
+		    skb->len > U16_MAX ||
 		    (!skb->destructor &&
 		     skb_queue_len(&tcp->out) >= OVPN_OUT_PACKETS)) {
+			batch->count--;
+			batch->bytes -= pkt->len;
 			pkt->next = over;
 			over = pkt;
-			++*dropped;
 		} else {
 			dev_sw_netstats_tx_add(os->dev->net, 1,
 					       len - pkt->head);
 			put_unaligned_be16(len, __skb_push(skb, OVPN_LEN_LEN));
 			tcp->out_bytes += skb->len;
+			atomic_long_add(skb->len, &out_all);
 			__skb_queue_tail(&tcp->out, skb);
 		}
 		pkt = next;
@@ -400,7 +437,6 @@ int ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch, u32 *dropped)
 	spin_unlock_bh(&tcp->out.lock);
 	ovpn_pkts_free(over, false);
 	queue_work(ovpn_wq, &tcp->tx_work);
-	return 0;
 }
 
 static void stream_write_space(struct sock *sk)
@@ -433,6 +469,7 @@ static int stream_receive_one(struct ovpn_tcp *tcp, struct msghdr *msg, size_t l
 			   int flags)
 {
 	struct sock *sk = tcp->os->sk;
+	long left = sock_rcvtimeo(sk, flags & MSG_DONTWAIT);
 	struct sk_buff *skb;
 	int ret, err, off;
 	size_t copied;
@@ -447,11 +484,13 @@ static int stream_receive_one(struct ovpn_tcp *tcp, struct msghdr *msg, size_t l
 			return err == -EAGAIN ? 0 : err;
 		if (!READ_ONCE(tcp->stream))
 			return -ENOTCONN;
-		if (flags & MSG_DONTWAIT)
+		if (!left)
 			return -EAGAIN;
-		ret = wait_event_interruptible(*sk_sleep(sk), stream_readable(tcp));
-		if (ret)
-			return ret;
+		left = wait_event_interruptible_timeout(*sk_sleep(sk),
+							stream_readable(tcp),
+							left);
+		if (left < 0)
+			return sock_intr_errno(READ_ONCE(sk->sk_rcvtimeo));
 	}
 	copied = min_t(size_t, len, skb->len);
 	if (copied < skb->len)
@@ -470,7 +509,12 @@ OVPN_RECVMSG(stream_recvmsg)
 
 	if (!os)
 		return -EBADF;
-	ret = stream_receive_one(os->tcp, msg, len, flags);
+	/* Errors, time stamps: TCP's own business. */
+	if (unlikely(flags & MSG_ERRQUEUE))
+		ret = os->tcp->prot->recvmsg(sk, msg, len,
+					     flags OVPN_RECVMSG_REST);
+	else
+		ret = stream_receive_one(os->tcp, msg, len, flags);
 	ovpn_sock_put(os);
 	return ret;
 }
@@ -512,6 +556,25 @@ static int stream_sendmsg(struct sock *sk, struct msghdr *msg, size_t size)
 free:
 	kfree_skb(skb);
 put:
+	ovpn_sock_put(os);
+	return ret;
+}
+
+/* No other protocol on top while this one is: its functions would go where ours
+ * are.
+ */
+static int stream_setsockopt(struct sock *sk, int level, int name,
+			     sockptr_t value, unsigned int len)
+{
+	struct ovpn_sock *os = ovpn_sock_find(sk);
+	int ret = -EBUSY;
+
+	/* The socket has its own functions back by now. */
+	if (!os)
+		return READ_ONCE(sk->sk_prot)->setsockopt(sk, level, name,
+							  value, len);
+	if (level != SOL_TCP || name != TCP_ULP)
+		ret = os->tcp->prot->setsockopt(sk, level, name, value, len);
 	ovpn_sock_put(os);
 	return ret;
 }
@@ -570,6 +633,7 @@ static struct ovpn_tcp_kind *stream_kind(struct sock *sk, const struct socket *s
 		kind->prot = *sk->sk_prot;
 		kind->prot.recvmsg = stream_recvmsg;
 		kind->prot.sendmsg = stream_sendmsg;
+		kind->prot.setsockopt = stream_setsockopt;
 		kind->prot.disconnect = stream_disconnect;
 		kind->prot.close = stream_close;
 		kind->ops = *sock->ops;
@@ -633,6 +697,14 @@ void ovpn_tcp_detach(struct ovpn_sock *os)
 	struct ovpn_tcp *tcp = os->tcp;
 	struct sock *sk = os->sk;
 
+	/* Userspace was told that its packets are on their way, and the last of
+	 * them may say why the peer ends. So are the rest of a packet that is
+	 * half written, if the socket takes it.
+	 */
+	out_purge(tcp);
+	if (tcp->stream && sk->sk_state != TCP_CLOSE)
+		stream_write(tcp);
+
 	write_lock_bh(&sk->sk_callback_lock);
 	sk->sk_data_ready = tcp->data_ready;
 	sk->sk_write_space = tcp->write_space;
@@ -648,7 +720,7 @@ void ovpn_tcp_detach(struct ovpn_sock *os)
 	WRITE_ONCE(tcp->stream, NULL);
 	/* Charged to sockets that must not wait for a grace period. */
 	skb_queue_purge(&tcp->to_user);
-	skb_queue_purge(&tcp->out);
+	out_purge(tcp);
 	__skb_queue_purge(&tcp->writing);
 	/* Wake who waits in our functions. */
 	tcp->data_ready(sk);
@@ -663,7 +735,7 @@ void ovpn_tcp_free(struct ovpn_tcp *tcp)
 		ovpn_rs_tcp_free(tcp->stream);
 	skb_queue_purge(&tcp->to_user);
 	skb_queue_purge(&tcp->control);
-	skb_queue_purge(&tcp->out);
+	out_purge(tcp);
 	__skb_queue_purge(&tcp->writing);
 	kfree(tcp);
 }

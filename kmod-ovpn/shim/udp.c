@@ -35,9 +35,9 @@ static int ovpn_udp_rcv(struct sock *sk, struct sk_buff *skb)
 	}
 	if (likely(look >= OVPN_OP_LEN &&
 		   skb->data[sizeof(struct udphdr)] >> 3 == OVPN_OPCODE_DATA &&
-		   ovpn_cells_queue(os->dev, skb)))
+		   ovpn_cells_queue(os, skb)))
 		return 0;
-	return ovpn_rs_udp_rx(os->dev->rs, skb,
+	return ovpn_rs_udp_rx(os->dev->rs, os, skb,
 			      skb->data + sizeof(struct udphdr), look, len);
 }
 

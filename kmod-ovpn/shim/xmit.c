@@ -37,6 +37,8 @@ struct ovpn_out {
 	/* Bytes of the longest OpenVPN packet that need not be fragmented. */
 	u32 limit;
 	bool v4;
+	/* To another namespace than the inner packets'. */
+	bool away;
 	/* Never to be fragmented. */
 	bool whole;
 	/* Without a UDP checksum. */
@@ -55,6 +57,8 @@ static void out_one(const struct ovpn_out *out, struct ovpn_pkt *pkt)
 	bool whole = out->whole && skb->len <= out->limit;
 	u8 ecn = pkt->ecn;
 
+	/* The tunnel for IPv6 does not do it itself. */
+	skb_scrub_packet(skb, out->away);
 	skb->mark = out->key.mark;
 	if (out->v4) {
 		__be32 daddr;
@@ -71,9 +75,6 @@ static void out_one(const struct ovpn_out *out, struct ovpn_pkt *pkt)
 		struct in6_addr daddr;
 
 		memcpy(&daddr, out->ends.remote, sizeof(daddr));
-		/* As the function for IPv4 does it itself. */
-		skb_scrub_packet(skb, false);
-		skb_clear_hash_if_not_l4(skb);
 		/* We are the datagram's origin: fragment it where it must be. */
 		skb->ignore_df = !whole;
 		udp_tunnel6_xmit_skb(out->route.dst, out->sk, skb,
@@ -280,7 +281,7 @@ static void out_many(const struct ovpn_out *out, struct ovpn_pkt *pkt, u32 n)
 	for (i = 0; i < n; i++, pkt = pkt->next)
 		inner += pkt->len - pkt->head;
 
-	skb_scrub_packet(head, false);
+	skb_scrub_packet(head, out->away);
 	skb_clear_hash_if_not_l4(head);
 	head->mark = out->key.mark;
 	head->next = NULL;
@@ -350,6 +351,7 @@ int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 	}
 	out.limit = ovpn_path_room(path) + OVPN_HEAD_LEN;
 	out.v4 = out.ends.family == OVPN_AF_INET;
+	out.away = !net_eq(dev_net(dev->net), sock_net(out.sk));
 	out.whole = ovpn_keep_whole(out.sk, out.v4);
 	out.no_sum = out.v4 ? out.sk->sk_no_check_tx :
 			      udp_get_no_check6_tx(out.sk);

@@ -12,7 +12,7 @@ use crate::proto::wire::PeerId;
 use crate::sys::genl::{notify_del, notify_float};
 use crate::sys::netdev::NetDev;
 use crate::sys::rcu::{self, Retired};
-use crate::sys::socket::SocketId;
+use crate::sys::socket::{Socket, SocketId};
 use crate::sys::table::IdSet;
 
 /// Notifications that may follow each other without a pause.
@@ -106,11 +106,10 @@ impl Device {
         reason: DelReason,
         mut choose: impl FnMut(&Peer) -> bool,
     ) {
-        self.peers.drain(
-            config,
-            |_, peer| choose(peer),
-            |gone| self.bury(gone, reason),
-        );
+        let mut burial = Burial::new(self, reason);
+        self.peers
+            .drain(config, |_, peer| choose(peer), |gone| burial.push(gone));
+        drop(burial);
         self.update_carrier();
     }
 
@@ -141,17 +140,68 @@ impl Device {
         true
     }
 
-    /// The end of a peer that left the table: tell userspace, give its socket back. Packets that
-    /// still see it finish with it before it is freed.
-    pub(crate) fn bury(&self, peer: Retired<Peer>, reason: DelReason) {
-        rcu::read(|rcu| {
-            if let Some(socket) = peer.socket.get(rcu) {
-                notify_del(&self.net, socket, peer.id().get(), reason as u32);
-            }
-        });
-        if !matches!(reason, DelReason::Userspace | DelReason::Teardown) {
-            self.vanished.insert(peer.id().get());
+    /// The end of a peer that left the table.
+    fn bury(&self, peer: Retired<Peer>, reason: DelReason) {
+        Burial::new(self, reason).push(peer);
+    }
+}
+
+/// Peers that share a wait for their last packets.
+const BURIED_AT_ONCE: usize = 32;
+
+/// The end of peers that left the table: userspace is told, their sockets are given back. Done in
+/// groups, the last when this is dropped, because each waits for the packets that still see its
+/// peers: what is told of a peer counts them all. May sleep.
+pub(crate) struct Burial<'a> {
+    device: &'a Device,
+    reason: DelReason,
+    peers: [Option<(Retired<Peer>, Socket)>; BURIED_AT_ONCE],
+    count: usize,
+}
+
+impl<'a> Burial<'a> {
+    pub(crate) fn new(device: &'a Device, reason: DelReason) -> Self {
+        Burial {
+            device,
+            reason,
+            peers: [const { None }; BURIED_AT_ONCE],
+            count: 0,
         }
-        peer.socket.release();
+    }
+
+    pub(crate) fn push(&mut self, peer: Retired<Peer>) {
+        // What an engine brings back from now on is counted as lost only.
+        let Some(socket) = peer.socket.take() else {
+            return;
+        };
+        if let Some(place) = self.peers.get_mut(self.count) {
+            *place = Some((peer, socket));
+            self.count += 1;
+        }
+        if self.count == BURIED_AT_ONCE {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        self.count = 0;
+        rcu::wait();
+        for (peer, socket) in self.peers.iter_mut().filter_map(Option::take) {
+            let id = peer.id().get();
+            let (net, stats) = (&self.device.net, peer.stats.read());
+            notify_del(net, socket.by_ref(), id, self.reason as u32, &stats);
+            if !matches!(self.reason, DelReason::Userspace | DelReason::Teardown) {
+                self.device.vanished.insert(id);
+            }
+        }
+    }
+}
+
+impl Drop for Burial<'_> {
+    fn drop(&mut self) {
+        self.finish();
     }
 }

@@ -13,6 +13,7 @@ use crate::proto::nonce::{Exhausted, IdRange, TxCounter};
 use crate::proto::replay::ReplayWindow;
 use crate::proto::wire::{KeyId, PacketId};
 use crate::sys::crypto::{AsyncAead, DriverName};
+use crate::sys::params::first_packet_id;
 use crate::sys::rcu::{Retire, Ticket};
 use crate::sys::skb::Batch;
 use crate::sys::stats::now;
@@ -55,7 +56,7 @@ impl Key {
                 id,
                 alg,
                 backend,
-                sent: TxCounter::new(),
+                sent: TxCounter::starting_at(first_packet_id()),
                 mark: alg.rekey_mark(MAX_PAYLOAD),
                 dead: AtomicBool::new(false),
                 replay <- new_spinlock!(ReplayWindow::new(now()), "ovpn_replay"),

@@ -19,7 +19,7 @@ use crate::sys::netdev::NetDev;
 use crate::sys::path::Path;
 use crate::sys::rcu::{Rcu, Retire, Ticket};
 use crate::sys::skb::Pkt;
-use crate::sys::socket::{Socket, SocketSlot};
+use crate::sys::socket::{Socket, SocketRef, SocketSlot};
 use crate::sys::stats::{now, Stats};
 
 /// Why a peer was deleted (`enum ovpn_del_peer_reason` of the UAPI).
@@ -117,11 +117,12 @@ impl Peer {
     /// `ENOMEM` without memory. May sleep.
     pub(crate) fn new(config: &ValidPeer, socket: Socket) -> Result<Peer> {
         let at = now();
+        let path = Path::new(&socket)?;
         let peer = Peer {
             id: config.id,
             tx_id: AtomicU32::new(config.id.get()),
             socket: SocketSlot::new(socket),
-            path: Path::new()?,
+            path,
             keys: Keys::new(),
             lanes: LanesSlot::empty(),
             stats: Stats::new()?,
@@ -183,6 +184,14 @@ impl Peer {
     /// The peer id that packets to this peer carry.
     pub(crate) fn tx_id(&self) -> PeerId {
         PeerId::new(self.tx_id.load(Ordering::Relaxed)).unwrap_or(self.id)
+    }
+
+    /// Whether what this socket received may be the peer's. Through another socket than its own,
+    /// over TCP when the peer is on UDP say, even an authentic packet must not move the peer.
+    pub(crate) fn hears(&self, rcu: &Rcu, socket: SocketRef<'_>) -> bool {
+        self.socket
+            .get(rcu)
+            .is_some_and(|own| socket.stands_for(own))
     }
 
     /// Notes that a packet was sent.

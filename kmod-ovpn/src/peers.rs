@@ -14,7 +14,7 @@ use crate::device::Config;
 use crate::peer::Peer;
 use crate::proto::attrs::{Mode, ValidPeer};
 use crate::proto::refusal::Refusal;
-use crate::proto::wire::{inner_source, map_ipv4, PeerId};
+use crate::proto::wire::{inner_destination, inner_source, map_ipv4, PeerId};
 use crate::sys::netdev::NetDev;
 use crate::sys::path::Ends;
 use crate::sys::rcu::{self, Rcu, Retired, Slot};
@@ -103,8 +103,14 @@ impl Peers {
                     return false;
                 };
                 // Most packets come from the peer itself; the rest takes a look at the routes.
+                if peer.has_vpn_addr(source) {
+                    return true;
+                }
                 let id = peer.id().get();
-                peer.has_vpn_addr(source) || tables.by_vpn.leads_to(rcu, net, &Addr::ip(source), id)
+                inner_destination(inner.bytes()).is_some_and(|dest| {
+                    let ends = (&Addr::ip(source), &Addr::ip(dest));
+                    tables.by_vpn.leads_back(rcu, net, ends, id)
+                })
             }
         }
     }

@@ -17,15 +17,18 @@ use crate::sys::engine::{Job, LanesRef, NoJob, Way};
 use crate::sys::path::Learnt;
 use crate::sys::rcu::Rcu;
 use crate::sys::skb::{Batch, Failure, Fate, Pkt, Skb};
+use crate::sys::socket::SocketRef;
 use crate::sys::stats::{now, Traffic};
 
 /// Length of a UDP header, which a datagram still has in front.
 const UDP_HEADER: u32 = 8;
 
-/// Takes a datagram of `len` bytes that begins with `head`; gives it back if it is userspace's.
+/// Takes a datagram of `len` bytes that begins with `head` from a socket of the device; gives it
+/// back if it is userspace's.
 pub(crate) fn datagram(
     device: &Device,
     rcu: &Rcu,
+    socket: SocketRef<'_>,
     skb: Skb,
     head: &[u8],
     len: usize,
@@ -43,7 +46,7 @@ pub(crate) fn datagram(
     } else {
         device.peers.by_id(rcu, peer_id)
     };
-    let Some(peer) = peer else {
+    let Some(peer) = peer.filter(|peer| peer.hears(rcu, socket)) else {
         device.net.rx_dropped(DropReason::UnknownPeer, 1);
         return None;
     };
@@ -54,15 +57,23 @@ pub(crate) fn datagram(
     None
 }
 
-/// Takes datagrams without their UDP headers, all of which begin with the word `op`; `lost` more
-/// could not be read.
-pub(crate) fn datagrams(device: &Device, rcu: &Rcu, op: u32, batch: Batch, lost: u32) {
+/// Takes datagrams from one socket of the device, without their UDP headers, all of which begin
+/// with the word `op`; `lost` more could not be read.
+pub(crate) fn datagrams(
+    device: &Device,
+    rcu: &Rcu,
+    socket: SocketRef<'_>,
+    op: u32,
+    batch: Batch,
+    lost: u32,
+) {
     let all = batch.count().saturating_add(lost);
     let head = op.to_be_bytes();
     let Verdict::Data(peer_id, key_id) = classify(&head, head.len()) else {
         return device.net.rx_dropped(DropReason::Runt, all);
     };
-    let Some(peer) = device.peers.by_id(rcu, peer_id) else {
+    let peer = device.peers.by_id(rcu, peer_id);
+    let Some(peer) = peer.filter(|peer| peer.hears(rcu, socket)) else {
         return device.net.rx_dropped(DropReason::UnknownPeer, all);
     };
     if lost > 0 {
@@ -160,9 +171,8 @@ pub(crate) fn resume(
 /// Delivers what the cipher found authentic.
 fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch, via: Transport) {
     let at = now();
-    let (before, after, replayed) = {
+    let (newest, replayed) = {
         let mut window = key.replay().lock();
-        let before = window.highest();
         let replayed = batch.sift(|pkt| {
             match pkt.failure() {
                 None => {}
@@ -178,7 +188,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
                 Err(rejected) => drop_for(device, peer, rejected.into()),
             }
         });
-        (before, window.highest(), replayed)
+        (window.highest(), replayed)
     };
     drop(replayed);
     if batch.is_empty() {
@@ -189,7 +199,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     let _strange = batch.sift(|pkt| {
         // Only a packet newer than all others tells where the peer is now: a late or copied one
         // must not drag it back.
-        if via == Transport::Udp && after > before && pkt.id().is_some_and(|id| id.get() == after) {
+        if via == Transport::Udp && pkt.id().is_some_and(|id| id.get() == newest) {
             learn(device, peer, pkt);
         }
         let len = pkt.len() as usize;

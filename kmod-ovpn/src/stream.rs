@@ -3,6 +3,7 @@
 //! peer, the others for userspace. Used under the socket's lock.
 
 use crate::device::Device;
+use crate::peer::Peer;
 use crate::proto::counters::DropReason;
 use crate::proto::framing::{Framer, Piece};
 use crate::proto::wire::{classify, KeyId, PeerId, Verdict};
@@ -61,7 +62,7 @@ impl Stream {
                     }
                 }
                 Err(_) => {
-                    self.dropped(device, rcu, DropReason::Short);
+                    self.dropped(device, rcu, socket, DropReason::Short);
                     return Err(Broken);
                 }
             }
@@ -69,12 +70,12 @@ impl Stream {
     }
 
     /// Delivers what is complete.
-    pub(crate) fn flush(&mut self, device: &Device, rcu: &Rcu) {
+    pub(crate) fn flush(&mut self, device: &Device, rcu: &Rcu, socket: SocketRef<'_>) {
         let batch = core::mem::replace(&mut self.batch, Batch::empty());
         let Some(key) = self.key.take() else {
             return;
         };
-        match device.peers.by_id(rcu, self.peer) {
+        match self.find(device, rcu, socket) {
             Some(peer) => rx::stream(device, rcu, peer, key, batch),
             // Its socket is ours a moment before the peer is in the table, and after.
             None => device
@@ -90,7 +91,7 @@ impl Stream {
         socket: SocketRef<'_>,
     ) -> Result<(), Broken> {
         let Some(frame) = self.frame.take() else {
-            self.dropped(device, rcu, DropReason::RxNoMemory);
+            self.dropped(device, rcu, socket, DropReason::RxNoMemory);
             return Ok(());
         };
         let bytes = frame.bytes();
@@ -98,26 +99,37 @@ impl Stream {
             // The stream tells whose it is, whatever id the packet names.
             Verdict::Data(_, key) => {
                 if self.key.is_some_and(|pending| pending != key) || self.batch.count() >= BATCH {
-                    self.flush(device, rcu);
+                    self.flush(device, rcu, socket);
                 }
                 self.key = Some(key);
                 frame.into_batch(&mut self.batch);
             }
             Verdict::Userspace => {
                 if !frame.into_user(socket) {
-                    self.dropped(device, rcu, DropReason::RxRefused);
+                    self.dropped(device, rcu, socket, DropReason::RxRefused);
                 }
             }
             Verdict::Drop(reason) => {
-                self.dropped(device, rcu, reason);
+                self.dropped(device, rcu, socket, reason);
                 return Err(Broken);
             }
         }
         Ok(())
     }
 
-    fn dropped(&self, device: &Device, rcu: &Rcu, reason: DropReason) {
-        match device.peers.by_id(rcu, self.peer) {
+    /// The peer of the stream, which by now may be gone and its id another's.
+    fn find<'a>(
+        &self,
+        device: &'a Device,
+        rcu: &'a Rcu,
+        socket: SocketRef<'_>,
+    ) -> Option<&'a Peer> {
+        let peer = device.peers.by_id(rcu, self.peer);
+        peer.filter(|peer| peer.hears(rcu, socket))
+    }
+
+    fn dropped(&self, device: &Device, rcu: &Rcu, socket: SocketRef<'_>, reason: DropReason) {
+        match self.find(device, rcu, socket) {
             Some(peer) => peer.rx_dropped(&device.net, reason, 1),
             None => device.net.rx_dropped(reason, 1),
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What time brings: keepalives to send, peers that went silent, keys that ran out.
 
-use crate::device::{Device, NEWS_AT_ONCE};
+use crate::device::{Burial, Device, NEWS_AT_ONCE};
 use crate::peer::{DelReason, Peer};
 use crate::proto::slots::Role;
 use crate::sys::rcu::Rcu;
@@ -14,6 +14,7 @@ pub(crate) fn run(device: &Device) {
     let mut next: Option<u32> = None;
     let mut expired = 0u32;
     let mut config = device.config.lock();
+    let mut burial = Burial::new(device, DelReason::Expired);
     device.peers.drain(
         &mut config,
         |rcu, peer| {
@@ -33,8 +34,9 @@ pub(crate) fn run(device: &Device) {
             }
             false
         },
-        |silent| device.bury(silent, DelReason::Expired),
+        |silent| burial.push(silent),
     );
+    drop(burial);
     device.update_carrier();
     if expired > NEWS_AT_ONCE {
         // Userspace has to hear of each, and its ear is small.

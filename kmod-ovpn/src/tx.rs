@@ -166,20 +166,23 @@ pub(crate) fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch
     if batch.is_empty() {
         return;
     }
-    let (packets, bytes) = (batch.count(), batch.bytes());
+    let packets = batch.count();
     let Some(socket) = peer.socket.get(rcu) else {
         return peer.tx_dropped(&device.net, DropReason::TxNoTransport, packets);
     };
     if packets > 1 {
         batch.mark_runs();
     }
-    match socket.send(&device.net, &peer.path, batch) {
-        Ok(0) => (),
-        Ok(dropped) => peer.tx_dropped(&device.net, DropReason::TxQueueFull, dropped),
-        Err(_) => return peer.tx_dropped(&device.net, DropReason::TxNoRoute, packets),
+    let Ok((sent, bytes)) = socket.send(&device.net, &peer.path, batch) else {
+        return peer.tx_dropped(&device.net, DropReason::TxNoRoute, packets);
+    };
+    if let Some(lost @ 1..) = packets.checked_sub(sent) {
+        peer.tx_dropped(&device.net, DropReason::TxQueueFull, lost);
     }
-    peer.stats.add(Traffic::LinkTx, packets, bytes);
-    peer.sent(now());
+    if sent > 0 {
+        peer.stats.add(Traffic::LinkTx, sent, bytes);
+        peer.sent(now());
+    }
 }
 
 /// The key has no packet ids left: it must not be used again.

@@ -4,13 +4,14 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use ovpn_netlink::Rtnl;
 use serde_json::{Value, json};
 
 use crate::api::{self, Args, Change, Refusal};
@@ -18,11 +19,14 @@ use crate::config::overlay::Overlay;
 use crate::config::{Config, Globals, Problem};
 use crate::diag::gather::gather;
 use crate::diag::{self, diagnose};
-use crate::engine::{Engine, news};
+use crate::engine::{Ask, Engine, news, routes};
 use crate::kernel::{Happened, Kernel, Netlink};
+use crate::killswitch;
 use crate::resolver::Resolver;
 use crate::retry::Retry;
+use crate::switches::{self, Switches};
 use crate::ubus::{Bus, Call, Method, Reply};
+use crate::uci;
 
 const HELP: &str = "\
 ovpnd - OpenVPN daemon for the kernel's data path driver
@@ -35,6 +39,9 @@ OPTIONS
   --ubus-socket PATH   where the ubus broker listens (/var/run/ubus/ubus.sock)
   --no-ubus            stay off the bus
   --key-dir DIR        where key files are made by ubus calls (/etc/ovpn)
+  --state-dir DIR      where it is kept which interfaces are to be up (/var/run/ovpnd)
+  --netifd             OpenWrt's netifd starts the interfaces and sets their addresses and routes; without it, ovpnd does
+  --killswitch         print the rules that `nft -f` is to load for interfaces with `option killswitch '1'`, and end
   --check              read the configuration, name all faults in it, and end: status 1 if there are any
   --help, --version
 
@@ -45,6 +52,11 @@ Static keys repeat nonces after every restart and are for tests: a peer that has
 `option insecure_static_key '1'`.
 ";
 
+/// netifd's handler of our protocol. Where it is, the configuration is checked as with `--netifd`.
+const HANDLER: &str = "/lib/netifd/proto/openvpn_dco.sh";
+/// netifd's object for all interfaces.
+const NETIFD: &str = "network.interface";
+
 /// Longest wait for a driver that is not there yet.
 const LONGEST_DRIVER_WAIT: Duration = Duration::from_secs(60);
 
@@ -52,7 +64,11 @@ struct Options {
     config_dir: PathBuf,
     ubus_socket: Option<String>,
     key_dir: PathBuf,
+    state_dir: PathBuf,
     check: bool,
+    killswitch: bool,
+    /// netifd sets addresses and routes, and says which interfaces are to be up.
+    netifd: bool,
 }
 
 /// Logs to stderr, which procd hands on with a time.
@@ -94,9 +110,14 @@ pub fn main(args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     log::set_max_level(log::LevelFilter::Info);
     // Only a second logger in the same process could make this fail.
     let _ = log::set_logger(&Stderr);
+    if options.killswitch {
+        return killswitch(&options.config_dir);
+    }
     if options.check {
-        let config = Config::load(&options.config_dir, &Overlay::default());
-        return if report(&config) {
+        let netifd = options.netifd || Path::new(HANDLER).exists();
+        let config = Config::load(&options.config_dir, &Overlay::default(), netifd);
+        let faultless = report(&config);
+        return if routable(&config) && faultless {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -119,7 +140,10 @@ fn options(
         config_dir: "/etc/config".into(),
         ubus_socket: Some("/var/run/ubus/ubus.sock".into()),
         key_dir: "/etc/ovpn".into(),
+        state_dir: switches::DIR.into(),
         check: false,
+        killswitch: false,
+        netifd: false,
     };
     while let Some(arg) = args.next() {
         let mut value = || {
@@ -135,14 +159,20 @@ fn options(
                 options.ubus_socket = Some(path);
             }
             Some("--key-dir") => options.key_dir = value()?.into(),
+            Some("--state-dir") => options.state_dir = value()?.into(),
             Some("--no-ubus") => options.ubus_socket = None,
+            Some("--killswitch") => options.killswitch = true,
             Some("--check") => options.check = true,
+            Some("--netifd") => options.netifd = true,
             Some("--help" | "-h") => return Ok(Err(HELP)),
             Some("--version" | "-V") => {
                 return Ok(Err(concat!("ovpnd ", env!("CARGO_PKG_VERSION"), "\n")));
             }
             _ => return Err(format!("unknown option {arg:?}")),
         }
+    }
+    if options.netifd && options.ubus_socket.is_none() {
+        return Err("--netifd needs the bus, which --no-ubus stays off".into());
     }
     Ok(Ok(options))
 }
@@ -159,8 +189,52 @@ fn report(config: &Config) -> bool {
     faults.is_empty()
 }
 
+/// Prints the rules of the kill switch. Without them the ones that are loaded stay.
+fn killswitch(dir: &Path) -> ExitCode {
+    let read = |name: &str| {
+        let path = dir.join(name);
+        let bytes = std::fs::read(&path);
+        bytes.inspect_err(|error| log::error!("{}: {error}", path.display()))
+    };
+    let Ok(network) = read("network") else {
+        return ExitCode::FAILURE;
+    };
+    // Without a firewall there are no zones, and what comes from anywhere is meant.
+    let firewall = read("firewall").unwrap_or_default();
+    let rules = killswitch::rules(&uci::File::parse(&network), &uci::File::parse(&firewall));
+    match io::stdout().write_all(rules.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Logs which peers would have no route as the machine is now; whether there are none. Names are not looked up.
+fn routable(config: &Config) -> bool {
+    let Ok(mut rtnl) = Rtnl::open() else {
+        return true;
+    };
+    let mut all = true;
+    for (name, entry) in &config.interfaces {
+        let own = rtnl.link(name).ok().map(|link| link.index);
+        let mut way = |ip| {
+            let way = rtnl.way(ip).ok()?;
+            Some(routes::Way {
+                prefix_len: way.prefix_len,
+                inside: own.is_some() && way.ifindex == own,
+            })
+        };
+        let interface = entry.interface.iter();
+        for (peer, why) in interface.flat_map(|interface| routes::refused(interface, &mut way)) {
+            log::error!("{name}: peer {peer}: {why}");
+            all = false;
+        }
+    }
+    all
+}
+
 struct Daemon {
     options: Options,
+    switches: Switches,
     started: Instant,
     engine: Engine<Netlink>,
     globals: Globals,
@@ -188,7 +262,11 @@ impl Daemon {
         signals.thread_block()?;
         Ok(Self {
             started: Instant::now(),
-            engine: Engine::new(Netlink::default()),
+            switches: Switches::new(options.state_dir.clone(), options.netifd),
+            engine: Engine {
+                netifd: options.netifd,
+                ..Engine::new(Netlink::new(options.netifd))
+            },
             globals: Globals::default(),
             overlay: Overlay::default(),
             resolver: Resolver::new()?,
@@ -223,12 +301,13 @@ impl Daemon {
 
     /// Reads the configuration and brings everything to it. Returns its faults and warnings.
     fn reload(&mut self) -> (Vec<Problem>, Vec<Problem>) {
-        let config = Config::load(&self.options.config_dir, &self.overlay);
+        let config = Config::load(&self.options.config_dir, &self.overlay, self.options.netifd);
         self.configure(config)
     }
 
-    fn configure(&mut self, config: Config) -> (Vec<Problem>, Vec<Problem>) {
+    fn configure(&mut self, mut config: Config) -> (Vec<Problem>, Vec<Problem>) {
         let now = Instant::now();
+        self.switches.read(&mut config);
         self.globals = config.globals;
         log::set_max_level(self.globals.log_level);
         self.stats_at = self.stats_after(now);
@@ -346,12 +425,18 @@ impl Daemon {
                     self.engine.key_exhausted(&name, peer, key)
                 }
                 Ok(Some(Happened::Floated(name, peer, remote))) => {
-                    self.engine.floated(&name, peer, remote)
+                    self.engine.floated(&name, peer, remote, now)
                 }
                 Ok(Some(Happened::Came(name, stream, remote))) => {
                     self.engine.came(&name, stream, remote, now);
                 }
-                Ok(Some(Happened::LinkDeleted(name))) => self.engine.link_deleted(&name, now),
+                Ok(Some(Happened::LinkDeleted(name))) => {
+                    // netifd's handler deletes it when it cannot ask for that.
+                    if let Some(reason) = self.switches.stopped(&name) {
+                        self.engine.stop(&name, reason, now);
+                    }
+                    self.engine.link_deleted(&name, now);
+                }
                 Ok(Some(Happened::Lost)) => self.engine.verify(now),
                 Err(failure) => {
                     log::warn!("notification: {}", failure.message);
@@ -379,12 +464,63 @@ impl Daemon {
     /// Tells what there is to tell.
     fn tell(&mut self) {
         let now = Instant::now();
+        self.ask_netifd(now);
         for notice in std::mem::take(&mut self.engine.notices) {
             let (name, data) = api::notice(&notice);
             if let Some(bus) = &mut self.bus {
                 bus.notify(name, &data, now);
             }
         }
+    }
+
+    /// Asks netifd for what follows from changes of the interfaces, once it can be heard.
+    fn ask_netifd(&mut self, now: Instant) {
+        let Some(bus) = self.bus.as_mut().filter(|bus| bus.is_serving()) else {
+            return;
+        };
+        for (name, ask) in self.engine.asks() {
+            let methods: &[&'static str] = match ask {
+                Ask::Renew => &["renew"],
+                // As the command ifup does.
+                Ask::Restart => &["down", "up"],
+            };
+            log::debug!("{name}: netifd is asked: {methods:?}");
+            for method in methods {
+                bus.call(NETIFD, method, json!({ "interface": name }), now);
+            }
+        }
+    }
+
+    /// Starts an interface, after another look at the configuration.
+    fn up(&mut self, args: Args<'_>, now: Instant) -> Result<Value, Refusal> {
+        let name = args.needed("interface")?;
+        let dir = &self.options.config_dir;
+        let config = Config::load(dir, &self.overlay, self.options.netifd);
+        if !config.interfaces.contains_key(name) {
+            self.configure(config);
+            return Err(api::unknown(name));
+        }
+        let kept = self.switches.set(name, None);
+        kept.map_err(|error| api::not_kept(&error))?;
+        self.configure(config);
+        api::offer(name, self.engine.start(name, now))
+    }
+
+    /// Takes an interface down, and lets go of one that is not configured any more.
+    fn down(&mut self, args: Args<'_>, now: Instant) -> Result<Value, Refusal> {
+        let name = args.needed("interface")?;
+        let reason = args
+            .text("reason")?
+            .unwrap_or("it was taken down by a call");
+        let kept = self.switches.set(name, Some(reason));
+        kept.map_err(|error| api::not_kept(&error))?;
+        self.engine.stop(name, reason.to_owned(), now);
+        self.reload();
+        if !self.engine.interfaces.contains_key(name) {
+            let gone = self.switches.forget(name);
+            gone.map_err(|error| api::not_kept(&error))?;
+        }
+        Ok(json!({ "ok": true }))
     }
 
     fn answer(&mut self, call: &Call, now: Instant) -> Reply {
@@ -429,6 +565,8 @@ impl Daemon {
             Method::KeyImport => {
                 api::with_args(args, |args| api::import(&self.options.key_dir, args))
             }
+            Method::Up => api::with_args(args, |args| self.up(args, now)),
+            Method::Down => api::with_args(args, |args| self.down(args, now)),
             Method::Reload => api::with_args(args, |args| {
                 if args.switch("discard")? {
                     self.overlay = Overlay::default();

@@ -2,7 +2,7 @@
 //! Carries steps out: the side of the daemon that talks to the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ovpn_netlink::{
@@ -11,6 +11,7 @@ use ovpn_netlink::{
 };
 
 use crate::config::{HwCrypto, Interface, MssFix};
+use crate::engine::routes::Way;
 use crate::engines::{Chosen, Refused};
 use crate::keys::{KeyEvent, KeySource};
 use crate::net;
@@ -79,6 +80,14 @@ pub trait Kernel {
     fn key_event(&mut self, interface: &str, peer: PeerId, event: &KeyEvent)
     -> Result<(), Failure>;
 
+    /// How an address is reached when an interface does not ask for anything else; none when it is not.
+    fn way(&mut self, interface: &str, to: IpAddr) -> Option<Way>;
+
+    /// Whether an interface is one that an earlier run left, with its addresses and routes.
+    fn adopted(&self, _interface: &str) -> bool {
+        false
+    }
+
     /// Lets go of what belongs to an interface that is gone.
     fn forget(&mut self, interface: &str);
 
@@ -111,6 +120,8 @@ pub trait Kernel {
 /// The real kernel.
 #[derive(Debug, Default)]
 pub struct Netlink {
+    /// Interfaces that an earlier run left are taken over as they are: netifd knows of their addresses and routes.
+    netifd: bool,
     handles: Option<Handles>,
     links: BTreeMap<String, Link>,
     /// Interfaces of others.
@@ -139,6 +150,8 @@ struct Handles {
 struct Link {
     index: u32,
     socket: Option<Socket>,
+    /// It was left by an earlier run.
+    adopted: bool,
     /// Connections of TCP peers: a peer lives as long as its socket is open.
     streams: BTreeMap<PeerId, OwnedFd>,
 }
@@ -149,6 +162,17 @@ enum Socket {
     Udp(OwnedFd),
     /// Waits for peers, if it has a port.
     Tcp(OwnedFd, bool),
+}
+
+impl Link {
+    fn new(index: u32) -> Self {
+        Self {
+            index,
+            socket: None,
+            adopted: false,
+            streams: BTreeMap::new(),
+        }
+    }
 }
 
 impl Failure {
@@ -202,6 +226,14 @@ impl Wishes {
 }
 
 impl Netlink {
+    /// One for a daemon whose interfaces' addresses and routes are netifd's, or its own.
+    pub fn new(netifd: bool) -> Self {
+        Self {
+            netifd,
+            ..Self::default()
+        }
+    }
+
     /// Opens the connections unless they are open to the driver that is there now.
     ///
     /// # Errors
@@ -288,6 +320,7 @@ impl Netlink {
                     ifindex,
                     peer,
                     reason,
+                    ..
                 } => (
                     ifindex,
                     Box::new(move |name| Happened::PeerDeleted(name, peer, reason)),
@@ -356,6 +389,20 @@ impl Netlink {
             return Err(Failure::new("no connection to the kernel"));
         };
         match handles.rtnl.link(interface) {
+            Ok(link) if link.is_ovpn() && link.mode == Some(mode) && self.netifd => {
+                log::info!("{interface}: left by an earlier run: taken over");
+                // Their sockets are closed, or are another program's.
+                for peer in handles.ovpn.peers(link.index)? {
+                    deleted(handles.ovpn.peer_del(link.index, peer.id))?;
+                }
+                let index = link.index;
+                let link = Link {
+                    adopted: true,
+                    ..Link::new(index)
+                };
+                self.links.insert(interface.to_owned(), link);
+                return Ok(());
+            }
             Ok(link) if link.is_ovpn() => {
                 log::warn!("{interface}: was there already, left by an earlier run: made anew");
                 deleted(handles.rtnl.link_del(link.index))?;
@@ -378,14 +425,7 @@ impl Netlink {
         if let Err(error) = handles.rtnl.link_set_no_link_local(index) {
             log::debug!("{interface}: {error}");
         }
-        self.links.insert(
-            interface.to_owned(),
-            Link {
-                index,
-                socket: None,
-                streams: BTreeMap::new(),
-            },
-        );
+        self.links.insert(interface.to_owned(), Link::new(index));
         Ok(())
     }
 }
@@ -459,14 +499,19 @@ impl Kernel for Netlink {
                 link.streams.remove(id);
                 deleted(ovpn.peer_del(link.index, *id))
             }
-            Op::AddRoute(Route { dst, via }) => {
+            Op::AddRoute(Route { dst, via, .. }) => {
                 let added = rtnl.route_add(link.index, *dst, *via);
                 added.map_err(|error| Failure {
-                    message: format!("route to {dst}: {error}"),
+                    message: match error.errno() {
+                        Some(nix::libc::EEXIST) => {
+                            format!("route to {dst}: another one is there already")
+                        }
+                        _ => format!("route to {dst}: {error}"),
+                    },
                     ..error.into()
                 })
             }
-            Op::DelRoute(Route { dst, via }) => deleted(rtnl.route_del(link.index, *dst, *via)),
+            Op::DelRoute(Route { dst, via, .. }) => deleted(rtnl.route_del(link.index, *dst, *via)),
         }
     }
 
@@ -512,6 +557,20 @@ impl Kernel for Netlink {
             KeyEvent::Swap => Ok(handles.ovpn.key_swap(link.index, peer)?),
             KeyEvent::Delete(slot) => Ok(handles.ovpn.key_del(link.index, peer, *slot)?),
         }
+    }
+
+    fn way(&mut self, interface: &str, to: IpAddr) -> Option<Way> {
+        let own = self.links.get(interface).map(|link| link.index);
+        let way = self.handles.as_mut()?.rtnl.way(to).ok()?;
+        Some(Way {
+            prefix_len: way.prefix_len,
+            inside: own.is_some() && way.ifindex == own,
+        })
+    }
+
+    fn adopted(&self, interface: &str) -> bool {
+        let link = self.links.get(interface);
+        link.is_some_and(|link| link.adopted)
     }
 
     fn forget(&mut self, interface: &str) {

@@ -48,6 +48,8 @@ pub struct Route {
     pub dst: IpPrefix,
     /// Address of the peer behind which it is, in MP mode.
     pub via: Option<IpAddr>,
+    /// That peer.
+    pub peer: PeerId,
 }
 
 /// A step.

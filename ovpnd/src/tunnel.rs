@@ -57,6 +57,7 @@ pub type Wanted<'a> = dyn FnMut(&str, Option<PeerId>) -> bool + 'a;
 #[expect(missing_docs, reason = "the fields are described in API.md")]
 pub struct InterfaceView {
     pub up: bool,
+    pub stopped: Option<String>,
     pub error: Option<String>,
     pub mode: Option<Mode>,
     pub transport: Option<Transport>,
@@ -82,6 +83,8 @@ pub struct PeerView {
     /// Why it is not in the kernel; `up` when it is there.
     pub state: PeerState,
     pub error: Option<String>,
+    /// Why none of its networks is routed to it.
+    pub route_error: Option<String>,
     pub problems: Vec<Problem>,
     pub endpoint: Option<String>,
     pub remote: Option<SocketAddr>,
@@ -106,6 +109,7 @@ pub enum PeerState {
     Connecting,
     Waiting,
     Disabled,
+    Stopped,
     Error,
 }
 
@@ -117,6 +121,7 @@ impl fmt::Display for PeerState {
             Self::Connecting => "connecting",
             Self::Waiting => "waiting",
             Self::Disabled => "disabled",
+            Self::Stopped => "stopped",
             Self::Error => "error",
         })
     }

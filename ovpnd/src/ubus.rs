@@ -36,6 +36,12 @@ const KEPT: usize = 16 * 1024;
 const EVENT_OBJECT: u32 = 1;
 /// Sequence number of what is not waited for.
 const NOTICE_SEQ: u16 = 2;
+/// Sequence number of calls to others, whose answers tell of errors alone.
+const CALL_SEQ: u16 = 3;
+/// The first sequence number of questions for another's object; each waits for its answer under its own.
+const LOOKUP_SEQ: u16 = 16;
+/// Calls to others that may wait for the broker's answer: one that gives none is hung.
+const MAX_CALLS: usize = 256;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A broker answers at once; one that does not is hung.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -163,6 +169,10 @@ methods! {
     KeyGenerate "key_generate" ["file" Text, "overwrite" Boolean],
     /// Writes a key file.
     KeyImport "key_import" ["file" Text, "text" Text, "overwrite" Boolean],
+    /// Starts an interface.
+    Up "up" ["interface" Text],
+    /// Takes an interface down.
+    Down "down" ["interface" Text, "reason" Text],
     /// Reads the configuration again.
     Reload "reload" ["discard" Boolean, "resolve" Boolean],
     /// What is wrong or will be.
@@ -188,6 +198,18 @@ struct Connection {
     output: Vec<u8>,
     phase: Phase,
     deadline: Instant,
+    /// Calls to others whose objects the broker is asked for.
+    calls: Vec<Outgoing>,
+    next_lookup: u16,
+}
+
+/// A call to another's object.
+#[derive(Debug)]
+struct Outgoing {
+    lookup: u16,
+    object: &'static str,
+    method: &'static str,
+    args: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,6 +316,27 @@ impl Bus {
         }
     }
 
+    /// Whether calls come and go.
+    pub fn is_serving(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| matches!(connection.phase, Phase::Serving(_)))
+    }
+
+    /// Calls a method of another's object. Nothing is heard of it but a log line when it fails; without a broker it is
+    /// forgotten.
+    pub fn call(&mut self, object: &'static str, method: &'static str, args: Value, now: Instant) {
+        let serving = self.is_serving();
+        let Some(connection) = self.connection.as_mut().filter(|_| serving) else {
+            return;
+        };
+        if let Err(why) = connection
+            .look_up(object, method, args)
+            .and_then(|()| connection.flush())
+        {
+            self.lost(&why, now);
+        }
+    }
+
     /// Tells whoever wants to know: subscribers of the object, and listeners to the event `ovpnd.NAME`.
     pub fn notify(&mut self, name: &str, data: &Value, now: Instant) {
         let Some(connection) = &mut self.connection else {
@@ -324,6 +367,8 @@ impl Connection {
             output: Vec::new(),
             phase: Phase::Greeting,
             deadline: now + HANDSHAKE,
+            calls: Vec::new(),
+            next_lookup: LOOKUP_SEQ,
         }
     }
 
@@ -450,8 +495,66 @@ impl Connection {
                 self.reply(from, &Reply { status, data: None })?;
                 Ok(None)
             }
+            (
+                Phase::Serving(_),
+                InboundMsg::Data {
+                    seq,
+                    obj_id: Some(id),
+                    ..
+                },
+            ) if seq >= LOOKUP_SEQ => {
+                self.found(seq, id)?;
+                Ok(None)
+            }
+            (Phase::Serving(_), InboundMsg::Status { seq, status, .. }) => {
+                let missing = self.calls.iter().position(|call| call.lookup == seq);
+                if let Some(call) = missing.map(|at| self.calls.remove(at)) {
+                    log::debug!("ubus: {} is not there, status {status}", call.object);
+                } else if seq == CALL_SEQ && status != ubus::wire::UBUS_STATUS_OK {
+                    log::warn!("ubus: a call to netifd failed, status {status}");
+                }
+                Ok(None)
+            }
             _ => Ok(None),
         }
+    }
+
+    /// Asks the broker for the number of an object, which a call needs.
+    fn look_up(
+        &mut self,
+        object: &'static str,
+        method: &'static str,
+        args: Value,
+    ) -> Result<(), String> {
+        if self.calls.len() >= MAX_CALLS {
+            return Err("the broker does not tell where objects are".into());
+        }
+        let lookup = self.next_lookup;
+        self.next_lookup = lookup.checked_add(1).unwrap_or(LOOKUP_SEQ);
+        self.calls.push(Outgoing {
+            lookup,
+            object,
+            method,
+            args,
+        });
+        self.send(OutboundMsg::Lookup { obj_path: object }.into_frame(lookup))
+    }
+
+    /// Makes the call that waited for this object's number.
+    fn found(&mut self, lookup: u16, id: u32) -> Result<(), String> {
+        let waiting = self.calls.iter().position(|call| call.lookup == lookup);
+        let Some(call) = waiting.map(|at| self.calls.remove(at)) else {
+            return Ok(());
+        };
+        let (Some(obj_id), Ok(args)) = (ObjId::new(id), json_to_blobmsg(&call.args)) else {
+            return Ok(());
+        };
+        let invoke = OutboundMsg::Invoke {
+            obj_id,
+            method: call.method,
+            args: &args,
+        };
+        self.send(invoke.into_frame(CALL_SEQ))
     }
 
     fn reply(&mut self, to: Caller, reply: &Reply) -> Result<(), String> {

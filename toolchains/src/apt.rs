@@ -6,6 +6,7 @@
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::lock::{Deb, Root};
+use crate::pins;
 use crate::stamp;
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +19,8 @@ use std::time::Duration;
 const HELPER: &str = "/usr/lib/apt/apt-helper";
 /// Signing keys of Debian's releases, of the package debian-archive-keyring.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// In the place of an architecture: source packages.
+const SOURCE: &str = "source";
 /// Slow mirrors are given this long for one step.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
@@ -35,7 +38,7 @@ impl std::error::Error for Unavailable {}
 
 /// Base address of the Debian mirror, ending in a slash.
 fn mirror(ctx: &Ctx) -> Result<String> {
-    if let Ok(mirror) = std::env::var("OVPN_DEBIAN_MIRROR") {
+    if let Some(mirror) = &ctx.mirror {
         return Ok(mirror.trim_end_matches('/').to_owned() + "/");
     }
     let format = "$(ORIGIN)|$(RELEASE)|$(REPO_URI)";
@@ -58,7 +61,12 @@ fn pick_mirror(targets: &str) -> Option<String> {
     })
 }
 
-/// Gets a pinned package into the cache unless it is there, and verifies it.
+/// Gets a pinned package, or its successor, into the cache unless it is there, and verifies it.
+pub fn pinned(ctx: &Ctx, name: &str) -> Result<PathBuf> {
+    pins::following(|| download(ctx, &ctx.deb(name)?))
+}
+
+/// Gets a file into the cache unless it is there, and verifies it. The caller has to expect that it moves on.
 pub fn download(ctx: &Ctx, deb: &Deb) -> Result<PathBuf> {
     let file = deb
         .path
@@ -96,11 +104,7 @@ fn fetch(ctx: &Ctx, deb: &Deb, target: &Path) -> Result<()> {
         .run();
     if let Err(err) = got {
         let _ = fs::remove_file(&part);
-        let why = format!(
-            "{} {} cannot be had from this mirror: {err:#}",
-            deb.name, deb.version
-        );
-        return Err(Unavailable(why).into());
+        return Err(pins::follow(ctx, deb, &err));
     }
     fs::rename(&part, target)?;
     Ok(())
@@ -108,17 +112,13 @@ fn fetch(ctx: &Ctx, deb: &Deb, target: &Path) -> Result<()> {
 
 /// Packages of a root and all they depend on, downloaded; with a line for each saying name and version.
 pub fn closure(ctx: &Ctx, root: &Root) -> Result<(Vec<PathBuf>, String)> {
-    ensure!(
-        Path::new(KEYRING).is_file(),
-        "{KEYRING} is missing: package debian-archive-keyring"
-    );
-    let apt = PrivateApt::new(ctx, &root.arch)?;
+    let apt = PrivateApt::new(ctx, "", &ctx.lock.debian.suite, &root.arch)?;
     let mut wanted = Vec::new();
-    let mut pinned = Vec::new();
+    let mut own = Vec::new();
     for name in &root.debs {
-        let file = download(ctx, ctx.lock.deb(name)?)?;
+        let file = pinned(ctx, name)?;
         wanted.push(file.display().to_string());
-        pinned.push(file);
+        own.push(file);
     }
     wanted.extend(root.packages.iter().cloned());
 
@@ -126,9 +126,7 @@ pub fn closure(ctx: &Ctx, root: &Root) -> Result<(Vec<PathBuf>, String)> {
         "reading the package list of {} for {}",
         ctx.lock.debian.suite, root.arch
     ));
-    apt.get(ctx, &["update"])
-        .run()
-        .map_err(|err| Unavailable(format!("the package list cannot be had: {err:#}")))?;
+    apt.update(ctx)?;
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(wanted.iter().map(String::as_str));
     let mut simulated = install.clone();
@@ -144,8 +142,8 @@ pub fn closure(ctx: &Ctx, root: &Root) -> Result<(Vec<PathBuf>, String)> {
     let mut manifest = String::new();
     for package in &plan {
         manifest += &format!("{} {} {}\n", package.name, package.version, package.arch);
-        let file = match pinned.iter().find(|p| is_of(p, package)) {
-            Some(pinned) => pinned.clone(),
+        let file = match own.iter().find(|p| is_of(p, package)) {
+            Some(file) => file.clone(),
             None => apt.archive(package),
         };
         ensure!(
@@ -155,10 +153,31 @@ pub fn closure(ctx: &Ctx, root: &Root) -> Result<(Vec<PathBuf>, String)> {
         );
         files.push(file);
     }
-    if let Some(file) = pinned.iter().find(|p| !files.contains(p)) {
+    if let Some(file) = own.iter().find(|p| !files.contains(p)) {
         bail!("apt chose another version than {}", file.display());
     }
     Ok((files, manifest))
+}
+
+/// A suite's list of the packages of an architecture, or of its `source` packages; apt has verified it.
+pub fn index(ctx: &Ctx, suite: &str, arch: &str) -> Result<String> {
+    // Apart from the roots' state: a step may be busy with that.
+    let apt = PrivateApt::new(ctx, "pins-", suite, arch)?;
+    apt.update(ctx)?;
+    let list = match arch {
+        SOURCE => "Created-By: Sources",
+        _ => "Created-By: Packages",
+    };
+    let files = apt
+        .get(ctx, &["indextargets", "--format", "$(FILENAME)", list])
+        .output()?;
+    let mut text = String::new();
+    for file in files.lines() {
+        // The machine's configuration may keep lists packed.
+        text += &Cmd::new(ctx, HELPER).args(["cat-file", file]).output()?;
+        text += "\n";
+    }
+    Ok(text)
 }
 
 fn is_of(file: &Path, package: &Planned) -> bool {
@@ -215,16 +234,27 @@ struct PrivateApt {
 }
 
 impl PrivateApt {
-    fn new(ctx: &Ctx, arch: &str) -> Result<Self> {
-        let suite = &ctx.lock.debian.suite;
-        let dir = ctx.cache.join("apt").join(format!("{suite}-{arch}"));
+    fn new(ctx: &Ctx, prefix: &str, suite: &str, arch: &str) -> Result<Self> {
+        ensure!(
+            Path::new(KEYRING).is_file(),
+            "{KEYRING} is missing: package debian-archive-keyring"
+        );
+        let dir = ctx
+            .cache
+            .join("apt")
+            .join(format!("{prefix}{suite}-{arch}"));
+        // Source packages have no architecture.
+        let (types, target, arch) = match arch {
+            SOURCE => ("deb-src", "Sources", "amd64"),
+            arch => ("deb", "Packages", arch),
+        };
         let archives = ctx.dl().join("archives");
         for sub in [dir.join("lists/partial"), archives.join("partial")] {
             fs::create_dir_all(&sub).with_context(|| format!("cannot create {}", sub.display()))?;
         }
         fs::write(dir.join("status"), "")?;
         let sources = format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {arch}\nSigned-By: {KEYRING}\n",
+            "Types: {types}\nTargets: {target}\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {arch}\nSigned-By: {KEYRING}\n",
             mirror(ctx)?
         );
         fs::write(dir.join("debian.sources"), sources)?;
@@ -240,6 +270,13 @@ impl PrivateApt {
         let config = dir.join("apt.conf");
         fs::write(&config, text)?;
         Ok(Self { config, archives })
+    }
+
+    /// Fetches the lists; one that is not signed by Debian, or not there, is an error.
+    fn update(&self, ctx: &Ctx) -> Result<()> {
+        self.get(ctx, &["update", "--error-on=any"])
+            .run()
+            .map_err(|err| Unavailable(format!("the package list cannot be had: {err:#}")).into())
     }
 
     fn get(&self, ctx: &Ctx, args: &[&str]) -> Cmd {

@@ -59,6 +59,7 @@ pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
         "big-endian" => big_endian(ctx),
         "fuzz" => fuzz(ctx),
         "pages" => crate::luci::lint(ctx),
+        "pins" => crate::pins::check(ctx),
         "recipes" => packages::recipes(ctx),
         _ => bail!("{name} is no check"),
     }?;

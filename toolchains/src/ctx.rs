@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Where things are: the project tree, the cache outside it and the lock file.
 
-use crate::lock::Lock;
+use crate::lock::{Deb, Lock};
+use crate::pins::{self, Followed};
 use anyhow::{Context, Result};
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::RwLock;
 
 /// Paths and pinned versions every step works with.
 pub struct Ctx {
@@ -14,6 +16,10 @@ pub struct Ctx {
     pub cache: PathBuf,
     /// `toolchains/sources.lock`.
     pub lock: Lock,
+    /// Debian mirror, where it is not the one of the machine's own apt: `OVPN_DEBIAN_MIRROR`.
+    pub mirror: Option<String>,
+    /// What stands for pins that are no longer served.
+    followed: RwLock<Vec<Followed>>,
 }
 
 impl Ctx {
@@ -24,15 +30,38 @@ impl Ctx {
             .parent()
             .context("toolchains/ has no parent directory")?
             .to_path_buf();
-        let cache = cache_dir()?;
-        std::fs::create_dir_all(&cache)
-            .with_context(|| format!("cannot create {}", cache.display()))?;
         let lock = Lock::read(&here.join("sources.lock"))?;
+        let mirror = env::var("OVPN_DEBIAN_MIRROR").ok();
+        Self::with(&project, &cache_dir()?, lock, mirror)
+    }
+
+    /// With everything given.
+    pub fn with(project: &Path, cache: &Path, lock: Lock, mirror: Option<String>) -> Result<Self> {
+        std::fs::create_dir_all(cache)
+            .with_context(|| format!("cannot create {}", cache.display()))?;
+        let cache = cache.canonicalize()?;
+        let followed = RwLock::new(pins::recorded(&cache, &lock)?);
         Ok(Self {
-            project,
-            cache: cache.canonicalize()?,
+            project: project.to_path_buf(),
+            cache,
             lock,
+            mirror,
+            followed,
         })
+    }
+
+    /// A pinned package by name, or what stands for it because it is no longer served.
+    pub fn deb(&self, name: &str) -> Result<Deb> {
+        let pin = self.lock.deb(name)?;
+        let followed = self.followed.read().unwrap_or_else(|e| e.into_inner());
+        Ok(pins::find(&followed, name).unwrap_or(pin).clone())
+    }
+
+    /// Takes something else for a pin from now on, in later runs too.
+    pub fn record(&self, new: Followed) -> Result<()> {
+        let mut followed = self.followed.write().unwrap_or_else(|e| e.into_inner());
+        pins::add(&mut followed, new);
+        pins::write(&self.cache, &followed)
     }
 
     /// Downloads as fetched.

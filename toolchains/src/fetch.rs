@@ -5,6 +5,7 @@ use crate::apt;
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::lock::{Crate, Deb, Host, Role};
+use crate::pins;
 use crate::stamp::{self, Key};
 use crate::ui;
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Gets every source of the lock file.
 pub fn everything(ctx: &Ctx) -> Result<()> {
     for deb in &ctx.lock.debs {
-        apt::download(ctx, deb)?;
+        apt::pinned(ctx, &deb.name)?;
         if deb.unpack.is_some() {
             unpack(ctx, &deb.name)?;
         }
@@ -27,7 +28,26 @@ pub fn everything(ctx: &Ctx) -> Result<()> {
 
 /// Unpacks a pinned package and gives the directory that holds its content.
 pub fn unpack(ctx: &Ctx, name: &str) -> Result<PathBuf> {
-    let deb = ctx.lock.deb(name)?;
+    pins::following(|| unpack_pin(ctx, &ctx.deb(name)?))
+}
+
+/// Unpacks several that belong together. One that moves on takes others along, which then are unpacked again.
+pub fn unpack_all<const N: usize>(ctx: &Ctx, names: [&str; N]) -> Result<[PathBuf; N]> {
+    let digests = || names.map(|name| ctx.deb(name).map(|d| d.sha256).unwrap_or_default());
+    loop {
+        let before = digests();
+        let mut dirs = names.map(PathBuf::from);
+        for (dir, name) in dirs.iter_mut().zip(names) {
+            *dir = unpack(ctx, name)?;
+        }
+        if digests() == before {
+            return Ok(dirs);
+        }
+    }
+}
+
+fn unpack_pin(ctx: &Ctx, deb: &Deb) -> Result<PathBuf> {
+    let name = &deb.name;
     let dir = ctx.src(
         deb.unpack
             .as_deref()
@@ -102,7 +122,7 @@ pub fn rust_library(ctx: &Ctx) -> Result<PathBuf> {
     if own.join("core/src/lib.rs").is_file() {
         return Ok(own);
     }
-    let deb = ctx.lock.deb("rust-src")?;
+    let deb = ctx.deb("rust-src")?;
     let pinned = deb.version.split('+').next().unwrap_or_default();
     let version = rustc_version(ctx)?;
     ensure!(

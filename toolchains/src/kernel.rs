@@ -24,7 +24,7 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     let source = fetch::unpack(ctx, &lane.source)?;
     let config = fragment(ctx, lane)?;
     let mut key = Key::new("kernel 1")
-        .with(&ctx.lock.deb(&lane.source)?.sha256)
+        .with(&ctx.deb(&lane.source)?.sha256)
         .with_file(&config)?
         .with(fetch::rustc_version(ctx)?)
         .with(compiler_version(ctx, lane)?)
@@ -60,8 +60,8 @@ pub fn compiler_version(ctx: &Ctx, lane: &Lane) -> Result<String> {
 fn forget_other_source(ctx: &Ctx, lane: &Lane) -> Result<()> {
     let build = ctx.lane(&lane.name).join("kernel");
     let mark = ctx.lane(&lane.name).join(".source");
-    let want = &ctx.lock.deb(&lane.source)?.sha256;
-    if build.exists() && fs::read_to_string(&mark).is_ok_and(|got| got != *want) {
+    let want = ctx.deb(&lane.source)?.sha256;
+    if build.exists() && fs::read_to_string(&mark).is_ok_and(|got| got != want) {
         fs::remove_dir_all(&build)?;
     }
     fs::create_dir_all(&build)?;
@@ -286,7 +286,7 @@ pub fn ovpn_cli(ctx: &Ctx, name: &str) -> Result<()> {
         bail!("{} has no ovpn-cli", lane.source);
     }
     let dir = ctx.lane(name);
-    let key = Key::new("ovpn-cli 1").with(&ctx.lock.deb(&lane.source)?.sha256);
+    let key = Key::new("ovpn-cli 1").with(&ctx.deb(&lane.source)?.sha256);
     let bin = dir.join("bin");
     let stamp = stamp::path(&dir, "ovpn-cli");
     stamp::once(&stamp, &bin.join("ovpn-cli"), key, || {

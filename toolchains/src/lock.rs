@@ -41,11 +41,13 @@ pub struct Debian {
 }
 
 /// A Debian package pinned by hash.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deb {
     /// Name within this file.
     pub name: String,
+    /// Suite whose index has its successors.
+    pub suite: String,
     /// Debian version.
     pub version: String,
     /// Path below the mirror.
@@ -58,6 +60,11 @@ pub struct Deb {
     pub tarball: Option<String>,
     /// Directory below the cache's `src` to unpack to.
     pub unpack: Option<String>,
+    /// Whether its successors are other builds of the same version only.
+    #[serde(default)]
+    pub stay: bool,
+    /// Pins that move on together.
+    pub group: Option<String>,
 }
 
 /// A wheel pinned by hash.

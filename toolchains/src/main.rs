@@ -18,6 +18,7 @@ mod luci;
 mod mips;
 mod musl;
 mod packages;
+mod pins;
 mod plan;
 mod root;
 mod selftests;
@@ -25,6 +26,7 @@ mod small;
 mod stamp;
 mod steps;
 mod stock;
+mod successor;
 mod tally;
 mod ui;
 mod um;
@@ -49,8 +51,9 @@ lane VERB [ARGUMENT]...
   selftests          the kernel's own selftests on every lane, as one table
   luci [CASE]        the web pages in a browser, against a router in a guest
   faults             hostile peers, fuzzing, failing allocations: both drivers on the kernel that notices faults
-  check NAME         one of workspace, unit, loom, fuzz, libuci, recipes, pages, big-endian
+  check NAME         one of workspace, unit, loom, fuzz, libuci, recipes, pages, pins, big-endian
   fetch              every source of sources.lock
+  pins [--update]    pinned packages, and the newest that their suites have; writes these to sources.lock
   host-deps          missing packages of this machine
   kernel LANE        a lane's kernel and modules
   module LANE        ovpn.ko for it
@@ -86,29 +89,30 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
     };
     let ctx = Ctx::new()?;
     match (*verb, rest) {
-        ("test", []) => steps::test(&ctx).map(total),
-        ("test-lanes", []) => lanes::test_lanes(&ctx).map(total),
-        ("test-fast", []) => steps::test_fast(&ctx).map(total),
+        ("test", []) => steps::test(&ctx).map(|tally| total(&ctx, &tally)),
+        ("test-lanes", []) => lanes::test_lanes(&ctx).map(|tally| total(&ctx, &tally)),
+        ("test-fast", []) => steps::test_fast(&ctx).map(|tally| total(&ctx, &tally)),
         ("bench", _) => done(steps::bench(&ctx, args.get(1..).unwrap_or_default())),
         ("demo", []) => done(steps::demo(&ctx)),
         ("system", [lane]) => arm::system_test(&ctx, lane).map(held),
         ("memory", [lane]) => arm::memory(&ctx, lane).map(held),
         ("selftests-on", [lane, scripts @ ..]) => done(arm::selftests(&ctx, lane, scripts)),
-        ("selftests", []) => steps::selftests(&ctx).map(total),
-        ("luci", _) => {
-            luci::browser(&ctx, steps::UM, steps::OURS, rest.first().copied()).map(total)
-        }
-        ("faults", []) => steps::faults(&ctx).map(total),
-        ("check", [name]) => checks::one_of(&ctx, name).map(total),
+        ("selftests", []) => steps::selftests(&ctx).map(|tally| total(&ctx, &tally)),
+        ("luci", _) => luci::browser(&ctx, steps::UM, steps::OURS, rest.first().copied())
+            .map(|tally| total(&ctx, &tally)),
+        ("faults", []) => steps::faults(&ctx).map(|tally| total(&ctx, &tally)),
+        ("check", [name]) => checks::one_of(&ctx, name).map(|tally| total(&ctx, &tally)),
         ("run", _) => run(&ctx, args.get(1..).unwrap_or_default()),
         ("fetch", []) => done(fetch::everything(&ctx)),
+        ("pins", []) => done(pins::verb(&ctx, false)),
+        ("pins", ["--update"]) => done(pins::verb(&ctx, true)),
         ("host-deps", []) => done(fetch::host_deps(&ctx)),
         ("kernel", [lane]) => done(kernel::build(&ctx, lane)),
         ("module", [lane]) => done(kernel::module(&ctx, lane).map(drop)),
-        ("disassembly", [lane]) => mips::check(&ctx, lane).map(total),
+        ("disassembly", [lane]) => mips::check(&ctx, lane).map(|tally| total(&ctx, &tally)),
         ("root", [name]) => done(root::build(&ctx, name)),
-        ("pack", [lane]) => packages::test(&ctx, lane).map(total),
-        ("packages", lanes) => lanes::packages(&ctx, lanes).map(total),
+        ("pack", [lane]) => packages::test(&ctx, lane).map(|tally| total(&ctx, &tally)),
+        ("packages", lanes) => lanes::packages(&ctx, lanes).map(|tally| total(&ctx, &tally)),
         ("programs", [lane]) => done(steps::programs(&ctx, lane)),
         _ => bail!("{USAGE}"),
     }
@@ -126,7 +130,10 @@ fn done(result: Result<()>) -> Result<ExitCode> {
 }
 
 /// The last line, alone; only a run in which every case ran and held is a success.
-fn total(tally: Tally) -> ExitCode {
+fn total(ctx: &Ctx, tally: &Tally) -> ExitCode {
+    for note in pins::notes(ctx) {
+        println!("{note}");
+    }
     println!("{}", tally.line());
     if tally.is_clean() && tally.passed > 0 {
         ExitCode::SUCCESS

@@ -8,7 +8,7 @@ use crate::fetch;
 use crate::ui;
 use anyhow::{Context, Result};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A processor that programs for routers are built for.
 #[derive(Debug)]
@@ -94,28 +94,37 @@ pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     })
 }
 
-/// Makes a cargo command one for a target, with std's `panic` crate: tests have to unwind, what is installed has not.
-pub fn cross(ctx: &Ctx, to: &Target, panic: &str, cmd: Cmd) -> Result<Cmd> {
+/// Makes a cargo command one for a target, with std's `panic` crate: tests have to unwind, installed programs do not.
+pub fn cross(ctx: &Ctx, to: &Target, panic: &str, mut cmd: Cmd) -> Result<Cmd> {
     let linker = compiler(ctx, to)?;
     let name = to.triple.replace('-', "_");
     let cargo = format!("CARGO_TARGET_{}", name.to_uppercase());
+    let mut tables = "";
+    if panic == PANIC {
+        // This replaces std's default features. Without "backtrace" no program carries a reader of DWARF with it, and
+        // without unwinding no tables are needed.
+        cmd = cmd.arg("-Zbuild-std-features=optimize_for_size");
+        tables = " -Cforce-unwind-tables=no";
+    }
     let cmd = cmd
         .args(["--target", to.triple])
         .arg(format!("-Zbuild-std=std,{panic}"))
         // Leaves the user's toolchain as it is: cargo looks nowhere else without this.
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", fetch::rust_library(ctx)?)
-        // -Zbuild-std is the one unstable option; the pinned compiler is a stable one.
+        // The options for std are unstable; the pinned compiler is a stable one.
         .env("RUSTC_BOOTSTRAP", "1")
         .env(&format!("{cargo}_LINKER"), &linker)
         // zig brings crt1.o, libc and the unwinder; a std built here has none of its own.
         .env(
             &format!("{cargo}_RUSTFLAGS"),
             format!(
-                "-Clink-self-contained=no -Ctarget-feature=+crt-static{}",
+                "-Clink-self-contained=no -Ctarget-feature=+crt-static{tables}{}",
                 to.cfg
             ),
         )
-        .env(&format!("CC_{name}"), &linker);
+        .env(&format!("CC_{name}"), &linker)
+        // The machine's own need not know the processor's object files.
+        .env(&format!("AR_{name}"), archiver(ctx)?);
     Ok(zig_cache(ctx, cmd))
 }
 
@@ -125,23 +134,75 @@ pub fn zig_cache(ctx: &Ctx, cmd: Cmd) -> Cmd {
         .env("ZIG_LOCAL_CACHE_DIR", ctx.cache.join("target/zig"))
 }
 
-/// C compiler and linker for a target: a script that calls `zig cc`, since rustc and make want one program.
+/// C compiler and linker for a target: a script that calls `zig cc`, since rustc, make and build scripts want one program.
 pub fn compiler(ctx: &Ctx, to: &Target) -> Result<PathBuf> {
-    let zig = fetch::zig(ctx)?;
-    let script = ctx.tools().join("bin").join(format!("{}-cc", to.zig));
-    let text = format!(
-        "#!/bin/sh\nexec '{}' cc -target {} -mcpu={} \"$@\"\n",
+    script(
+        ctx,
+        &format!("{}-cc", to.zig),
+        &compiler_text(&fetch::zig(ctx)?, to),
+    )
+}
+
+/// Crate cc takes zig for clang, and names target and architecture as clang has them: zig refuses these names, and has
+/// its own in front. Unwind tables are read by C++ and debuggers only.
+fn compiler_text(zig: &Path, to: &Target) -> String {
+    format!(
+        "#!/bin/sh\n\
+         for arg do\n\
+         \tshift\n\
+         \tcase $arg in\n\
+         \t--target=* | -march=*) ;;\n\
+         \t*) set -- \"$@\" \"$arg\" ;;\n\
+         \tesac\n\
+         done\n\
+         exec '{}' cc -target {} -mcpu={} -fno-asynchronous-unwind-tables -fno-unwind-tables \"$@\"\n",
         zig.display(),
         to.zig,
         to.cpu
+    )
+}
+
+/// `ar` for all targets.
+fn archiver(ctx: &Ctx) -> Result<PathBuf> {
+    let text = format!(
+        "#!/bin/sh\nexec '{}' ar \"$@\"\n",
+        fetch::zig(ctx)?.display()
     );
+    script(ctx, "zig-ar", &text)
+}
+
+/// Writes a program of the tools, unless it is there.
+fn script(ctx: &Ctx, name: &str, text: &str) -> Result<PathBuf> {
+    let script = ctx.tool(name);
     if fs::read_to_string(&script).is_ok_and(|old| old == text) {
         return Ok(script);
     }
     fs::create_dir_all(ctx.tools().join("bin"))?;
-    let new = script.with_extension("new");
+    let new = script.with_extension(format!("new{}", std::process::id()));
     fs::write(&new, text)?;
     fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs::rename(new, &script)?;
     Ok(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn zig_sees_no_target_of_others() {
+        for to in &TARGETS {
+            // `echo` in the place of zig says how it was called.
+            let text = compiler_text(Path::new("/bin/echo"), to);
+            let said = Command::new("sh")
+                .args(["-c", &text, "cc", "-O2", "--target=mips-unknown-linux-musl"])
+                .args(["-march=armv7-a", "-DA=\"b  c\"", "x y.c"])
+                .output()
+                .unwrap();
+            let said = String::from_utf8(said.stdout).unwrap();
+            assert!(said.contains(&format!("-target {} ", to.zig)), "{said}");
+            assert!(said.ends_with(" -O2 -DA=\"b  c\" x y.c\n"), "{said}");
+        }
+    }
 }

@@ -20,7 +20,9 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
         .with(&ctx.lock.debian.suite)
         .with(format!("{root:?}"));
     for deb in &root.debs {
-        key = key.with(&ctx.lock.deb(deb)?.sha256);
+        // Before the key is complete: it may move on.
+        apt::pinned(ctx, deb)?;
+        key = key.with(&ctx.deb(deb)?.sha256);
     }
     let dir = ctx.root(name);
     let stamp = stamp::path(&ctx.cache.join("roots"), name);

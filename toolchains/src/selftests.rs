@@ -42,7 +42,7 @@ pub fn stage(ctx: &Ctx) -> Result<PathBuf> {
     let dir = ctx.cache.join("selftests");
     let source = fetch::unpack(ctx, SOURCE)?;
     let stamp = stamp::path(&ctx.cache, "selftests");
-    let key = Key::new("selftests 1").with(&ctx.lock.deb(SOURCE)?.sha256);
+    let key = Key::new("selftests 1").with(&ctx.deb(SOURCE)?.sha256);
     stamp::once(&stamp, &dir, key, || {
         let new = dir.with_extension("new");
         for old in [&new, &dir] {
@@ -265,7 +265,7 @@ pub fn cross_cli(ctx: &Ctx, lane: &str, root: &Path, multiarch: &str) -> Result<
     let packages = fs::read(root.join("etc/packages"))
         .with_context(|| format!("{} is not there", root.display()))?;
     let key = Key::new("cross ovpn-cli 1")
-        .with(&ctx.lock.deb(SOURCE)?.sha256)
+        .with(&ctx.deb(SOURCE)?.sha256)
         .with(packages);
     stamp::once(&stamp::path(&dir, "ovpn-cli"), &cli, key, || {
         let headers = headers(ctx, &source, &dir, arch)?;

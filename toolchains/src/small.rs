@@ -36,8 +36,10 @@ pub fn build(ctx: &Ctx, lane: &Lane) -> Result<()> {
         .with_file(&config)?
         .with_file(&cc)?;
     let mut manifest = String::new();
-    for name in ["busybox", "iproute2"] {
-        let source = ctx.lock.deb(name)?;
+    let names = ["busybox", "iproute2"];
+    fetch::unpack_all(ctx, names)?;
+    for name in names {
+        let source = ctx.deb(name)?;
         key = key.with(&source.sha256);
         manifest += &format!("{name} {} {}\n", source.version, to.triple);
     }

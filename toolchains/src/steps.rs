@@ -128,6 +128,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("um module lints", &["um kernel"], ONE, || {
         kernel::module_lints(ctx, UM).map(|()| Tally::pass())
     });
+    plan.step("pins", &["host packages"], NONE, || crate::pins::check(ctx));
     plan.step("libuci", &["host packages"], ONE, || checks::libuci(ctx));
     plan.step("fuzz", &["host packages"], ONE, || checks::fuzz(ctx));
     let sum = plan.run()?;

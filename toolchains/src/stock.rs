@@ -18,20 +18,20 @@ use std::path::{Path, PathBuf};
 
 /// Lays out a lane's `kernel` directory unless it is there from the same packages.
 pub fn build(ctx: &Ctx, lane: &Lane, stock: &Stock) -> Result<()> {
-    let source = fetch::unpack(ctx, &lane.source)?;
+    let names = [&lane.source, &stock.headers, &stock.image].map(String::as_str);
+    let [source, headers, package] = fetch::unpack_all(ctx, names)?;
     let mut key = Key::new("stock 1")
         .with(lane.make.join(" "))
         .with(stock.modules.join(" "))
         .with(kernel::compiler_version(ctx, lane)?);
-    for deb in [&lane.source, &stock.headers, &stock.image] {
-        key = key.with(&ctx.lock.deb(deb)?.sha256);
+    for deb in names {
+        key = key.with(&ctx.deb(deb)?.sha256);
     }
     let dir = ctx.lane(&lane.name);
     let build = dir.join("kernel");
     let image = build.join(&lane.image);
     stamp::once(&stamp::path(&dir, "kernel"), &image, key, || {
-        let headers = only(&fetch::unpack(ctx, &stock.headers)?.join("usr/src"))?;
-        let package = fetch::unpack(ctx, &stock.image)?;
+        let headers = only(&headers.join("usr/src"))?;
         if build.exists() {
             fs::remove_dir_all(&build)?;
         }

@@ -34,7 +34,7 @@ drop_reasons! {
     Short = 0, "rx_short";
     /// A DATA_V1 packet, which carries no peer id.
     DataV1 = 1, "rx_data_v1";
-    /// No peer has that id, or that source address if the packet names none.
+    /// No peer of the socket has that id, or that source address if the packet names none.
     UnknownPeer = 2, "rx_unknown_peer";
     /// A data packet with no room for packet id and tag: under 24 bytes, or 8 without a cipher.
     Runt = 3, "rx_runt";
@@ -64,7 +64,7 @@ drop_reasons! {
     TxBadProtocol = 15, "tx_bad_protocol";
     /// No route to the peer's transport address.
     TxNoRoute = 16, "tx_no_route";
-    /// Does not fit the path MTU or a UDP datagram.
+    /// Does not fit the path MTU, a UDP datagram, or the length in front of a packet in a TCP stream.
     TxTooBig = 17, "tx_too_big";
     /// No memory on the transmit path.
     TxNoMemory = 18, "tx_no_memory";

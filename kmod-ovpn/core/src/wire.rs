@@ -239,6 +239,16 @@ pub fn inner_source(packet: &[u8]) -> Option<[u8; 16]> {
     }
 }
 
+/// Destination address of the packet inside the tunnel, IPv4 mapped into IPv6.
+///
+/// `None` as for [`inner_source`].
+pub fn inner_destination(packet: &[u8]) -> Option<[u8; 16]> {
+    match inner_protocol(packet, packet.len())? {
+        InnerProtocol::V4 => packet.get(16..)?.first_chunk().copied().map(map_ipv4),
+        InnerProtocol::V6 => packet.get(24..)?.first_chunk().copied(),
+    }
+}
+
 /// Whether the packet inside the tunnel comes from an address that means something on one link alone (RFC 4291, 2.5.6;
 /// RFC 3927), or from none yet.
 pub fn is_from_link(packet: &[u8]) -> bool {

@@ -24,10 +24,20 @@ pub(crate) trait Cipher {
     fn open(&self, batch: &mut Batch);
 }
 
-/// A key of one direction, as its back end wants it, and the tail of its nonces.
+/// A key of one direction, as its back end wants it, and the tail of its nonces, wiped when
+/// dropped.
 struct Half<K> {
     key: K,
     tail: NonceTail,
+}
+
+impl<K> Drop for Half<K> {
+    fn drop(&mut self) {
+        for byte in &mut self.tail.0 {
+            // SAFETY: A valid reference; volatile, so that the dead store is not removed.
+            unsafe { ptr::write_volatile(byte, 0) };
+        }
+    }
 }
 
 impl<K> Half<K> {

@@ -90,17 +90,18 @@ unsafe extern "C" fn ovpn_rs_xmit(rs: *mut c_void, skb: *mut ffi::sk_buff) {
 }
 
 /// # Safety
-/// See `device`; the RCU read lock is held, `head_len` bytes are readable at `head`, and `skb` is
-/// handed over unless the result is 1.
+/// See `device`; the RCU read lock is held, `sock` is live, `head_len` bytes are readable at
+/// `head`, and `skb` is handed over unless the result is 1.
 #[no_mangle]
 unsafe extern "C" fn ovpn_rs_udp_rx(
     rs: *mut c_void,
+    sock: *mut ffi::ovpn_sock,
     skb: *mut ffi::sk_buff,
     head: *const u8,
     head_len: u32,
     len: u32,
 ) -> c_int {
-    let Some(skb) = NonNull::new(skb) else {
+    let (Some(sock), Some(skb)) = (NonNull::new(sock), NonNull::new(skb)) else {
         return 0;
     };
     // The bytes are copied, because the packet that holds them changes hands first.
@@ -114,7 +115,9 @@ unsafe extern "C" fn ovpn_rs_udp_rx(
     let head = copy.get(..seen_len).unwrap_or_default();
     // SAFETY: By this function's contract.
     let (device, rcu, skb) = unsafe { (device(rs), Rcu::assume(), Skb::from_raw(skb)) };
-    match rx::datagram(device, &rcu, skb, head, len as usize) {
+    // SAFETY: By this function's contract.
+    let socket = unsafe { SocketRef::new(sock) };
+    match rx::datagram(device, &rcu, socket, skb, head, len as usize) {
         None => 0,
         Some(skb) => {
             // It stays with the caller.
@@ -130,17 +133,24 @@ const _: () = assert!(
 );
 
 /// # Safety
-/// See `device`; the RCU read lock is held, and the packets of `batch` are handed over.
+/// See `device`; the RCU read lock is held, `sock` is live, and the packets of `batch` are handed
+/// over.
 #[no_mangle]
 unsafe extern "C" fn ovpn_rs_udp_batch(
     rs: *mut c_void,
+    sock: *mut ffi::ovpn_sock,
     op: u32,
     batch: *const ffi::ovpn_batch,
     lost: u32,
 ) {
     // SAFETY: By this function's contract.
     let (device, rcu, batch) = unsafe { (device(rs), Rcu::assume(), Batch::from_raw(*batch)) };
-    rx::datagrams(device, &rcu, op, batch, lost);
+    let Some(sock) = NonNull::new(sock) else {
+        return;
+    };
+    // SAFETY: By this function's contract.
+    let socket = unsafe { SocketRef::new(sock) };
+    rx::datagrams(device, &rcu, socket, op, batch, lost);
 }
 
 /// # Safety
@@ -199,11 +209,20 @@ unsafe extern "C" fn ovpn_rs_tcp_bytes(
 /// # Safety
 /// As `ovpn_rs_tcp_bytes`.
 #[no_mangle]
-unsafe extern "C" fn ovpn_rs_tcp_flush(rs: *mut c_void, stream: *mut c_void) {
+unsafe extern "C" fn ovpn_rs_tcp_flush(
+    rs: *mut c_void,
+    sock: *mut ffi::ovpn_sock,
+    stream: *mut c_void,
+) {
+    let Some(sock) = NonNull::new(sock) else {
+        return;
+    };
     // SAFETY: By this function's contract.
     let (device, rcu, stream) =
         unsafe { (device(rs), Rcu::assume(), &mut *stream.cast::<Stream>()) };
-    stream.flush(device, &rcu);
+    // SAFETY: By this function's contract.
+    let socket = unsafe { SocketRef::new(sock) };
+    stream.flush(device, &rcu, socket);
 }
 
 /// # Safety

@@ -168,21 +168,28 @@ impl KeyInfo {
     }
 }
 
-/// Tells userspace that a peer is gone, and why (`enum ovpn_del_peer_reason`).
-pub(crate) fn notify_del(net: &NetDev, socket: SocketRef<'_>, peer_id: u32, reason: u32) {
-    // SAFETY: Both live, `socket` with its read section.
-    unsafe { ffi::ovpn_genl_notify_del(net.as_raw(), socket.as_raw(), peer_id, reason) };
+/// Tells userspace that a peer is gone, why (`enum ovpn_del_peer_reason`), and its counters.
+pub(crate) fn notify_del(
+    net: &NetDev,
+    socket: SocketRef<'_>,
+    peer_id: u32,
+    reason: u32,
+    stats: &[u64; ffi::ovpn_stat_OVPN_STAT_COUNT as usize],
+) {
+    let (net, socket, stats) = (net.as_raw(), socket.as_raw(), stats.as_ptr());
+    // SAFETY: Both live, and all counters are readable.
+    unsafe { ffi::ovpn_genl_notify_del(net, socket, peer_id, reason, stats) };
 }
 
 /// Tells userspace that a peer has moved.
 pub(crate) fn notify_float(net: &NetDev, socket: SocketRef<'_>, peer_id: u32, to: &Ends) {
-    // SAFETY: As in `notify_del`.
+    // SAFETY: Both live, `socket` with its read section.
     unsafe { ffi::ovpn_genl_notify_float(net.as_raw(), socket.as_raw(), peer_id, &to.0) };
 }
 
 /// Tells userspace that a key must be replaced.
 pub(crate) fn notify_swap(net: &NetDev, socket: SocketRef<'_>, peer_id: u32, key_id: u32) {
-    // SAFETY: As in `notify_del`.
+    // SAFETY: As in `notify_float`.
     unsafe { ffi::ovpn_genl_notify_swap(net.as_raw(), socket.as_raw(), peer_id, key_id) };
 }
 

@@ -4,6 +4,7 @@
 use super::ffi;
 use crate::proto::cipher::CipherAlg;
 use crate::proto::engine::{Preference, MAX_LEN};
+use crate::proto::wire::PacketId;
 
 const _: () = assert!(MAX_LEN == ffi::OVPN_PREFERENCE_LEN as usize);
 
@@ -33,4 +34,10 @@ impl PreferenceText {
 pub(crate) fn allow_none() -> bool {
     // SAFETY: May be called anywhere.
     unsafe { ffi::ovpn_params_allow_none() }
+}
+
+/// The packet id that a new key sends first.
+pub(crate) fn first_packet_id() -> PacketId {
+    // SAFETY: May be called anywhere.
+    PacketId::new(unsafe { ffi::ovpn_params_first_packet_id() }).unwrap_or(PacketId::FIRST)
 }

@@ -7,6 +7,7 @@ use kernel::prelude::*;
 
 use super::ffi;
 use super::skb::{Pkt, Skb};
+use super::socket::Socket;
 use super::table::Addr;
 use crate::proto::attrs::Endpoint;
 use crate::proto::wire::map_ipv4;
@@ -23,10 +24,11 @@ unsafe impl Send for Path {}
 unsafe impl Sync for Path {}
 
 impl Path {
-    /// `ENOMEM` without memory. May sleep.
-    pub(crate) fn new() -> Result<Self> {
-        // SAFETY: Callers configure, and may sleep.
-        let raw = NonNull::new(unsafe { ffi::ovpn_path_new() }).ok_or(ENOMEM)?;
+    /// The path of packets that leave by this socket. `ENOMEM` without memory. May sleep.
+    pub(crate) fn new(socket: &Socket) -> Result<Self> {
+        // SAFETY: The socket lives; callers configure, and may sleep.
+        let raw = unsafe { ffi::ovpn_path_new(socket.by_ref().as_raw()) };
+        let raw = NonNull::new(raw).ok_or(ENOMEM)?;
         // INVARIANT: fresh from the shim.
         Ok(Path(raw))
     }

@@ -40,6 +40,12 @@ pub(crate) fn read<R>(f: impl FnOnce(&Rcu) -> R) -> R {
     result
 }
 
+/// Waits for all read sections that are open now. May sleep; not for use within one.
+pub(crate) fn wait() {
+    // SAFETY: Callers may sleep and are in no read section.
+    unsafe { ffi::ovpn_rcu_wait() };
+}
+
 /// The workqueue behind every deferral; dropping it waits for all that was deferred.
 pub(crate) struct Deferral(());
 

@@ -76,6 +76,14 @@ impl Drop for FdSocket {
 /// Holds one reference of the attachment. Dropped only where sleeping is allowed.
 pub(crate) struct Socket(NonNull<ffi::ovpn_sock>);
 
+impl Socket {
+    /// The socket as readers see it.
+    pub(crate) fn by_ref(&self) -> SocketRef<'_> {
+        // INVARIANT: our reference keeps it.
+        SocketRef(self.0, PhantomData)
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         // SAFETY: Pairs with the reference of the invariant.
@@ -86,7 +94,7 @@ impl Drop for Socket {
 /// A socket as readers under RCU see it.
 ///
 /// # Invariants
-/// Live for `'a`, a part of a read section.
+/// Live for `'a`: a part of a read section, or of a reference's life.
 #[derive(Clone, Copy)]
 pub(crate) struct SocketRef<'a>(NonNull<ffi::ovpn_sock>, PhantomData<&'a Rcu>);
 
@@ -104,6 +112,12 @@ impl SocketRef<'_> {
         transport_of(unsafe { ffi::ovpn_sock_proto(self.0.as_ptr()) })
     }
 
+    /// Whether a peer of `other` is answered through that as if it had received what this one did.
+    pub(crate) fn stands_for(self, other: SocketRef<'_>) -> bool {
+        // SAFETY: Both live by their invariants, in a read section.
+        unsafe { ffi::ovpn_sock_stands_for(self.0.as_ptr(), other.0.as_ptr()) }
+    }
+
     /// Why its peers are being deleted, or were, if that is so.
     pub(crate) fn end(self) -> Option<DelReason> {
         // SAFETY: Live by the invariant.
@@ -115,22 +129,15 @@ impl SocketRef<'_> {
     }
 
     /// Sends each packet of the batch, by UDP along `path`, or in the TCP stream. Says how many
-    /// did not fit the stream's queue; on an error none was sent.
-    pub(crate) fn send(self, net: &NetDev, path: &Path, batch: Batch) -> Result<u32> {
+    /// were, and their bytes: a stream's queue may be full. On an error none was sent.
+    pub(crate) fn send(self, net: &NetDev, path: &Path, batch: Batch) -> Result<(u32, u32)> {
         let mut raw = batch.into_raw();
-        let mut dropped = 0;
         // SAFETY: All live by their invariants, the read section of `self` is open, and the
         // packets are given up.
         to_result(unsafe {
-            ffi::ovpn_sock_send(
-                net.as_raw(),
-                self.0.as_ptr(),
-                path.as_raw(),
-                &mut raw,
-                &mut dropped,
-            )
+            ffi::ovpn_sock_send(net.as_raw(), self.0.as_ptr(), path.as_raw(), &mut raw)
         })?;
-        Ok(dropped)
+        Ok((raw.count, raw.bytes))
     }
 
     /// Bytes of the largest inner packet that TCP should send to this peer, or have sent by it;
@@ -186,16 +193,16 @@ impl SocketSlot {
         ptr::eq(self.0.load(Ordering::Relaxed), id.0)
     }
 
-    /// Gives the reference back. May sleep.
-    pub(crate) fn release(&self) {
+    /// Takes the socket away from readers to come. The result may sleep when it is dropped.
+    pub(crate) fn take(&self) -> Option<Socket> {
         let raw = NonNull::new(self.0.swap(ptr::null_mut(), Ordering::AcqRel));
         // INVARIANT: the slot's reference.
-        drop(raw.map(Socket));
+        raw.map(Socket)
     }
 }
 
 impl Drop for SocketSlot {
     fn drop(&mut self) {
-        self.release();
+        drop(self.take());
     }
 }

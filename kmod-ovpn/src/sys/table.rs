@@ -230,12 +230,20 @@ impl Addrs {
         unsafe { ffi::ovpn_addrs_del(self.0.as_ptr(), &addr.0, id) };
     }
 
-    /// Whether this number has the next hop towards an address, be it the address itself or the
-    /// gateway of its route.
-    pub(crate) fn leads_to(&self, _rcu: &Rcu, net: &NetDev, dest: &Addr, id: u32) -> bool {
+    /// Whether an answer to a packet between the two addresses would leave through the interface,
+    /// to a next hop that is this number's: the packet's source itself, or the gateway of its
+    /// route.
+    pub(crate) fn leads_back(
+        &self,
+        _rcu: &Rcu,
+        net: &NetDev,
+        (source, destination): (&Addr, &Addr),
+        id: u32,
+    ) -> bool {
+        let table = self.0.as_ptr();
         // SAFETY: The table is ours, the interface lives while `net` does, and a read section is
         // open.
-        unsafe { ffi::ovpn_route_leads(net.as_raw(), self.0.as_ptr(), &dest.0, id) }
+        unsafe { ffi::ovpn_route_leads(net.as_raw(), table, &source.0, &destination.0, id) }
     }
 
     /// The number that has the address.

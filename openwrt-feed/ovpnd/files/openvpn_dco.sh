@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # netifd's handler for interfaces of proto openvpn_dco: /lib/netifd/proto/openvpn_dco.sh
 #
-# ovpnd makes the interface from the same section of /etc/config/network, with its addresses and routes; netifd learns from
-# here that it is up and which addresses it has, for what it shows and for the firewall, and pins the way to each endpoint.
-# Addresses are external to it, or it would clear the interface first; it learns of no routes, having no gateway for them.
-# What is wrong with the section, ovpnd says.
+# ovpnd makes the interface and its peers from the same section of /etc/config/network, when it is told to from here; netifd
+# sets the addresses and routes that ovpnd offers, with its own options (metric, ip4table, ip6table, defaultroute), and
+# takes them away. When the offer changes, ovpnd asks netifd for a renewal, which ends here as well.
+# Faults of the section are told by ovpnd.
 
 [ -n "$INCLUDE_ONLY" ] || {
 	. /lib/functions.sh
 	. ../netifd-proto.sh
 	init_proto "$@"
 }
+
+# Where ovpnd finds which interfaces are to be up.
+OVPND_STATE=/var/run/ovpnd
 
 proto_openvpn_dco_init_config() {
 	available=1
@@ -29,17 +32,57 @@ proto_openvpn_dco_init_config() {
 	proto_config_add_string 'hwcrypto'
 	proto_config_add_string 'fwmark'
 	proto_config_add_boolean 'nohostroute'
+	proto_config_add_string 'tunlink'
 }
 
-# A value of ovpnd's answer to METHOD about INTERFACE, by a jsonpath expression.
-ovpnd_ask() {
-	ubus call ovpnd "$1" "{\"interface\":\"$2\"}" 2>/dev/null | jsonfilter -q -e "$3"
+# Starts INTERFACE, or finds it started: $addresses, $routes and $endpoints are ovpnd's offer, or $error tells why there is
+# none.
+ovpn_start() {
+	local answer ok
+
+	addresses= routes= endpoints= error=
+	answer="$(ubus -t 10 call ovpnd up "{\"interface\":\"$1\"}" 2>/dev/null)"
+	[ -n "$answer" ] && json_load "$answer" && json_get_var ok ok
+	if [ "$ok" = 1 ]; then
+		json_get_values addresses addresses
+		json_get_values routes routes
+		json_get_values endpoints endpoints
+		return 0
+	fi
+	[ -n "$answer" ] && json_select problems && json_select 1 && json_get_var error text
+	return 1
 }
 
-ovpn_add_address() {
+# Hands the offer to netifd. A route is a network, or NETWORK via ADDRESS.
+ovpn_update() {
+	local word network=
+
+	proto_init_update "$1" 1
+	for word in $addresses; do
+		case "$word" in
+			*:*) proto_add_ipv6_address "${word%/*}" "${word#*/}" ;;
+			*) proto_add_ipv4_address "${word%/*}" "${word#*/}" ;;
+		esac
+	done
+	# A network waits for the word after it, which may say by which address it is reached.
+	for word in $routes ''; do
+		case "$word" in
+			via) continue ;;
+			*/* | '') [ -z "$network" ] || ovpn_route "$network" '' ;;
+			*)
+				ovpn_route "$network" "$word"
+				word=
+				;;
+		esac
+		network="$word"
+	done
+	proto_send_update "$1"
+}
+
+ovpn_route() {
 	case "$1" in
-		*:*/*) proto_add_ipv6_address "${1%%/*}" "${1##*/}" ;;
-		*.*/*) proto_add_ipv4_address "${1%%/*}" "${1##*/}" ;;
+		*:*) proto_add_ipv6_route "${1%/*}" "${1#*/}" "$2" ;;
+		*) proto_add_ipv4_route "${1%/*}" "${1#*/}" "$2" ;;
 	esac
 }
 
@@ -50,75 +93,58 @@ ovpn_fail() {
 	proto_setup_failed "$1"
 }
 
-# Pins the way to each endpoint; netifd takes it away with the interface, and sets it anew when the WAN changes. ovpnd
-# answers before it has looked names up: they get ten seconds. With AGAIN all of these are waited for, because a peer that
-# is up does not show that its name is looked up again. An answer has 500 peers at most, and where it goes on.
-ovpn_pin() {
-	local interface="$1" again="$2" known=' ' pause next part sought word
-
-	for pause in 1 2 3 4 ''; do
-		sought="$again"
-		next=0
-		while [ -n "$next" ]; do
-			part="{\"interface\":\"$interface\",\"offset\":$next,\"limit\":500}"
-			next=
-			for word in $(ubus call ovpnd peers "$part" 2>/dev/null |
-				jsonfilter -q -e '@.peers[*].state' -e '@.peers[*].remote' -e '@.next'); do
-				case "$word" in
-					resolving | connecting) sought=1 ;;
-					*:*)
-						word="${word%:*}"
-						word="${word#[}"
-						word="${word%]}"
-						case "$known" in *" $word "*) continue ;; esac
-						known="$known$word "
-						proto_add_host_dependency "$interface" "$word"
-						;;
-					[0-9]*) next="$word" ;;
-				esac
-			done
-		done
-		[ -n "$sought" ] && [ -n "$pause" ] || return 0
-		sleep "$pause"
-	done
-}
-
 proto_openvpn_dco_setup() {
-	local config="$1" again="$3" state error value nohostroute
+	local config="$1" nohostroute tunlink addresses routes endpoints error word
 
-	json_get_vars nohostroute
+	json_get_vars nohostroute tunlink
 	ubus -t 10 wait_for ovpnd 2>/dev/null || {
 		ovpn_fail "$config" OVPND_MISSING
 		return 1
 	}
-	# Changes what changed, which may be nothing.
-	ubus call ovpnd reload >/dev/null 2>&1
-	state="$(ovpnd_ask interfaces "$config" '@.interfaces[0].state')"
-	[ "$state" = up ] || {
-		error="$(ovpnd_ask interfaces "$config" '@.interfaces[0].error')"
-		logger -t netifd "openvpn_dco $config: ${error:-unknown to ovpnd}"
+	ovpn_start "$config" || {
+		logger -t netifd "openvpn_dco $config: ${error:-ovpnd does not answer}"
 		# No proto_block_restart: netifd would not start it again when the section is mended, only by ifup.
 		ovpn_fail "$config" SETUP_FAILED
 		return 1
 	}
-
-	proto_init_update "$config" 1 1
-	for value in $(ovpnd_ask interfaces "$config" '@.interfaces[0].addresses[*]'); do
-		ovpn_add_address "$value"
+	# Before the routes: netifd looks for the way to an endpoint among all routes it knows, and would find the tunnel's. It
+	# takes the interface down when that way goes, and sets it up again when it is back.
+	[ "$nohostroute" = 1 ] || for word in $endpoints; do
+		proto_add_host_dependency "$config" "$word" "$tunlink"
 	done
-	proto_send_update "$config"
-
-	[ "$nohostroute" = 1 ] || ovpn_pin "$config" "$again"
+	ovpn_update "$config"
 }
 
-# Endpoints may be elsewhere now.
+# Endpoints may be elsewhere now, or known at last, and networks others. The way to each is looked for outside of the tunnel.
 proto_openvpn_dco_renew() {
-	proto_openvpn_dco_setup "$1" "$2" again
+	local config="$1" nohostroute tunlink addresses routes endpoints error word v6 where
+
+	json_get_vars nohostroute tunlink
+	ovpn_start "$config" || {
+		logger -t netifd "openvpn_dco $config: ${error:-ovpnd does not answer}"
+		return 1
+	}
+	where="\"interface\":\"$config\",\"exclude\":true"
+	[ -n "$tunlink" ] && where="\"interface\":\"$tunlink\""
+	[ "$nohostroute" = 1 ] || for word in $endpoints; do
+		case "$word" in
+			*:*) v6=true ;;
+			*) v6=false ;;
+		esac
+		ubus call network add_host_route "{\"target\":\"$word\",\"v6\":$v6,$where}" >/dev/null 2>&1
+	done
+	ovpn_update "$config"
 }
 
 proto_openvpn_dco_teardown() {
-	# ovpnd goes by the configuration: what is not there or disabled it takes away, and what netifd alone ends goes on.
-	ubus call ovpnd reload >/dev/null 2>&1
+	local config="$1" reason='netifd took it down'
+
+	# Within the five seconds after which netifd kills this.
+	ubus -t 3 call ovpnd down "{\"interface\":\"$config\",\"reason\":\"$reason\"}" >/dev/null 2>&1 && return 0
+	# ovpnd is away or hangs: it shall find the interface down when it comes back.
+	mkdir -p "$OVPND_STATE"
+	echo "down $reason" >"$OVPND_STATE/$config"
+	ip link del dev "$config" 2>/dev/null
 	return 0
 }
 

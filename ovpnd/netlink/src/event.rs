@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use crate::client::{IFINDEX, KEYCONF, PEER, find};
 use crate::error::{Error, Result};
 use crate::key::KeyAttrs;
-use crate::peer::PeerAttrs;
+use crate::peer::{PeerAttrs, Totals};
 use crate::socket::Socket;
 use crate::types::{DelReason, KeyId, PeerId};
 use crate::wire::{Messages, bytes_at};
@@ -34,6 +34,8 @@ pub enum Event {
         peer: PeerId,
         /// Why; `None` for a reason this library does not know.
         reason: Option<DelReason>,
+        /// Its counters after its last packet; `None` from a driver that does not tell (mainline's).
+        totals: Option<Totals>,
     },
     /// A key used up its packet ids and encrypts no more: install a new one.
     KeySwap {
@@ -96,6 +98,7 @@ impl Event {
                 ifindex,
                 peer,
                 reason: subject.del_reason,
+                totals: subject.totals(),
             });
         }
         let remote = subject
@@ -196,6 +199,7 @@ mod tests {
             ifindex: 4,
             peer: peer(9),
             reason: Some(DelReason::Expired),
+            totals: None,
         };
         assert_eq!(Event::parse(&del).unwrap(), expired);
 
@@ -228,6 +232,33 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_peer_comes_with_its_counters() {
+        let end = |kinds: std::ops::RangeInclusive<u16>| {
+            let del = notification(PEER_DEL_NTF, PEER, |w| {
+                w.put_u32(15, 2).put_u32(1, 9);
+                for kind in kinds {
+                    // Large ones have eight bytes, the others four.
+                    if kind == 16 {
+                        w.put(kind, &(1u64 << 40).to_ne_bytes());
+                    } else {
+                        w.put_u32(kind, kind.into());
+                    }
+                }
+                w
+            });
+            match Event::parse(&del).unwrap() {
+                Event::PeerDel { totals, .. } => totals,
+                other => panic!("{other:?}"),
+            }
+        };
+        let totals = end(16..=23).unwrap();
+        assert_eq!(totals.vpn.rx_bytes, 1 << 40);
+        assert_eq!((totals.vpn.tx_packets, totals.link.tx_packets), (19, 23));
+        // Some of them are no totals.
+        assert_eq!(end(16..=22), None);
+    }
+
+    #[test]
     fn future_notifications_and_reasons_are_no_errors() {
         assert_eq!(
             Event::parse(&[77, 1, 0, 0]).unwrap(),
@@ -239,7 +270,8 @@ mod tests {
             Event::PeerDel {
                 ifindex: 4,
                 peer: peer(9),
-                reason: None
+                reason: None,
+                totals: None
             }
         );
     }

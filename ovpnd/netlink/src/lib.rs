@@ -41,6 +41,7 @@ mod peer;
 mod rtnl;
 mod socket;
 mod types;
+mod way;
 pub mod wire;
 
 pub use client::{Command, FAMILY, Ovpn};
@@ -48,8 +49,9 @@ pub use drops::Dropped;
 pub use error::{Error, Refusal, Result};
 pub use event::{Event, Monitor};
 pub use key::{KeyDir, KeyInfo, NONCE_TAIL_LEN, NewKey};
-pub use peer::{Counters, PeerInfo, PeerParams};
+pub use peer::{Counters, PeerInfo, PeerParams, Totals};
 pub use rtnl::{IpPrefix, Link, LinkEvent, LinkMonitor, MAX_NAME, Rtnl};
 pub use types::{
     Cipher, CipherAlg, DelReason, KEEPALIVE_MAX, Keepalive, KeyId, Mode, PeerId, Slot, ValueError,
 };
+pub use way::Way;

@@ -144,6 +144,15 @@ pub struct Counters {
     pub tx_packets: u64,
 }
 
+/// What went through a peer in all its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Traffic inside the tunnel.
+    pub vpn: Counters,
+    /// Encrypted traffic.
+    pub link: Counters,
+}
+
 /// A peer as the kernel describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo {
@@ -194,6 +203,8 @@ pub(crate) struct PeerAttrs {
     timeout: u32,
     vpn: Counters,
     link: Counters,
+    /// How many of the eight counters are there.
+    counters: u32,
     drops: Option<Vec<Dropped>>,
     last_seen: Option<u32>,
 }
@@ -203,6 +214,9 @@ impl PeerAttrs {
         let mut peer = Self::default();
         for attr in attrs {
             let attr = attr?;
+            if (VPN_RX_BYTES..=LINK_TX_PACKETS).contains(&attr.kind) {
+                peer.counters += 1;
+            }
             match attr.kind {
                 ID => peer.id = Some(attr.u32()?),
                 TX_ID => peer.tx_id = Some(attr.u32()?),
@@ -248,6 +262,13 @@ impl PeerAttrs {
             (None, Some(ip)) => Some(SocketAddrV6::new(ip, port, 0, self.scope_id).into()),
             (None, None) => None,
         }
+    }
+
+    /// The counters, from a driver that tells them all here.
+    pub(crate) fn totals(&self) -> Option<Totals> {
+        let (vpn, link) = (self.vpn, self.link);
+        (self.counters == u32::from(LINK_TX_PACKETS - VPN_RX_BYTES) + 1)
+            .then_some(Totals { vpn, link })
     }
 
     pub(crate) fn into_info(self) -> Result<PeerInfo> {

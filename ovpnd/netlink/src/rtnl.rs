@@ -30,8 +30,8 @@ const AF_INET6: u16 = libc::AF_INET6 as u16;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 // include/uapi/linux/rtnetlink.h
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
+pub(crate) const RTA_DST: u16 = 1;
+pub(crate) const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTNLGRP_LINK: u32 = 1;
 const RT_TABLE_MAIN: u8 = 254;
@@ -41,7 +41,7 @@ const RT_SCOPE_LINK: u8 = 253;
 
 const IFINFO_LEN: usize = 16;
 const IFADDR_LEN: usize = 8;
-const RTMSG_LEN: usize = 12;
+pub(crate) const RTMSG_LEN: usize = 12;
 const IFF_UP: u32 = 1;
 /// Longest name of an interface in bytes (`IFNAMSIZ` without its NUL).
 pub const MAX_NAME: usize = 15;
@@ -65,7 +65,7 @@ static LINK_SCHEMA: Schema = Schema {
 static ADDR_SCHEMA: Schema = Schema {
     attrs: &[(IFA_ADDRESS, "address", None), (IFA_LOCAL, "local", None)],
 };
-static ROUTE_SCHEMA: Schema = Schema {
+pub(crate) static ROUTE_SCHEMA: Schema = Schema {
     attrs: &[
         (RTA_DST, "destination", None),
         (RTA_OIF, "interface", None),
@@ -123,6 +123,20 @@ impl IpPrefix {
             ),
         };
         Self { addr, ..self }
+    }
+
+    /// The last address of the network: that of all ones in the host part.
+    pub fn last(self) -> IpAddr {
+        match self.network().addr {
+            IpAddr::V4(ip) => {
+                let host = u32::MAX.checked_shr(self.len.into()).unwrap_or(0);
+                IpAddr::V4((ip.to_bits() | host).into())
+            }
+            IpAddr::V6(ip) => {
+                let host = u128::MAX.checked_shr(self.len.into()).unwrap_or(0);
+                IpAddr::V6((ip.to_bits() | host).into())
+            }
+        }
     }
 
     /// Whether `ip` is of this prefix.
@@ -249,7 +263,7 @@ fn read_mode(data: Attrs<'_>) -> Result<Option<Mode>> {
 /// changes something needs CAP_NET_ADMIN and fails with [`Error::Refused`] when the kernel refuses.
 #[derive(Debug)]
 pub struct Rtnl {
-    socket: Socket,
+    pub(crate) socket: Socket,
 }
 
 impl Rtnl {
@@ -469,7 +483,7 @@ fn link_request(
     }
 }
 
-fn family(addr: IpAddr) -> u8 {
+pub(crate) fn family(addr: IpAddr) -> u8 {
     (if addr.is_ipv4() {
         libc::AF_INET
     } else {
@@ -477,7 +491,7 @@ fn family(addr: IpAddr) -> u8 {
     }) as u8
 }
 
-fn put_ip(w: &mut Writer, kind: u16, addr: IpAddr) {
+pub(crate) fn put_ip(w: &mut Writer, kind: u16, addr: IpAddr) {
     match addr {
         IpAddr::V4(ip) => w.put(kind, &ip.octets()),
         IpAddr::V6(ip) => w.put(kind, &ip.octets()),
@@ -768,6 +782,7 @@ mod tests {
             prop_assert_eq!(prefix.to_string().parse(), Ok(prefix));
             prop_assert!(prefix.network().contains(addr));
             prop_assert_eq!(prefix.network().network(), prefix.network());
+            prop_assert!(prefix.contains(prefix.last()) && prefix.last() >= prefix.network().addr());
         }
     }
 }

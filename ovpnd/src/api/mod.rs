@@ -7,6 +7,7 @@
 mod args;
 mod keys;
 mod peers;
+mod switch;
 mod view;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use crate::ubus::{Data, Reply, Status};
 pub use args::Args;
 pub use keys::{generate, import};
 pub use peers::peers;
+pub use switch::{not_kept, offer, unknown};
 pub(crate) use view::VERSION_FILE;
 pub use view::{interfaces, problems, status};
 
@@ -175,14 +177,14 @@ pub fn change<K: Kernel>(
         peer: peer.to_owned(),
         what,
     });
-    let then = Config::load(dir, &next);
+    let then = Config::load(dir, &next, engine.netifd);
     let (faults, warnings) = then.all_problems();
     // A misspelt option of a file is a warning; of a call it is a mistake that can be told at once.
     let about = |problem: &&Problem| problem.section.as_deref() == Some(peer);
     let said = faults.into_iter().chain(warnings.into_iter().filter(about));
     let said: Vec<Problem> = said.cloned().collect();
     if !said.is_empty() {
-        let now = Config::load(dir, overlay);
+        let now = Config::load(dir, overlay, engine.netifd);
         let (faults, warnings) = now.all_problems();
         let before: BTreeSet<&Problem> = faults.into_iter().chain(warnings).collect();
         let problems: Vec<Problem> = said

@@ -195,6 +195,7 @@ impl Known<'_> {
         to.number("tx_id", tx_id.map(number));
         to.shown("state", Some(&view.state));
         to.text("error", view.error.as_deref());
+        to.text("route_error", view.route_error.as_deref());
         to.tables("problems", &view.problems, problem);
         to.text("origin", Some(self.origin()));
         to.text("endpoint", view.endpoint.as_deref());

@@ -45,6 +45,7 @@ pub fn status<K: Kernel>(
             "name": name,
             "control": tunnel.control().to_string(),
             "state": state(&view),
+            "stopped": view.stopped,
             "error": view.error,
             "peers": peers,
             "peers_up": up,
@@ -62,6 +63,7 @@ pub fn status<K: Kernel>(
 fn state(view: &InterfaceView) -> &'static str {
     match (view.up, &view.error) {
         (true, _) => "up",
+        _ if view.stopped.is_some() => "stopped",
         (false, Some(_)) => "error",
         (false, None) => "down",
     }
@@ -129,6 +131,7 @@ fn interface(name: &str, tunnel: &dyn Tunnel, there: &[PeerInfo], changes: usize
     put("name", json!(name));
     put("control", json!(tunnel.control().to_string()));
     put("state", json!(state(&view)));
+    put("stopped", json!(view.stopped));
     put("error", json!(view.error));
     put("mode", json!(view.mode.map(|mode| mode.to_string())));
     let transport = view.transport.map(|transport| transport.to_string());

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use ovpn_netlink::{Cipher, IpPrefix, MAX_NAME, Mode, ValueError};
 
 use super::reader::Reader;
-use super::{InterfaceConfig, Peer};
+use super::routes::refuse_mapped;
+use super::{InterfaceConfig, Peer, Routing};
 
 /// The driver's own default, in bytes.
 const DEFAULT_MTU: u32 = 1416;
@@ -109,6 +110,10 @@ pub struct Interface {
     pub hwcrypto: HwCrypto,
     /// Cipher of static keys, which cannot be negotiated.
     pub cipher: Cipher,
+    /// netifd's options about its routes.
+    pub routing: Routing,
+    /// Whether forwarded traffic is to have no other way while the tunnel is away; see [`crate::killswitch`].
+    pub killswitch: bool,
     /// Its faultless peers.
     pub peers: Vec<Peer>,
 }
@@ -246,29 +251,44 @@ impl FromStr for CipherChoice {
     }
 }
 
-/// Options of netifd's own, which has them for every protocol.
+/// Options that netifd and LuCI have for every protocol: netifd's interface.c (`iface_attrs`) and config.c of 2026, the
+/// handler's own for the way to the endpoint, mwan3's and LuCI's.
 const NETIFD: &[&str] = &[
     "auto",
+    "carrier_loss_delay",
     "defaultroute",
     "delegate",
+    "device",
     "dns",
     "dns_metric",
     "dns_search",
     "force_link",
+    "host_device",
+    "ifname",
+    "interface",
+    "ip4table",
+    "ip6assign",
+    "ip6class",
+    "ip6hint",
+    "ip6ifaceid",
+    "ip6table",
+    "ip6weight",
+    "jail",
+    "jail_device",
+    "jail_ifname",
+    "metric",
+    "multipath",
+    "nohostroute",
     "peerdns",
     "proto",
+    "renew",
+    "tags",
+    "tunlink",
     "zone",
 ];
 
-/// Options of netifd's for routes, and what they would change.
-const OF_ROUTES: [(&str, &str); 3] = [
-    ("ip4table", "in the main table"),
-    ("ip6table", "in the main table"),
-    ("metric", "with the kernel's own metric"),
-];
-
 /// Reads a section; none when it is switched off.
-pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, InterfaceConfig)> {
+pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, InterfaceConfig)> {
     if reader.boolean("disabled") == Some(true) {
         return None;
     }
@@ -306,6 +326,8 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, InterfaceConfig)> 
             .map_or(Cipher::Chacha20Poly1305, |choice| choice.0),
         mssfix: reader.parsed("mssfix").unwrap_or_default(),
         hwcrypto: reader.parsed("hwcrypto").unwrap_or_default(),
+        routing: Routing::read(&mut reader, netifd),
+        killswitch: reader.boolean("killswitch").unwrap_or(false),
         peers: Vec::new(),
     };
     if interface.mode == Mode::Mp && transport.is_tcp() {
@@ -313,10 +335,6 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, InterfaceConfig)> 
             Some("transport"),
             format!("{transport} with static keys takes mode p2p: only a TLS control channel tells the clients apart"),
         );
-    }
-    for (option, made) in OF_ROUTES {
-        let why = format!("is not read: ovpnd makes the routes itself, {made}");
-        reader.unread(option, why);
     }
     let (problems, warnings) = reader.finish(NETIFD);
     let interface = problems.is_empty().then_some(interface);
@@ -331,8 +349,32 @@ pub(super) fn read(mut reader: Reader<'_>) -> Option<(String, InterfaceConfig)> 
     ))
 }
 
+/// An address, and whether its network was written.
+struct Address(IpPrefix, bool);
+
+impl FromStr for Address {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        text.parse().map(|prefix| Self(prefix, text.contains('/')))
+    }
+}
+
 fn addresses(reader: &mut Reader<'_>) -> Vec<IpPrefix> {
-    let addresses: Vec<IpPrefix> = reader.list("addresses");
+    let written: Vec<Address> = reader.list("addresses");
+    for Address(bare, _) in written.iter().filter(|Address(_, whole)| !whole) {
+        let (ip, usual) = (bare.addr(), if bare.addr().is_ipv4() { 24 } else { 64 });
+        let why = format!(
+            "{ip} has no prefix length and is taken for {bare}, a network of this one address: write {ip}/{usual} or as \
+             long as the tunnel's network is"
+        );
+        reader.warn_of("addresses", why);
+    }
+    let addresses: Vec<IpPrefix> = written
+        .into_iter()
+        .map(|Address(prefix, _)| prefix)
+        .collect();
+    refuse_mapped(reader, "addresses", addresses.iter().map(|own| own.addr()));
     for (index, address) in addresses.iter().enumerate() {
         if addresses
             .iter()

@@ -8,6 +8,7 @@ mod interface;
 pub mod overlay;
 mod peer;
 mod reader;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 pub use interface::{HwCrypto, Interface, MssFix, SocketSpec, Transport};
 pub use peer::{Endpoint, Peer};
+pub use routes::Routing;
 
 use crate::keyfile::StaticKey;
 use crate::uci;
@@ -97,6 +99,8 @@ pub struct Config {
     pub interfaces: BTreeMap<String, InterfaceConfig>,
     /// Faults that belong to no interface.
     pub problems: Vec<Problem>,
+    /// Whether netifd sets addresses and routes.
+    pub netifd: bool,
 }
 
 /// One interface's part of the configuration.
@@ -110,6 +114,8 @@ pub struct InterfaceConfig {
     pub broken_peers: BTreeMap<String, Vec<Problem>>,
     /// Its peers that are switched off.
     pub disabled_peers: Vec<String>,
+    /// Why it is to be down; see [`crate::switches`].
+    pub stopped: Option<String>,
     /// What is noticed and has no consequence, also of its peers.
     pub warnings: Vec<Problem>,
     /// What its peers have that no other may have.
@@ -129,9 +135,13 @@ impl Config {
         )
     }
 
-    /// Reads `network` and `ovpnd` in `dir`, with the changes of `overlay`, and the key files they name.
-    pub fn load(dir: &Path, overlay: &Overlay) -> Self {
-        let mut config = Self::default();
+    /// Reads `network` and `ovpnd` in `dir`, with the changes of `overlay`, and the key files they name. `netifd` says
+    /// whether that sets addresses and routes.
+    pub fn load(dir: &Path, overlay: &Overlay, netifd: bool) -> Self {
+        let mut config = Self {
+            netifd,
+            ..Self::default()
+        };
         let (network, globals) = (dir.join("network"), dir.join("ovpnd"));
         match fs::read(&globals) {
             Ok(bytes) => {
@@ -206,7 +216,7 @@ impl Config {
             reader
                 .problems
                 .extend(syntax.remove(&index).unwrap_or_default());
-            if let Some((name, entry)) = interface::read(reader) {
+            if let Some((name, entry)) = interface::read(reader, self.netifd) {
                 self.interfaces.insert(name, entry);
             }
         }
@@ -238,6 +248,7 @@ impl Config {
         // What is left are errors in sections of other programs, which would stop these but not us.
         self.problems.extend(syntax.into_values().flatten());
         self.refuse_shared_ports();
+        routes::refuse_shared(&mut self.interfaces);
     }
 
     fn refuse_shared_ports(&mut self) {

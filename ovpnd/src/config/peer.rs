@@ -12,6 +12,7 @@ use ovpn_netlink::{IpPrefix, KEEPALIVE_MAX, Keepalive, Mode, PeerId, ValueError}
 use super::InterfaceConfig;
 use super::interface::{Interface, Transport};
 use super::reader::Reader;
+use super::routes::{self, refuse_mapped};
 use crate::keyfile::{Direction, StaticKey};
 
 /// OpenVPN's registered port.
@@ -72,6 +73,8 @@ pub struct Peer {
     pub vpn_ips: Vec<IpAddr>,
     /// What is behind it.
     pub allowed_ips: Vec<IpPrefix>,
+    /// Line of these, for messages.
+    pub allowed_line: usize,
     /// Whether to route `allowed_ips` to it.
     pub route_allowed_ips: bool,
     /// When to send keepalives and when to give it up.
@@ -118,13 +121,14 @@ pub(super) fn read(
     let peer = options(&mut reader, entry.interface.as_ref(), load_key);
     if let (Some(peer), Some(interface)) = (&peer, &entry.interface) {
         clashes(&mut reader, peer, interface, &entry.taken);
+        routes::check(&mut reader, peer, interface);
     }
     let name = reader.label.clone();
     let (problems, warnings) = reader.finish(&[]);
     entry.warnings.extend(warnings);
     match (peer, &mut entry.interface) {
         (Some(peer), Some(interface)) if problems.is_empty() => {
-            entry.taken.add(&peer, interface.peers.len());
+            entry.taken.add(&peer, interface);
             interface.peers.push(peer);
         }
         (_, None) if problems.is_empty() => {}
@@ -149,8 +153,11 @@ fn options(
         .number("endpoint_port", 1..=65_535)
         .unwrap_or(DEFAULT_PORT);
     let key = key(reader, load_key);
-    let vpn_ips = reader.list("vpn_ip");
-    let allowed_ips = reader.list("allowed_ips");
+    let vpn_ips: Vec<IpAddr> = reader.list("vpn_ip");
+    refuse_mapped(reader, "vpn_ip", vpn_ips.iter().copied());
+    let allowed_ips: Vec<IpPrefix> = reader.list("allowed_ips");
+    let networks = allowed_ips.iter().map(|prefix| prefix.addr());
+    refuse_mapped(reader, "allowed_ips", networks);
     let keepalive = Keepalive {
         interval: reader
             .number("keepalive_interval", 0..=KEEPALIVE_MAX)
@@ -201,6 +208,7 @@ fn options(
         endpoint,
         vpn_ips,
         allowed_ips,
+        allowed_line: reader.line("allowed_ips"),
         route_allowed_ips,
         keepalive,
         key_file,
@@ -248,14 +256,19 @@ pub(super) struct Taken {
     ids: BTreeMap<PeerId, usize>,
     keys: BTreeMap<([u8; 32], Direction), usize>,
     vpn_ips: BTreeMap<IpAddr, usize>,
+    networks: BTreeMap<IpPrefix, usize>,
 }
 
 impl Taken {
-    fn add(&mut self, peer: &Peer, at: usize) {
+    /// Notes what the next peer of `interface` has.
+    fn add(&mut self, peer: &Peer, interface: &Interface) {
+        let at = interface.peers.len();
         self.ids.insert(peer.id, at);
         let key = (*peer.key.digest(), peer.direction);
         self.keys.insert(key, at);
         self.vpn_ips.extend(peer.vpn_ips.iter().map(|ip| (*ip, at)));
+        let networks = interface.networks(peer).into_iter();
+        self.networks.extend(networks.map(|network| (network, at)));
     }
 }
 
@@ -277,6 +290,12 @@ fn clashes(reader: &mut Reader<'_>, peer: &Peer, interface: &Interface, taken: &
     for ip in &peer.vpn_ips {
         if let Some(other) = name(taken.vpn_ips.get(ip)) {
             reader.fault(Some("vpn_ip"), format!("{ip} is taken by peer '{other}'"));
+        }
+    }
+    for network in interface.networks(peer) {
+        if let Some(other) = name(taken.networks.get(&network)) {
+            let why = format!("{network} is routed to peer '{other}' already");
+            reader.fault(Some("allowed_ips"), why);
         }
     }
     match interface.mode {

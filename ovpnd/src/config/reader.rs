@@ -64,8 +64,8 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
-    /// Warns of an option, if it is there, that belongs to the section and is not heeded.
-    pub(super) fn unread(&mut self, name: &'static str, why: String) {
+    /// Warns of an option, if it is there.
+    pub(super) fn warn_of(&mut self, name: &'static str, why: String) {
         if self.option(name).is_some() {
             let warning = self.problem(Some(name), why);
             self.warnings.push(warning);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Done, index, print};
 use crate::json;
+use crate::switches::{self, Switches};
 
 struct Interface {
     link: Link,
@@ -18,8 +19,12 @@ struct Interface {
 
 pub(super) fn show(name: Option<&str>, as_json: bool) -> Done {
     let mut rtnl = Rtnl::open()?;
+    // ovpnd's, which are not in the kernel.
+    let mut stopped = Switches::new(switches::DIR.into(), false).all_stopped();
+    stopped.retain(|(other, _)| name.is_none_or(|name| name == other) && rtnl.link(other).is_err());
     let mut ovpn = Ovpn::open()?;
     let links = match name {
+        Some(_) if !stopped.is_empty() => Vec::new(),
         Some(name) => {
             index(&mut rtnl, name)?;
             vec![rtnl.link(name)?]
@@ -37,9 +42,17 @@ pub(super) fn show(name: Option<&str>, as_json: bool) -> Done {
     }
     if as_json {
         let list: Vec<Value> = interfaces.iter().map(interface_json).collect();
-        return print(&format!("{:#}\n", json!({ "interfaces": list })));
+        let stopped = stopped.iter();
+        let stopped: Vec<Value> = stopped
+            .map(|(name, reason)| json!({ "name": name, "reason": reason }))
+            .collect();
+        let all = json!({ "interfaces": list, "stopped": stopped });
+        return print(&format!("{all:#}\n"));
     }
-    let texts: Vec<String> = interfaces.iter().map(interface_text).collect();
+    let down = stopped
+        .iter()
+        .map(|(name, reason)| format!("interface: {name}\n  state: stopped ({reason})\n"));
+    let texts: Vec<String> = interfaces.iter().map(interface_text).chain(down).collect();
     print(&texts.join("\n"))
 }
 
@@ -240,12 +253,20 @@ fn event_json(event: Event, rtnl: &mut Rtnl) -> ovpn_netlink::Result<Value> {
             ifindex,
             peer,
             reason,
-        } => json!({
-            "event": "peer-del",
-            "interface": interface(ifindex)?,
-            "peer_id": peer.get(),
-            "reason": reason.map_or("unknown".into(), |reason| reason.to_string()),
-        }),
+            totals,
+        } => {
+            let mut end = json!({
+                "event": "peer-del",
+                "interface": interface(ifindex)?,
+                "peer_id": peer.get(),
+                "reason": reason.map_or("unknown".into(), |reason| reason.to_string()),
+            });
+            if let (Some(end), Some(totals)) = (end.as_object_mut(), totals) {
+                end.insert("rx_bytes".into(), totals.vpn.rx_bytes.into());
+                end.insert("tx_bytes".into(), totals.vpn.tx_bytes.into());
+            }
+            end
+        }
         Event::KeySwap {
             ifindex,
             peer,

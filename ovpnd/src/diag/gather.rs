@@ -123,7 +123,8 @@ fn text<'a>(section: &'a Section, name: &str) -> Option<&'a str> {
 }
 
 /// Options of both kinds of sections that are no directives.
-const NO_DIRECTIVES: [&str; 8] = [
+const NO_DIRECTIVES: [&str; 9] = [
+    "enable",
     "enabled",
     "config",
     "proto",
@@ -134,15 +135,24 @@ const NO_DIRECTIVES: [&str; 8] = [
     "defaultroute",
 ];
 
+/// Whether a switch is on, in the words of config_get_bool of OpenWrt's /lib/functions.sh; off when it is not there.
+fn is_on(section: &Section, name: &str) -> bool {
+    matches!(
+        text(section, name),
+        Some("1" | "on" | "true" | "yes" | "enabled")
+    )
+}
+
 /// `config openvpn` in /etc/config/openvpn, or `config interface` of proto `openvpn` in /etc/config/network.
 /// Their options are OpenVPN's directives with _ for -.
 fn instance(section: &Section) -> Option<Instance> {
     let wanted = match section.kind.as_str() {
-        "openvpn" => !matches!(text(section, "enabled"), Some("0")),
+        // Its init script starts those that say so, and no others.
+        "openvpn" => is_on(section, "enabled") || is_on(section, "enable"),
         "interface" => text(section, "proto") == Some("openvpn"),
         _ => false,
     };
-    if !wanted || text(section, "disabled") == Some("1") {
+    if !wanted || is_on(section, "disabled") {
         return None;
     }
     let path = text(section, "config").filter(|path| !path.is_empty());
@@ -193,9 +203,9 @@ fn directive(option: &str, value: &str) -> Option<Directive> {
         value => value.split_whitespace().map(str::to_owned).collect(),
     };
     Some(Directive {
-        line: 0,
         name,
         args,
+        ..Directive::default()
     })
 }
 
@@ -297,7 +307,21 @@ mod tests {
 
     #[test]
     fn what_is_switched_off_or_none_of_openvpns_is_left_out() {
+        let on = |option: &str| {
+            let text = format!("config openvpn a\noption dev tun\n{option}");
+            instances(&text).len() == 1
+        };
+        for word in ["1", "on", "true", "yes", "enabled"] {
+            assert!(on(&format!("option enabled {word}")), "{word}");
+            assert!(on(&format!("option enable {word}")), "{word}");
+            let text = format!("config interface a\noption proto openvpn\noption disabled {word}");
+            assert_eq!(instances(&text), [], "{word}");
+        }
+        for word in ["0", "off", "false", "no", "disabled", "2", "True"] {
+            assert!(!on(&format!("option enabled {word}")), "{word}");
+        }
         for text in [
+            "config openvpn a\noption dev tun",
             "config openvpn a\noption enabled 0\noption dev tun",
             "config interface a\noption proto static",
             "config interface a\noption proto openvpn\noption disabled 1",

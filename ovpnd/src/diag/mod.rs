@@ -4,10 +4,14 @@
 //! [`diagnose`] is a pure function over gathered [`Facts`]; [`gather`] gathers them. Each finding is a sentence
 //! with a remedy.
 
+pub mod ciphers;
 pub mod file;
 pub mod gather;
+pub mod options;
 pub mod profile;
+pub mod remotes;
 pub mod rules;
+pub mod together;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -364,10 +368,17 @@ fn instance(instance: &Instance, facts: &Facts) -> Subject {
         None => {}
     }
     // Of a file that could not be read, what is missing in it is not known.
-    let verdict = match instance.unreadable {
+    let mut verdict = match instance.unreadable {
         Some(_) => rules::Verdict::default(),
         None => rules::judge(&instance.file),
     };
+    // Options of UCI are completed by the program that starts OpenVPN; a file alone is all there is.
+    if instance.unreadable.is_none()
+        && !instance.file.directives.is_empty()
+        && rules::is_text(&instance.file)
+    {
+        verdict.findings.extend(profile::judge(&instance.file));
+    }
     let missing = facts.driver.error.is_some();
     findings.extend(verdict.findings);
     let kernel_path = match instance.device_kind {
@@ -439,28 +450,31 @@ pub fn lint(text: &str) -> Value {
     let file = ConfigFile::parse(text);
     let mut verdict = rules::judge(&file);
     verdict.findings.extend(profile::judge(&file));
+    verdict.findings.extend(profile::programs(&file));
     verdict
         .findings
         .sort_by_key(|finding| (finding.severity, finding.line));
-    let proto = file.word("proto").unwrap_or("udp");
-    let port = file.word("port").unwrap_or("1194");
-    let remote = |remote: &file::Directive| {
-        let word = |index: usize, default: &str| {
-            remote
-                .args
-                .get(index)
-                .map_or(default, String::as_str)
-                .to_owned()
-        };
-        format!("{}:{} {}", word(0, ""), word(1, port), word(2, proto))
-    };
+    let starts = verdict
+        .findings
+        .iter()
+        .all(|finding| finding.severity != Severity::Error);
+    let remotes = remotes::entries(&file, together::serves(&file));
+    let remotes = remotes.iter().filter(|remote| remote.remote.is_some());
     json!({
-        "kernel_path": !verdict.excluded,
+        // Whether OpenVPN starts, and with the kernel's data path.
+        "verdict": match (starts, verdict.excluded) {
+            (false, _) => "refused",
+            (true, true) => "userspace",
+            (true, false) => "kernel",
+        },
+        "kernel_path": starts && !verdict.excluded,
         "findings": findings(&verdict.findings),
-        "remotes": file.all("remote").map(remote).collect::<Vec<_>>(),
+        "remotes": remotes.map(ToString::to_string).collect::<Vec<_>>(),
         "inline": file.inline,
     })
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdicts;

@@ -5,7 +5,8 @@
 //! dco_check_startup_option; `options.c`); the ciphers those of the driver.
 
 use super::file::{ConfigFile, Directive};
-use super::{Finding, Severity};
+use super::together::Device;
+use super::{Finding, Severity, remotes, together};
 
 /// Ciphers the driver has, as OpenVPN calls them.
 const CIPHERS: [&str; 4] = [
@@ -15,7 +16,7 @@ const CIPHERS: [&str; 4] = [
     "CHACHA20-POLY1305",
 ];
 /// OpenVPN's own `data-ciphers`, all of which the driver has.
-const DEFAULT_CIPHERS: &str = "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305";
+pub(super) const DEFAULT_CIPHERS: &str = "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305";
 /// Largest packet of a tunnel that fits a path of 1500 bytes over IPv4: 1500 - 20 (IP) - 8 (UDP) - 24 (OpenVPN).
 const FITS: u32 = 1448;
 
@@ -59,34 +60,14 @@ impl Verdict {
     }
 }
 
-/// Directives that keep a tunnel from the kernel by being there, with what is said of them.
-const EXCLUDING: &[(&str, &str, &str, &str)] = &[
+/// Directives of the whole file that keep a tunnel from the kernel by being there, with the text and the remedy.
+const EXCLUDING: [(&str, &str, &str); 2] = [
     (
-        "disable-dco",
         "disable-dco",
         "switches the kernel's data path off",
         "Take the line out.",
     ),
     (
-        "fragment",
-        "fragment",
-        "has OpenVPN cut packets itself, which the kernel cannot",
-        "Take it out on both sides and set tun-mtu 1420 instead.",
-    ),
-    (
-        "http-proxy",
-        "proxy",
-        "goes through a proxy, which the kernel cannot",
-        "Connect without the proxy, or accept the slow path.",
-    ),
-    (
-        "socks-proxy",
-        "proxy",
-        "goes through a proxy, which the kernel cannot",
-        "Connect without the proxy, or accept the slow path.",
-    ),
-    (
-        "management-query-proxy",
         "management-query-proxy",
         "may lead through a proxy, which the kernel cannot",
         "Take the line out.",
@@ -99,22 +80,27 @@ pub fn judge(file: &ConfigFile) -> Verdict {
     for (line, why) in &file.errors {
         let at = Directive {
             line: *line,
-            name: String::new(),
-            args: Vec::new(),
+            ..Directive::default()
         };
         verdict.say(
             Severity::Error,
             "config-file",
             Some(&at),
-            format!("line {line} {why}"),
-            "Correct the line: OpenVPN will not start with it.",
+            format!("Line {line} {why}."),
+            "Correct the line: OpenVPN does not start with it.",
         );
     }
-    for (name, code, text, remedy) in EXCLUDING {
-        if let Some(found) = file.last(name) {
-            verdict.keeps_out(code, Some(found), format!("{name} {text}."), remedy);
+    for (name, text, remedy) in EXCLUDING {
+        // A <connection> has settings of its own, of which this is none.
+        let found = file
+            .all(name)
+            .filter(|found| found.connection.is_none())
+            .last();
+        if let Some(found) = found {
+            verdict.keeps_out(name, Some(found), format!("{name} {text}."), remedy);
         }
     }
+    ways(file, &mut verdict);
     control(file, &mut verdict);
     device(file, &mut verdict);
     compression(file, &mut verdict);
@@ -125,17 +111,54 @@ pub fn judge(file: &ConfigFile) -> Verdict {
     verdict
 }
 
+/// The ways to the server: one that the kernel cannot take keeps all of them out.
+fn ways(file: &ConfigFile, verdict: &mut Verdict) {
+    let ways = remotes::entries(file, together::serves(file));
+    if ways.iter().any(|way| way.fragment) {
+        verdict.keeps_out(
+            "fragment",
+            file.last("fragment"),
+            "fragment has OpenVPN cut packets itself, which the kernel cannot.",
+            "Take it out on both sides and set tun-mtu 1420 instead.",
+        );
+    }
+    let http = ["http-proxy", "http-proxy-option", "http-proxy-user-pass"];
+    for (there, names) in [
+        (ways.iter().any(|way| way.http_proxy), &http[..]),
+        (ways.iter().any(|way| way.socks_proxy), &["socks-proxy"]),
+    ] {
+        let at = names
+            .iter()
+            .find_map(|name| file.last(name))
+            .filter(|_| there);
+        if let Some(at) = at {
+            verdict.keeps_out(
+                "proxy",
+                Some(at),
+                format!("{} goes through a proxy, which the kernel cannot.", at.name),
+                "Connect without the proxy, or accept the slow path.",
+            );
+        }
+    }
+}
+
 /// Directives that bring a TLS control channel, each by itself.
-const TLS: [&str; 5] = [
+const TLS: [&str; 6] = [
     "client",
     "server",
     "server-bridge",
+    "server-ipv6",
     "tls-client",
     "tls-server",
 ];
 
+/// The kernel's keys come from TLS. [`together`] says so of a text; options of UCI may lack what a program adds.
 fn control(file: &ConfigFile, verdict: &mut Verdict) {
     if file.directives.is_empty() || TLS.iter().any(|name| file.has(name)) {
+        return;
+    }
+    verdict.excluded = true;
+    if is_text(file) {
         return;
     }
     let secret = file.last("secret");
@@ -150,39 +173,58 @@ fn control(file: &ConfigFile, verdict: &mut Verdict) {
     );
 }
 
+/// Whether all directives are those of a text.
+pub fn is_text(file: &ConfigFile) -> bool {
+    file.directives.iter().all(|directive| directive.line > 0)
+}
+
 fn device(file: &ConfigFile, verdict: &mut Verdict) {
     let kind = file.last("dev-type").or_else(|| file.last("dev"));
     let Some(kind) = kind else {
         return;
     };
-    if kind.args.first().is_some_and(|arg| arg == "null") {
-        verdict.keeps_out(
+    let word = kind.args.first().map_or("", String::as_str);
+    let null = if kind.name == "dev" {
+        word.starts_with("null")
+    } else {
+        word == "null"
+    };
+    match together::device(file) {
+        Device::Tun if null => verdict.keeps_out(
             "dev-null",
             Some(kind),
             "dev null takes no packets, so there is nothing for the kernel to carry.",
             "Use dev tun.",
-        );
-    }
-    if kind.args.first().is_some_and(|arg| arg.starts_with("tap")) || file.has("server-bridge") {
-        verdict.keeps_out(
+        ),
+        Device::Tun => {}
+        Device::Tap => verdict.keeps_out(
             "tap",
             Some(kind),
             "dev tap carries Ethernet frames, and the kernel carries IP packets alone.",
             "Use dev tun and routes on both sides.",
-        );
+        ),
+        Device::Unsaid => verdict.keeps_out(
+            "dev-type",
+            Some(kind),
+            format!("{} names a device of no kind: OpenVPN ends when it is to open it, unless the router adds dev-type tun.", say(kind)),
+            "Add a line dev-type tun.",
+        ),
     }
 }
 
+/// Compression, in the order of the lines: `compress migrate` takes back what stands above it.
 fn compression(file: &ConfigFile, verdict: &mut Verdict) {
-    for name in ["comp-lzo", "compress"] {
-        let Some(found) = file.last(name) else {
-            continue;
-        };
-        let arg = found.args.first().map_or("", String::as_str);
-        // Stubs without framing are the one form the kernel can do.
-        if name == "compress" && arg == "migrate" {
-            continue;
+    let (mut framed, mut allowed) = (None, None);
+    for directive in &file.directives {
+        let word = directive.args.first().map_or("", String::as_str);
+        match (directive.name.as_str(), word) {
+            ("compress", "migrate") => (framed, allowed) = (None, None),
+            ("compress" | "comp-lzo", _) => framed = Some(directive),
+            ("allow-compression", "asym" | "yes") => allowed = Some(directive),
+            _ => {}
         }
+    }
+    if let Some(found) = framed {
         verdict.keeps_out(
             "comp",
             Some(found),
@@ -190,8 +232,7 @@ fn compression(file: &ConfigFile, verdict: &mut Verdict) {
             "Take it out on both sides; on a server, compress migrate lets old clients in without it.",
         );
     }
-    let allowed = file.last("allow-compression");
-    if let Some(found) = allowed.filter(|d| d.args.first().is_some_and(|arg| arg != "no")) {
+    if let Some(found) = allowed {
         verdict.keeps_out(
             "comp",
             Some(found),
@@ -202,31 +243,39 @@ fn compression(file: &ConfigFile, verdict: &mut Verdict) {
 }
 
 /// Before this version of OpenVPN `cipher` was among those offered.
-const LISTED: (u32, u32) = (2, 5);
+const LISTED: (u32, u32, u32) = (2, 5, 0);
 
 /// The version that `compat-mode` asks OpenVPN to act like.
-fn compatible(file: &ConfigFile) -> Option<(u32, u32)> {
-    let mut parts = file.word("compat-mode")?.split('.').map(str::parse);
-    match (parts.next(), parts.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
-        _ => None,
-    }
+pub(super) fn compatible(file: &ConfigFile) -> Option<(u32, u32, u32)> {
+    let mut parts = file.word("compat-mode")?.splitn(3, '.');
+    let mut number = || {
+        let part = parts.next()?;
+        let end = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        part.get(..end)?.parse().ok()
+    };
+    let version = (number()?, number()?, number()?);
+    // Nought is no wish.
+    Some(version).filter(|version| *version != (0, 0, 0))
 }
 
 fn ciphers(file: &ConfigFile, verdict: &mut Verdict) {
-    let list = file
-        .last("data-ciphers")
-        .or_else(|| file.last("ncp-ciphers"));
+    let of = |names: [&str; 2]| {
+        let mut all = file.directives.iter().rev();
+        all.find(|directive| names.contains(&directive.name.as_str()))
+    };
+    let list = of(["data-ciphers", "ncp-ciphers"]);
     let names = list.and_then(|d| d.args.first());
     let names = names.map_or(DEFAULT_CIPHERS, String::as_str);
-    let mut all = Vec::new();
-    for name in names.split(':') {
-        match name.trim_start_matches('?') {
-            "DEFAULT" => all.extend(DEFAULT_CIPHERS.split(':')),
-            name => all.push(name),
-        }
-    }
-    let unknown: Vec<&str> = all.iter().filter(|name| !is_known(name)).copied().collect();
+    // An optional one that OpenVPN does not have is left out by it.
+    let offered = names
+        .split(':')
+        .filter_map(|name| match name.strip_prefix('?') {
+            Some(name) => (name == "none" || super::ciphers::is_cipher(name)).then_some(name),
+            None => Some(name).filter(|name| !matches!(*name, "" | "DEFAULT")),
+        });
+    let unknown: Vec<&str> = offered.filter(|name| !is_known(name)).collect();
     if !unknown.is_empty() {
         verdict.keeps_out(
             "cipher",
@@ -238,47 +287,46 @@ fn ciphers(file: &ConfigFile, verdict: &mut Verdict) {
             "Offer AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305 alone.",
         );
     }
-    for name in ["data-ciphers-fallback", "cipher"] {
-        let Some(found) = file.last(name) else {
-            continue;
-        };
-        let cipher = found.args.first().map_or("", String::as_str);
-        if is_known(cipher) {
-            continue;
-        }
-        let old = compatible(file);
-        if name == "cipher" && old.is_some_and(|old| old < LISTED) {
-            verdict.keeps_out(
-                "cipher",
-                Some(found),
-                format!(
-                    "{} is offered because of compat-mode, and the kernel does not have it.",
-                    say(found)
-                ),
-                "Take both lines out: all peers since OpenVPN 2.4 negotiate.",
-            );
-        } else if name == "data-ciphers-fallback" {
-            verdict.keeps_out(
-                "cipher",
-                Some(found),
-                format!(
-                    "{} is for peers that negotiate no cipher, and the kernel does not have it.",
-                    say(found)
-                ),
-                "Take it out: all peers since OpenVPN 2.4 negotiate.",
-            );
-        } else {
-            verdict.say(
-                Severity::Info,
-                "cipher",
-                Some(found),
-                format!(
-                    "{} is not used any more since data-ciphers is negotiated.",
-                    say(found)
-                ),
-                "Take the line out.",
-            );
-        }
+    let Some(found) = of(["cipher", "data-ciphers-fallback"]) else {
+        return;
+    };
+    let cipher = found.args.first().map_or("", String::as_str);
+    if is_known(cipher) {
+        return;
+    }
+    let old = compatible(file).is_some_and(|old| old < LISTED);
+    let negotiates = together::serves(file) || file.has("client") || file.has("pull");
+    if file.has("data-ciphers-fallback") || !negotiates {
+        verdict.keeps_out(
+            "cipher",
+            Some(found),
+            format!(
+                "{} is for peers that negotiate no cipher, and the kernel does not have it.",
+                say(found)
+            ),
+            "Take it out: all peers since OpenVPN 2.4 negotiate.",
+        );
+    } else if old {
+        verdict.keeps_out(
+            "cipher",
+            Some(found),
+            format!(
+                "{} is offered because of compat-mode, and the kernel does not have it.",
+                say(found)
+            ),
+            "Take both lines out: all peers since OpenVPN 2.4 negotiate.",
+        );
+    } else {
+        verdict.say(
+            Severity::Info,
+            "cipher",
+            Some(found),
+            format!(
+                "{} is not used any more since data-ciphers is negotiated.",
+                say(found)
+            ),
+            "Take the line out.",
+        );
     }
 }
 
@@ -289,7 +337,7 @@ fn is_known(cipher: &str) -> bool {
 }
 
 fn topology(file: &ConfigFile, verdict: &mut Verdict) {
-    let serves = file.has("server") || file.word("mode") == Some("server");
+    let serves = together::serves(file);
     let found = file.last("topology");
     let named = found.and_then(|d| d.args.first()).map(String::as_str);
     if serves && matches!(named, Some("net30" | "p2p")) {
@@ -367,6 +415,8 @@ fn sizes(file: &ConfigFile, verdict: &mut Verdict) {
     };
     let mtu = found.args.first().and_then(|arg| arg.parse::<u32>().ok());
     match mtu {
+        // No number is a fault of its own.
+        None if found.line > 0 => {}
         Some(mtu) if mtu > FITS => verdict.say(
             Severity::Info,
             "mtu",
@@ -387,7 +437,8 @@ fn sizes(file: &ConfigFile, verdict: &mut Verdict) {
 
 fn say(directive: &Directive) -> String {
     let mut text = directive.name.clone();
-    for arg in &directive.args {
+    let args = directive.args.iter().filter(|_| !directive.inline);
+    for arg in args {
         text.push(' ');
         // Configuration is the owner's text, but one message stays one line.
         text.extend(arg.chars().map(|c| if c.is_control() { ' ' } else { c }));
@@ -464,10 +515,19 @@ mod tests {
 
     #[test]
     fn without_tls_there_is_no_kernel_path() {
-        assert_eq!(codes("dev tun\nsecret k"), (vec!["secret-mode"], true));
-        assert_eq!(codes("dev tun\nremote a"), (vec!["secret-mode"], true));
+        assert_eq!(codes("dev tun\nsecret k"), (vec![], true));
+        // Options of UCI are no text, of which the rest is said elsewhere.
+        let mut file = ConfigFile::parse("dev tun\nsecret k");
+        file.directives
+            .iter_mut()
+            .for_each(|directive| directive.line = 0);
+        let verdict = judge(&file);
+        assert_eq!(
+            (verdict.findings[0].code, verdict.excluded),
+            ("secret-mode", true)
+        );
         assert_eq!(codes(""), (vec![], false));
-        for tls in TLS.iter().filter(|name| **name != "server-bridge") {
+        for tls in TLS {
             assert_eq!(codes(tls), (vec![], false), "{tls}");
         }
     }
@@ -480,7 +540,7 @@ mod tests {
             ("mssfix 1400", "mssfix", Severity::Info),
             ("tun-mtu 1500", "mtu", Severity::Info),
             ("tun-mtu 1000", "mtu", Severity::Warning),
-            ("cipher BF-CBC", "cipher", Severity::Info),
+            ("client\ncipher BF-CBC", "cipher", Severity::Info),
             ("client-to-client", "client-to-client", Severity::Info),
             ("remote 'open", "config-file", Severity::Error),
         ] {

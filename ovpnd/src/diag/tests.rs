@@ -2,6 +2,8 @@
 use super::gather::Driver;
 use super::*;
 
+const OFFICE: &str = "client\nremote a\ndev ovpn3\ndev-type tun\nauth-user-pass x\nca y\n";
+
 fn facts() -> Facts {
     Facts {
         driver: Driver {
@@ -24,7 +26,7 @@ fn facts() -> Facts {
         observed: vec!["tun7".into()],
         instances: vec![Instance {
             name: "office".into(),
-            file: ConfigFile::parse("client\ndev ovpn3\n"),
+            file: ConfigFile::parse(OFFICE),
             unreadable: None,
             device: Some("ovpn3".into()),
             device_kind: Some(DeviceKind::Ovpn),
@@ -207,7 +209,7 @@ fn each_fact_has_its_finding() {
             Warning,
         ),
         (
-            |f| f.instances[0].file = ConfigFile::parse("client\ncomp-lzo"),
+            |f| f.instances[0].file = ConfigFile::parse(&format!("{OFFICE}comp-lzo")),
             "office",
             "comp",
             Warning,
@@ -247,17 +249,22 @@ fn the_kernel_path_is_told_only_when_it_is_known() {
 
 #[test]
 fn a_file_to_import_is_looked_through() {
-    let said = lint(
-        "client\nremote vpn.example 1195\nremote b 443 tcp\nproto udp\nfragment 1200\n<ca>\nx\n</ca>\n",
+    let text = "client\nremote vpn.example 1195\nremote b 443 tcp\nproto udp\nauth-user-pass\ndisable-dco\n<ca>\nx\n</ca>\n";
+    let said = lint(text);
+    assert_eq!(
+        (&said["verdict"], &said["kernel_path"]),
+        (&json!("userspace"), &json!(false))
     );
-    assert_eq!(said["kernel_path"], false);
     assert_eq!(
         said["remotes"],
-        json!(["vpn.example:1195 udp", "b:443 tcp"])
+        json!(["vpn.example:1195 udp", "b:443 tcp-client"])
     );
     assert_eq!(said["inline"], json!(["ca"]));
     assert_eq!(
         (&said["findings"][0]["code"], &said["findings"][0]["line"]),
-        (&json!("fragment"), &json!(5))
+        (&json!("disable-dco"), &json!(6))
     );
+    let verdict = |text: &str| lint(text)["verdict"].clone();
+    assert_eq!(verdict(&text.replace("disable-dco\n", "")), "kernel");
+    assert_eq!(verdict(&text.replace("client\n", "")), "refused");
 }

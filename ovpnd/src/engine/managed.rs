@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What is known of one interface: what is wanted of it, what it is, what went wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ovpn_netlink::{DelReason, IpPrefix, KeyInfo, Mode, PeerId, PeerInfo, PeerParams};
+use ovpn_netlink::{DelReason, KeyInfo, Mode, PeerId, PeerInfo, PeerParams};
 
+use super::netifd::Told;
 use super::news;
+use super::routes::{Way, plan};
 use crate::config::{Endpoint, Interface, Peer, Problem};
 use crate::kernel::{Failure, Gone};
 use crate::keys::KeyMark;
@@ -41,6 +43,14 @@ pub struct Managed {
     pub disabled: Vec<String>,
     /// Its peers by section.
     pub peers: BTreeMap<String, PeerRun>,
+    /// Why it is to be down, whatever is wanted of it.
+    pub stopped: Option<String>,
+    /// The routes that lead to its peers, whoever sets them.
+    pub(super) routes: BTreeSet<Route>,
+    /// netifd's knowledge of it.
+    pub(super) told: Told,
+    /// Whether only what netifd made is to be left.
+    pub(super) leaving: bool,
     pub(super) retry: Retry,
 }
 
@@ -53,6 +63,8 @@ pub struct PeerRun {
     pub keys: Box<dyn KeySource>,
     /// Where it is, once known.
     pub remote: Option<SocketAddr>,
+    /// Where it was heard from or looked up last, also when it is gone.
+    pub place: Option<IpAddr>,
     /// Whether it is to be looked up again before it is added.
     pub(super) stale: bool,
     /// Whether a lookup is on its way.
@@ -61,7 +73,7 @@ pub struct PeerRun {
     pub error: Option<String>,
     /// How often the kernel deleted it.
     pub losses: u32,
-    /// Why it is not routed to, or only in part.
+    /// Why none of its networks is routed to it.
     pub route_error: Option<String>,
     /// When it came into the kernel.
     pub added: Option<Instant>,
@@ -71,6 +83,7 @@ pub struct PeerRun {
     pub(super) key_info: Option<KeyInfo>,
     pub(super) retry: Retry,
     pub(super) lookup: Retry,
+    pub(super) routing: Retry,
 }
 
 impl Default for Managed {
@@ -84,6 +97,10 @@ impl Default for Managed {
             warnings: Vec::new(),
             disabled: Vec::new(),
             peers: BTreeMap::new(),
+            stopped: None,
+            routes: BTreeSet::new(),
+            told: Told::default(),
+            leaving: false,
             retry: Retry::new(LONGEST_WAIT),
         }
     }
@@ -94,6 +111,7 @@ impl PeerRun {
         // Two routers with static keys that lose each other can go on rejecting the other's packets as
         // replays until one is silent for the other's whole timeout: the waits must grow past it.
         let longest = LONGEST_WAIT.max(Duration::from_secs(u64::from(peer.keepalive.timeout) * 2));
+        let literal = peer.endpoint.as_ref().and_then(Endpoint::literal);
         Self {
             id: peer.id,
             keys: Box::new(StaticSource::new(
@@ -102,11 +120,8 @@ impl PeerRun {
                 interface.cipher,
             )),
             // A TCP peer is somewhere when it is connected.
-            remote: peer
-                .endpoint
-                .as_ref()
-                .filter(|_| !interface.socket.transport.is_tcp())
-                .and_then(Endpoint::literal),
+            remote: literal.filter(|_| !interface.socket.transport.is_tcp()),
+            place: literal.map(|address| address.ip()),
             stale: false,
             resolving: false,
             error: None,
@@ -117,7 +132,16 @@ impl PeerRun {
             key_info: None,
             retry: Retry::new(longest),
             lookup: Retry::new(LONGEST_WAIT),
+            routing: Retry::new(LONGEST_WAIT),
         }
+    }
+
+    /// Notes why it has no route.
+    pub(super) fn not_routed(&mut self, interface: &str, name: &str, why: String, now: Instant) {
+        let level = news(self.route_error.as_ref(), &why);
+        log::log!(level, "{interface}: peer {name}: {why}");
+        self.route_error = Some(why);
+        self.routing.failed(now);
     }
 }
 
@@ -141,6 +165,7 @@ impl Managed {
                 .is_some_and(|before| before.endpoint == peer.endpoint && before.id == peer.id);
             if let Some(known) = known.remove(&peer.name).filter(|_| same_place) {
                 run.remote = known.remote;
+                run.place = known.place;
                 run.stale = known.stale;
                 run.resolving = known.resolving;
                 run.losses = known.losses;
@@ -167,7 +192,7 @@ impl Managed {
 
     /// Lookups to start now.
     pub(super) fn lookups(&mut self, name: &str, now: Instant) -> Vec<Lookup> {
-        let Some(wanted) = &self.wanted else {
+        let Some(wanted) = self.wanted.as_ref().filter(|_| self.stopped.is_none()) else {
             return Vec::new();
         };
         let mut lookups = Vec::new();
@@ -205,22 +230,43 @@ impl Managed {
         }
     }
 
-    /// What the interface should be now: peers that wait, or whose address is unknown, are left out.
-    pub(super) fn goal(&mut self, now: Instant) -> Option<State> {
+    /// The state that the interface should have now: peers that wait, or whose address is unknown, are left out. `way` tells how the
+    /// kernel reaches an address; with `netifd` addresses and routes are that one's.
+    pub(super) fn goal(
+        &mut self,
+        name: &str,
+        now: Instant,
+        netifd: bool,
+        way: &mut dyn FnMut(IpAddr) -> Option<Way>,
+    ) -> Option<State> {
+        if self.leaving {
+            let left = self.state.clone()?;
+            return Some(State {
+                peers: BTreeMap::new(),
+                socket: None,
+                ..left
+            });
+        }
+        if self.stopped.is_some() {
+            return None;
+        }
+        self.plan_routes(name, now, way);
         let wanted = self.wanted.as_ref()?;
         let mut goal = State {
             mtu: Some(wanted.mtu),
-            addresses: wanted.addresses.iter().copied().collect(),
             up: true,
             socket: Some(wanted.socket),
             ..State::new(wanted.mode)
         };
+        if !netifd {
+            goal.addresses = wanted.addresses.iter().copied().collect();
+            goal.routes = self.routes.clone();
+        }
         for peer in &wanted.peers {
             let Some(run) = self.peers.get_mut(&peer.name) else {
                 continue;
             };
             let Some(remote) = run.remote else { continue };
-            run.route_error = add_routes(&mut goal, wanted, peer, remote);
             let there = self
                 .state
                 .as_ref()
@@ -263,6 +309,43 @@ impl Managed {
         Some(goal)
     }
 
+    /// Plans the routes anew, but those of peers that failed just now. They stay while a peer is away, so that its traffic
+    /// takes no other way.
+    fn plan_routes(
+        &mut self,
+        name: &str,
+        now: Instant,
+        way: &mut dyn FnMut(IpAddr) -> Option<Way>,
+    ) {
+        self.routes.clear();
+        let places = self.peers.iter();
+        let places: BTreeMap<IpAddr, String> = places
+            .filter_map(|(peer, run)| Some((run.place?, peer.clone())))
+            .collect();
+        let Some(wanted) = &self.wanted else { return };
+        for peer in &wanted.peers {
+            let run = self.peers.get_mut(&peer.name);
+            let ready = |run: &&mut PeerRun| run.place.is_some() && run.routing.is_due(now);
+            let Some(run) = run.filter(ready) else {
+                continue;
+            };
+            match plan(wanted, peer, &places, way) {
+                Ok(routes) => self.routes.extend(routes),
+                Err(why) => run.not_routed(name, &peer.name, why, now),
+            }
+        }
+    }
+
+    /// The steps to the routes are done: those that did not fail are as wanted.
+    pub(super) fn routed(&mut self) {
+        for run in self.peers.values_mut() {
+            if run.routing.at().is_none() {
+                run.route_error = None;
+                run.routing.succeeded();
+            }
+        }
+    }
+
     /// A step succeeded.
     pub(super) fn done(&mut self, name: &str, op: &Op, now: Instant, notices: &mut Vec<Notice>) {
         match op {
@@ -274,6 +357,7 @@ impl Managed {
                         .unwrap_or_default();
                     log::info!("{name}: peer {peer} ({id}) added, at {remote}");
                     run.added = Some(now);
+                    run.place = run.remote.map(|remote| remote.ip()).or(run.place);
                     run.error = None;
                     run.retry.end_wait();
                     let up = News::Up(run.remote);
@@ -405,7 +489,7 @@ impl Managed {
         let peers = self
             .peers
             .values()
-            .flat_map(|run| [run.retry.at(), run.lookup.at()]);
+            .flat_map(|run| [run.retry.at(), run.lookup.at(), run.routing.at()]);
         peers.chain([self.retry.at()]).flatten().min()
     }
 
@@ -414,7 +498,7 @@ impl Managed {
         let peers = self
             .peers
             .values_mut()
-            .flat_map(|run| [&mut run.retry, &mut run.lookup]);
+            .flat_map(|run| [&mut run.retry, &mut run.lookup, &mut run.routing]);
         let mut any = false;
         for retry in peers.chain([&mut self.retry]) {
             if retry.at().is_some() && retry.is_due(now) {
@@ -441,6 +525,7 @@ impl Tunnel for Managed {
         });
         let view = InterfaceView {
             up,
+            stopped: self.stopped.clone(),
             error,
             problems: self.problems.clone(),
             warnings: self.warnings.clone(),
@@ -514,6 +599,7 @@ impl Managed {
         let there = self.has(peer.id);
         let state = match (there, &run.error, &peer.endpoint) {
             (true, ..) => tunnel::PeerState::Up,
+            _ if self.stopped.is_some() => tunnel::PeerState::Stopped,
             (false, Some(_), _) => tunnel::PeerState::Error,
             (false, None, None) => tunnel::PeerState::Waiting,
             (false, None, Some(_)) if tcp => tunnel::PeerState::Connecting,
@@ -527,6 +613,7 @@ impl Managed {
             id: Some(peer.id),
             state,
             error: fault,
+            route_error: run.route_error.clone(),
             problems: problems.cloned().unwrap_or_default(),
             endpoint: peer.endpoint.as_ref().map(ToString::to_string),
             remote: run.remote,
@@ -554,6 +641,7 @@ fn nothing_known(name: &str) -> PeerView {
         id: None,
         state: tunnel::PeerState::Error,
         error: None,
+        route_error: None,
         problems: Vec::new(),
         endpoint: None,
         remote: None,
@@ -567,50 +655,4 @@ fn nothing_known(name: &str) -> PeerView {
         key_age: None,
         cipher: None,
     }
-}
-
-/// Adds the routes to a peer; a sentence when not all of them.
-fn add_routes(
-    goal: &mut State,
-    wanted: &Interface,
-    peer: &Peer,
-    remote: SocketAddr,
-) -> Option<String> {
-    let mut error = None;
-    for prefix in peer.allowed_ips.iter().filter(|_| peer.route_allowed_ips) {
-        match route(wanted, peer, *prefix, remote) {
-            Ok(route) => drop(goal.routes.insert(route)),
-            Err(why) => error = Some(format!("no route to {prefix}: {why}")),
-        }
-    }
-    error
-}
-
-fn route(
-    wanted: &Interface,
-    peer: &Peer,
-    prefix: IpPrefix,
-    remote: SocketAddr,
-) -> Result<Route, String> {
-    // With a mark, the user's rules keep the transport out of the tunnel.
-    if wanted.socket.mark == 0 && prefix.contains(remote.ip()) {
-        return Err(format!(
-            "the peer's own address {} would lead into the tunnel; set fwmark and a rule",
-            remote.ip()
-        ));
-    }
-    let via = match wanted.mode {
-        Mode::P2p => None,
-        Mode::Mp => {
-            let via = peer
-                .vpn_ips
-                .iter()
-                .find(|ip| ip.is_ipv4() == prefix.addr().is_ipv4());
-            Some(*via.ok_or("the peer has no vpn_ip of this family")?)
-        }
-    };
-    Ok(Route {
-        dst: prefix.network(),
-        via,
-    })
 }

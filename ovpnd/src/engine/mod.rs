@@ -7,7 +7,9 @@
 //! a trait, so that all of it is tested without either.
 
 mod managed;
+mod netifd;
 mod observed;
+pub mod routes;
 mod sample;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +25,7 @@ use crate::resolver::{Answer, Lookup};
 use crate::state::{Op, State, diff};
 use crate::tunnel::{Control, News, Notice, Tunnel};
 pub use managed::{Managed, PeerRun};
+pub use netifd::{Ask, Offer};
 pub use observed::Observed;
 pub use sample::{Rate, Samples};
 
@@ -41,6 +44,8 @@ pub struct Engine<K> {
     pub notices: Vec<Notice>,
     /// The last looks at the peers' counters.
     pub samples: Samples,
+    /// Whether netifd sets addresses and routes, and says which interfaces are to be up.
+    pub netifd: bool,
 }
 
 impl<K: Kernel> Engine<K> {
@@ -53,6 +58,7 @@ impl<K: Kernel> Engine<K> {
             problems: Vec::new(),
             notices: Vec::new(),
             samples: Samples::default(),
+            netifd: false,
         }
     }
 
@@ -76,6 +82,7 @@ impl<K: Kernel> Engine<K> {
             managed.warnings = entry.warnings.clone();
             managed.broken_peers = entry.broken_peers.clone();
             managed.disabled = entry.disabled_peers.clone();
+            managed.stopped = entry.stopped.clone();
             if let Some(wanted) = merge(managed.wanted.as_ref(), entry) {
                 managed.want(wanted);
             }
@@ -106,11 +113,19 @@ impl<K: Kernel> Engine<K> {
         }
     }
 
-    /// Removes all that was made.
+    /// Removes all that was made. With netifd the interfaces stay, without peers: their addresses and routes are not ours to
+    /// take away, and what the routes catch is dropped until the next daemon takes them over.
     pub fn shut_down(&mut self, now: Instant) {
         let names: Vec<String> = self.interfaces.keys().cloned().collect();
         for name in names {
-            self.remove(&name, now);
+            match self.interfaces.get_mut(&name).filter(|_| self.netifd) {
+                None => self.remove(&name, now),
+                Some(managed) => {
+                    managed.leaving = true;
+                    managed.retry.succeeded();
+                    self.reconcile(&name, now);
+                }
+            }
         }
     }
 
@@ -166,6 +181,7 @@ impl<K: Kernel> Engine<K> {
                     self.kernel.connected(&interface, run.id, stream);
                 }
                 run.remote = Some(found.remote);
+                run.place = Some(found.remote.ip());
                 run.stale = false;
                 run.error = None;
                 run.lookup.succeeded();
@@ -253,6 +269,7 @@ impl<K: Kernel> Engine<K> {
         };
         if let Some((_, run)) = managed.by_id(id) {
             run.remote = Some(remote);
+            run.place = Some(remote.ip());
             run.retry.end_wait();
             self.kernel.connected(name, id, stream);
         }
@@ -284,14 +301,17 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// A peer is at a new address.
-    pub fn floated(&mut self, name: &str, id: PeerId, remote: SocketAddr) {
+    pub fn floated(&mut self, name: &str, id: PeerId, remote: SocketAddr, now: Instant) {
         self.tell(name, id, News::Float(remote));
-        if let Some((peer, _)) = self
+        if let Some((peer, run)) = self
             .interfaces
             .get_mut(name)
             .and_then(|managed| managed.by_id(id))
         {
             log::info!("{name}: peer {peer}: now at {remote}");
+            // Its routes may catch the new place.
+            run.place = Some(remote.ip());
+            self.reconcile(name, now);
         }
     }
 
@@ -469,12 +489,14 @@ impl<K: Kernel> Engine<K> {
         if !managed.retry.is_due(now) {
             return;
         }
-        let goal = managed.goal(now);
+        let kernel = &mut self.kernel;
+        let goal = managed.goal(name, now, self.netifd, &mut |ip| kernel.way(name, ip));
         if let Some(wanted) = &managed.wanted {
             self.kernel.prefer(name, wanted);
         }
         let mut fault = None;
         let mut failed_peers = BTreeSet::new();
+        let mut unrouted = BTreeSet::new();
         for op in diff(managed.state.as_ref(), goal.as_ref()) {
             let peer = peer_of(&op);
             let needs_socket = peer.is_some() && !matches!(op, Op::DelPeer(_));
@@ -483,6 +505,9 @@ impl<K: Kernel> Engine<K> {
                 .as_ref()
                 .is_none_or(|state| state.socket.is_none());
             if peer.is_some_and(|peer| failed_peers.contains(&peer)) || needs_socket && no_socket {
+                continue;
+            }
+            if matches!(&op, Op::AddRoute(route) if unrouted.contains(&route.peer)) {
                 continue;
             }
             let keys = peer
@@ -497,6 +522,9 @@ impl<K: Kernel> Engine<K> {
                         self.notices.push(managed.notice(name, *id, down));
                     }
                     State::apply(&mut managed.state, &op);
+                    if matches!(op, Op::CreateLink(_)) {
+                        managed.told.remade = !self.kernel.adopted(name);
+                    }
                     managed.done(name, &op, now, &mut self.notices);
                 }
                 Err(Failure {
@@ -508,13 +536,22 @@ impl<K: Kernel> Engine<K> {
                     fault = Some(message);
                     break;
                 }
-                Err(Failure { message, gone }) => match peer {
-                    Some(peer) => {
+                Err(Failure { message, gone }) => match (peer, &op) {
+                    (None, Op::AddRoute(route)) => {
+                        unrouted.insert(route.peer);
+                        unroute(&mut self.kernel, name, managed, route.peer);
+                        let why = format!("{message}; none of its routes is set");
+                        if let Some((peer, run)) = managed.by_id(route.peer) {
+                            let peer = peer.clone();
+                            run.not_routed(name, &peer, why, now);
+                        }
+                    }
+                    (Some(peer), _) => {
                         failed_peers.insert(peer);
                         let failure = Failure { message, gone };
                         managed.peer_failed(name, peer, &op, failure, now, &mut self.notices);
                     }
-                    None => {
+                    (None, _) => {
                         fault.get_or_insert(message);
                         if matches!(op, Op::CreateLink(_) | Op::DeleteLink) {
                             break;
@@ -523,6 +560,7 @@ impl<K: Kernel> Engine<K> {
                 },
             }
         }
+        managed.routed();
         match fault {
             Some(error) => {
                 let level = news(managed.error.as_ref(), &error);
@@ -534,6 +572,19 @@ impl<K: Kernel> Engine<K> {
                 managed.error = None;
                 managed.retry.succeeded();
             }
+        }
+    }
+}
+
+/// Takes away the routes to a peer that are there: half of them would split a network's traffic.
+fn unroute<K: Kernel>(kernel: &mut K, name: &str, managed: &mut Managed, peer: PeerId) {
+    let there = managed.state.iter().flat_map(|state| &state.routes);
+    let there: Vec<_> = there.filter(|route| route.peer == peer).copied().collect();
+    for route in there {
+        let op = Op::DelRoute(route);
+        match kernel.run(name, &op, None) {
+            Ok(()) => State::apply(&mut managed.state, &op),
+            Err(failure) => log::error!("{name}: route to {}: {}", route.dst, failure.message),
         }
     }
 }
@@ -574,8 +625,12 @@ fn merge(old: Option<&Interface>, new: InterfaceConfig) -> Option<Interface> {
 
 fn clashes(wanted: &Interface, old: &Peer) -> bool {
     let single = wanted.mode == ovpn_netlink::Mode::P2p && !wanted.peers.is_empty();
-    let same =
-        |peer: &Peer| peer.id == old.id || peer.vpn_ips.iter().any(|ip| old.vpn_ips.contains(ip));
+    let networks = wanted.networks(old);
+    let same = |peer: &Peer| {
+        peer.id == old.id
+            || peer.vpn_ips.iter().any(|ip| old.vpn_ips.contains(ip))
+            || !wanted.networks(peer).is_disjoint(&networks)
+    };
     let family = |address: SocketAddr| address.is_ipv6() == wanted.socket.transport.is_v6();
     let literal = old.endpoint.as_ref().and_then(Endpoint::literal);
     single || wanted.peers.iter().any(same) || !literal.is_none_or(family)

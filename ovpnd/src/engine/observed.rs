@@ -60,6 +60,7 @@ impl Tunnel for Observed {
             id: Some(info.id),
             state: PeerState::Up,
             error: None,
+            route_error: None,
             problems: Vec::new(),
             endpoint: None,
             remote: info.remote,

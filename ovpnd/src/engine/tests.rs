@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
+use super::routes::Way;
 use super::*;
 use crate::keyfile::StaticKey;
 use crate::keys::{KeyEvent, KeySource};
 use crate::resolver::Found;
 use crate::uci;
-use ovpn_netlink::{Counters, Keepalive, Mode, PeerInfo};
+use ovpn_netlink::{Counters, Keepalive, PeerInfo};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
+
+mod routing;
 
 /// A kernel that does as it is told, unless told to fail.
 #[derive(Debug, Default)]
@@ -17,6 +21,8 @@ struct Fake {
     fail: Option<(&'static str, Option<Gone>)>,
     connected: Vec<(String, PeerId)>,
     strangers: Vec<ovpn_netlink::Link>,
+    way: Option<Way>,
+    adopted: bool,
 }
 
 impl Kernel for Fake {
@@ -51,6 +57,14 @@ impl Kernel for Fake {
 
     fn key_event(&mut self, _: &str, _: PeerId, _: &KeyEvent) -> Result<(), Failure> {
         Ok(())
+    }
+
+    fn way(&mut self, _: &str, _: IpAddr) -> Option<Way> {
+        self.way
+    }
+
+    fn adopted(&self, _: &str) -> bool {
+        self.adopted
     }
 
     fn forget(&mut self, interface: &str) {
@@ -113,7 +127,7 @@ impl Kernel for Fake {
     }
 }
 
-fn load_key(path: &Path) -> Result<StaticKey, String> {
+pub(super) fn load_key(path: &Path) -> Result<StaticKey, String> {
     let hex = format!(
         "{:02x}",
         path.display()
@@ -554,69 +568,6 @@ fn an_interface_somebody_deleted_is_made_again() {
     test.engine.kernel.fail = None;
     test.wait();
     assert_eq!(test.names(), ALL);
-}
-
-#[test]
-fn routes_follow_the_peer_and_spare_its_own_address() {
-    let routes =
-        "option route_allowed_ips 1\nlist allowed_ips 192.168.9.7/24\nlist allowed_ips 0.0.0.0/0";
-    let mut test = Test::new(&uci("v", 1194, "192.0.2.1", routes));
-    let added: Vec<_> = test
-        .steps()
-        .into_iter()
-        .filter(|op| matches!(op, Op::AddRoute(_)))
-        .collect();
-    let lan = crate::state::Route {
-        dst: "192.168.9.0/24".parse().unwrap(),
-        via: None,
-    };
-    assert_eq!(added, [Op::AddRoute(lan)]);
-    assert!(
-        test.peer()
-            .route_error
-            .as_ref()
-            .unwrap()
-            .contains("no route to 0.0.0.0/0: the peer's own address 192.0.2.1")
-    );
-    // Routes stay while the peer is away: its traffic must not take another way.
-    test.lose(DelReason::Expired);
-    assert_eq!(test.steps(), []);
-    let marked = uci("v", 1194, "192.0.2.1", routes)
-        .replace("option local_port", "option fwmark 1\noption local_port");
-    test.reload(&marked);
-    assert!(
-        test.steps()
-            .iter()
-            .any(|op| matches!(op, Op::AddRoute(route) if route.dst.prefix_len() == 0))
-    );
-    assert_eq!(test.peer().route_error, None);
-}
-
-#[test]
-fn in_mp_mode_routes_lead_to_the_peers_vpn_ip() {
-    let more = "list vpn_ip 10.8.0.2\noption route_allowed_ips 1\nlist allowed_ips 192.168.9.0/24\nlist allowed_ips fd00::/64";
-    let mut test = Test::new(
-        &uci("v", 1194, "192.0.2.1", more)
-            .replace("option local_port", "option mode mp\noption local_port"),
-    );
-    let steps = test.steps();
-    assert!(steps.contains(&Op::CreateLink(Mode::Mp)));
-    assert!(
-        steps
-            .iter()
-            .any(|op| matches!(op, Op::AddRoute(route) if route.via == "10.8.0.2".parse().ok())),
-        "{steps:?}"
-    );
-    assert!(steps.iter().any(
-        |op| matches!(op, Op::NewPeer(_, params) if params.vpn_ipv4 == "10.8.0.2".parse().ok())
-    ));
-    assert!(
-        test.peer()
-            .route_error
-            .as_ref()
-            .unwrap()
-            .contains("fd00::/64")
-    );
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn route(dst: &str) -> Route {
     Route {
         dst: ip(dst),
         via: None,
+        peer: id(1),
     }
 }
 
@@ -346,7 +347,11 @@ fn states() -> impl Strategy<Value = Option<State>> {
                 peers,
                 routes: dsts
                     .into_iter()
-                    .map(|dst| Route { dst, via: None })
+                    .map(|dst| Route {
+                        dst,
+                        via: None,
+                        peer: id(1),
+                    })
                     .collect(),
             })
     });

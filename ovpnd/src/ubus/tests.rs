@@ -292,3 +292,38 @@ fn an_answer_longer_than_a_message_is_an_error_and_not_sent() {
     test.bus.reply(call.from, &long, test.now);
     assert_eq!(test.status(), Status::UnknownError as u32);
 }
+
+#[test]
+fn another_s_object_is_looked_up_and_called() {
+    let mut test = Test::serving();
+    let args = json!({"interface": "vpn0"});
+    for method in ["down", "up"] {
+        test.bus
+            .call("network.interface", method, args.clone(), test.now);
+    }
+    // The second question is asked before the first is answered: the calls keep their order.
+    let asked = [test.receive(), test.receive()];
+    for frame in &asked {
+        assert_eq!(frame.hdr.ty, MsgType::Lookup);
+        let path = find(&frame.payload, UbusAttr::ObjPath).unwrap();
+        assert_eq!(path.as_str(), Some("network.interface"));
+    }
+    for (frame, method) in asked.iter().zip(["down", "up"]) {
+        test.send(MsgType::Data, frame.hdr.seq, 0, attr(UbusAttr::ObjId, 99));
+        test.send(MsgType::Status, frame.hdr.seq, 0, attr(UbusAttr::Status, 0));
+        test.serve();
+        let call = test.receive();
+        assert_eq!((call.hdr.ty, call.hdr.peer), (MsgType::Invoke, 99));
+        let named = find(&call.payload, UbusAttr::Method).unwrap();
+        assert_eq!(named.as_str(), Some(method));
+        let data = find(&call.payload, UbusAttr::Data).unwrap();
+        assert_eq!(blobmsg_to_json(data.as_blobmsg()).unwrap(), args);
+    }
+    // An object that is not there is forgotten, and the bus goes on.
+    test.bus.call("network.interface", "renew", args, test.now);
+    let seq = test.receive().hdr.seq;
+    test.send(MsgType::Status, seq, 0, attr(UbusAttr::Status, 4));
+    assert_eq!(test.serve(), []);
+    assert!(test.bus.is_serving());
+    assert_eq!(test.call("status", OBJECT_ID).len(), 1);
+}

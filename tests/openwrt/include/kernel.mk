@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Stand-in: see ../README.md.
+# Stand-in for include/kernel.mk: see ../README.md.
 
-LINUX_DIR ?= $(TOPDIR)/linux
-LINUX_VERSION ?= 6.12.0
-# Revision of the kernel's package, and the digest of the kernel's options.
+ifeq ($(DUMP),1)
+  # While metadata are collected there is no target yet: versions are marks, and nothing else of the kernel has a value.
+  KERNEL ?= <KERNEL>
+  BOARD ?= <BOARD>
+  LINUX_VERSION ?= <LINUX_VERSION>
+  LINUX_VERMAGIC ?= <LINUX_VERMAGIC>
+else
+  LINUX_DIR ?= $(TOPDIR)/linux
+  LINUX_VERSION ?= 6.12.0
+  # The digest of the kernel's options.
+  LINUX_VERMAGIC ?= unknown
+  LINUX_SOURCE := linux-$(LINUX_VERSION).tar.xz
+  LINUX_SITE := @KERNEL/linux/kernel/v6.x
+  LINUX_KERNEL_HASH := skip
+  MODULES_SUBDIR := lib/modules/$(LINUX_VERSION)
+endif
+# Revision of the kernel's package.
 LINUX_RELEASE ?= 1
-LINUX_VERMAGIC ?= unknown
-LINUX_SOURCE := linux-$(LINUX_VERSION).tar.xz
-LINUX_SITE := @KERNEL/linux/kernel/v6.x
-LINUX_KERNEL_HASH := skip
-MODULES_SUBDIR := lib/modules/$(LINUX_VERSION)
 KERNEL_MAKE_FLAGS = CROSS_COMPILE="$(CROSS_COMPILE)" ARCH="$(ARCH)"
 KERNEL_MAKE = $(MAKE) -C $(LINUX_DIR) $(KERNEL_MAKE_FLAGS)
 CROSS_COMPILE ?=
@@ -37,6 +46,7 @@ define KernelPackage
     VERSION:=$(LINUX_VERSION).$(PKG_VERSION)-r$(PKG_RELEASE)
     $(KernelPackage/$(1))
   endef
+  # Scripts it does not hand on: they are the package's.
   $(foreach text,conffiles description config,$(if $(value KernelPackage/$(1)/$(text)),$(eval $(call kernel-text,$(1),$(text)))))
 
   define Package/kmod-$(1)/install

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Stand-in: see ../README.md.
+# Stand-in for include/package.mk and what it includes: see ../README.md.
 
 PKG_BUILD_DIR ?= $(TOPDIR)/build_dir/$(PKG_NAME)-$(PKG_VERSION)
 PKG_INSTALL_DIR ?= $(PKG_BUILD_DIR)/ipkg-install
@@ -9,9 +9,12 @@ endef
 define Build/Compile
 endef
 
+# Refuses a download without a file or an address, in DUMP mode too, as download.mk does.
+download-fields := FILE URL HASH
 define Download
-  $(if $(and $(Download/$(1)),$(findstring FILE:=,$(Download/$(1))),$(findstring HASH:=,$(Download/$(1)))),, \
-    $(error Download/$(1) is not defined, or names no file or no hash))
+  $(foreach field,$(download-fields),$(eval $(field):=))
+  $(eval $(Download/$(1)))
+  $(foreach field,$(download-fields),$(if $(strip $($(field))),,$(error Download/$(1) is missing the $(field) field)))
 endef
 
 # 1: field, 2: value
@@ -24,8 +27,31 @@ define BuildPackage
   $(eval $(Package/$(1)))
   $(foreach field,TITLE SECTION CATEGORY PKG_LICENSE,$(if $($(field)),,$(error $(1) has no $(field))))
   $(if $(value Package/$(1)/install),,$(error $(1) has no install section))
+  # Every package provides itself by a virtual name.
+  $(eval PROVIDES:=$(strip @$(1)-any $(PROVIDES)))
+  $(if $(DUMP),$(dump-package),$(read-package))
+endef
+
+# What package-dumpinfo.mk prints for scripts/feeds and package-metadata.pl, without the fields that no recipe here has.
+define dump-package
+  $(info Package: $(1))
+  $(info Version: $(VERSION))
+  $(info Depends: $(if $(filter kmod-%,$(1)),,+libc )$(strip $(DEPENDS)))
+  $(info Conflicts: $(CONFLICTS))
+  $(info Provides: $(PROVIDES))
+  $(info Section: $(SECTION))
+  $(info Category: $(CATEGORY))
+  $(info Title: $(TITLE))
+  $(info Maintainer: $(MAINTAINER))
+  $(info URL: $(URL))
+  $(info Description: $(or $(Package/$(1)/description),$(TITLE)))
+  $(info @@)
+endef
+
+# What the harness is told beyond that, and the goals.
+define read-package
   $(info %package $(1))
-  $(call show,Version,$(or $(VERSION),$(PKG_VERSION)-r$(PKG_RELEASE)))
+  $(call show,Version,$(VERSION))
   $(call show,Title,$(TITLE))
   $(call show,Extra-Depends,$(EXTRA_DEPENDS))
   $(call show,Depends,$(DEPENDS))
@@ -33,8 +59,9 @@ define BuildPackage
   $(call show,Conflicts,$(CONFLICTS))
   $(call show,License,$(PKG_LICENSE))
   $(call show,Section,$(SECTION))
+  $(call show,Url,$(URL))
+  $(call show,Maintainer,$(MAINTAINER))
   $(call show,Architecture,$(PKGARCH))
-  $(call show,File-Modes,$(FILE_MODES))
   $(foreach text,description conffiles preinst postinst prerm postrm,$(call show-text,$(1),$(text)))
   $(info %prepare)$(info $(Build/Prepare))$(info %)
   $(info %compile)$(info $(Build/Compile))$(info %)

@@ -146,6 +146,39 @@ pub struct Stats {
     pub link_tx_packets: u64,
 }
 
+impl Stats {
+    /// Those in a PEER nest.
+    pub fn of(attrs: &Attrs) -> Outcome<Self> {
+        let mut n = [0; 8];
+        for (kind, value) in (peer::VPN_RX_BYTES..=peer::LINK_TX_PACKETS).zip(&mut n) {
+            *value = attrs
+                .uint(kind)
+                .ok_or_else(|| Failure::new(format!("counter {kind} is missing")))?;
+        }
+        // Attributes 16 to 23: RX bytes, TX bytes, RX packets, TX packets, first of the tunnel, then of the link.
+        let [
+            vpn_rx_bytes,
+            vpn_tx_bytes,
+            vpn_rx_packets,
+            vpn_tx_packets,
+            lrb,
+            ltb,
+            lrp,
+            ltp,
+        ] = n;
+        Ok(Stats {
+            vpn_rx_bytes,
+            vpn_tx_bytes,
+            vpn_rx_packets,
+            vpn_tx_packets,
+            link_rx_bytes: lrb,
+            link_tx_bytes: ltb,
+            link_rx_packets: lrp,
+            link_tx_packets: ltp,
+        })
+    }
+}
+
 /// A notification of the group "peers".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -391,33 +424,7 @@ impl Ovpn {
     /// A peer's counters.
     pub fn stats(&self, ifindex: u32, id: u32) -> Outcome<Stats> {
         let attrs = self.peer_get(ifindex, id)?.during("PEER_GET")?;
-        let mut n = [0; 8];
-        for (kind, value) in (peer::VPN_RX_BYTES..=peer::LINK_TX_PACKETS).zip(&mut n) {
-            *value = attrs
-                .uint(kind)
-                .ok_or_else(|| Failure::new(format!("PEER_GET lacks counter {kind}")))?;
-        }
-        // Attributes 16 to 23: RX bytes, TX bytes, RX packets, TX packets, first of the tunnel, then of the link.
-        let [
-            vpn_rx_bytes,
-            vpn_tx_bytes,
-            vpn_rx_packets,
-            vpn_tx_packets,
-            lrb,
-            ltb,
-            lrp,
-            ltp,
-        ] = n;
-        Ok(Stats {
-            vpn_rx_bytes,
-            vpn_tx_bytes,
-            vpn_rx_packets,
-            vpn_tx_packets,
-            link_rx_bytes: lrb,
-            link_tx_bytes: ltb,
-            link_rx_packets: lrp,
-            link_tx_packets: ltp,
-        })
+        Stats::of(&attrs).during("PEER_GET")
     }
 
     /// PEER_DEL.
@@ -524,6 +531,11 @@ impl Events {
 
     /// The next notification, or `None` when there is none within `limit` times the patience.
     pub fn next(&self, limit: Duration) -> Outcome<Option<Event>> {
+        Ok(self.next_with(limit)?.map(|(event, _)| event))
+    }
+
+    /// The same with the content of its PEER nest.
+    pub fn next_with(&self, limit: Duration) -> Outcome<Option<(Event, Attrs)>> {
         let deadline = Instant::now() + limit * patience();
         loop {
             self.sock
@@ -535,8 +547,9 @@ impl Events {
             if let Some((_, reply)) = batch.iter().find(|(_, r)| r.kind == self.family) {
                 crate::check_eq!(batch.len(), 1, "messages of a notification");
                 let event = self.decode(&reply.body);
+                let nest = attrs_of(reply).nested(top::PEER);
                 return event
-                    .map(Some)
+                    .map(|event| Some((event, nest)))
                     .ok_or_else(|| Failure::new(format!("odd notification {:02x?}", reply.body)));
             }
             if Instant::now() >= deadline {

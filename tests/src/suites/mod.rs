@@ -12,6 +12,7 @@ mod ovpn_cli;
 mod p2p;
 mod path;
 mod place;
+mod socket;
 mod tcp;
 mod uapi;
 

@@ -421,6 +421,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.push(Case::new("packets refused in a stream", refused_packets));
     cases.extend(super::p2p::tcp_cases());
+    cases.extend(super::socket::cases());
     cases.push(Case::new("module unloaded under traffic", unload));
     cases
 }

@@ -52,17 +52,21 @@ const USERLAND: [(&str, &str); 2] = [
     // Another implementation of it, under the same name.
     ("ubus", "1"),
     // Only netifd's protocol handler asks for it, and there is no netifd.
-    ("jsonfilter", "1"),
+    ("jshn", "1"),
 ];
 
-/// Reads every recipe as far as it goes without OpenWrt.
+/// Reads every recipe as far as it goes without OpenWrt, once as scripts/feeds does and once for what a build uses.
 pub fn recipes(ctx: &Ctx) -> Result<Tally> {
     let mut tally = Tally::default();
     for name in recipe::ALL {
         let faults = match recipe::read(ctx, name, "dump", &[]) {
             Ok(packages) => {
                 let mut faults = recipe::faults(name, &packages, env!("CARGO_PKG_VERSION"));
-                faults.extend(recipe::left_out(ctx, name)?);
+                match recipe::metadata(ctx, name) {
+                    Ok(all) => faults.extend(recipe::metadata_faults(&all)),
+                    Err(err) => faults.push(format!("as scripts/feeds reads it: {err:#}")),
+                }
+                faults.extend(recipe::beside(ctx, name)?);
                 for package in &packages {
                     faults.extend(recipe::lost_members(ctx, package)?);
                 }
@@ -251,7 +255,8 @@ fn inputs(ctx: &Ctx, lane: &str) -> Result<Key> {
         .with_file(&dir.join("module/ovpn.ko"))?
         .with_file(&dir.join("bin/ovpnd"))?
         .with(options(&dir.join("kernel"))?);
-    // The recipe of the page has links to its two directories.
+    let makefile = recipe::home(ctx, "luci-app-ovpn").join("Makefile");
+    key = key.with_file(&makefile)?;
     for tree in [
         "openwrt-feed",
         "tests/openwrt",

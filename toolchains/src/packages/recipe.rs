@@ -84,13 +84,25 @@ pub fn read(ctx: &Ctx, recipe: &str, goal: &str, settings: &[Setting]) -> Result
 
 /// Runs a goal of a recipe and gives what make and its commands print.
 pub fn run(ctx: &Ctx, recipe: &str, goal: &str, settings: &[Setting]) -> Result<String> {
+    make(ctx, recipe, settings, |make| {
+        // Makefiles of others that a recipe's commands call are not asked.
+        if ["dump", "pack"].contains(&goal) {
+            make.arg("--warn-undefined-variables");
+        }
+        make.arg(goal);
+    })
+}
+
+/// Runs make in a recipe's directory; any complaint of its is an error.
+fn make(
+    ctx: &Ctx,
+    recipe: &str,
+    settings: &[Setting],
+    arguments: impl FnOnce(&mut Command),
+) -> Result<String> {
     let mut make = Command::new("make");
     make.args(["--silent", "--directory"])
         .arg(home(ctx, recipe));
-    // Makefiles of others that a recipe's commands call are not asked.
-    if ["dump", "pack"].contains(&goal) {
-        make.arg("--warn-undefined-variables");
-    }
     make.arg(assignment(
         "TOPDIR",
         ctx.project.join("tests/openwrt").as_os_str(),
@@ -99,11 +111,11 @@ pub fn run(ctx: &Ctx, recipe: &str, goal: &str, settings: &[Setting]) -> Result<
         make.arg(assignment(name, value));
     }
     // Those of a make this may run under are not meant for this one.
-    for inherited in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"] {
+    for inherited in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DUMP"] {
         make.env_remove(inherited);
     }
+    arguments(&mut make);
     let done = make
-        .arg(goal)
         .stdin(Stdio::null())
         .output()
         .context("cannot run make")?;
@@ -116,9 +128,23 @@ pub fn run(ctx: &Ctx, recipe: &str, goal: &str, settings: &[Setting]) -> Result<
     String::from_utf8(done.stdout).context("make wrote no text")
 }
 
-/// The directory of a recipe.
+/// Reads a recipe as `scripts/feeds update` does: make with DUMP=1 and no goal, while there is neither target nor kernel.
+/// Gives the fields of each package, also of those that are packed nowhere here (translations).
+pub fn metadata(ctx: &Ctx, recipe: &str) -> Result<Vec<Package>> {
+    let text = make(ctx, recipe, &[("DUMP", "1".into())], |make| {
+        make.arg("--no-builtin-rules");
+    })?;
+    let packages = parse_metadata(&text).with_context(|| format!("the recipe {recipe}"))?;
+    ensure!(!packages.is_empty(), "the recipe {recipe} has no package");
+    Ok(packages)
+}
+
+/// The directory of a recipe: beside the files that luci.mk looks for there, or with the others.
 pub fn home(ctx: &Ctx, recipe: &str) -> PathBuf {
-    ctx.project.join("openwrt-feed").join(recipe)
+    match recipe.starts_with("luci-") {
+        true => ctx.project.join(recipe),
+        false => ctx.project.join("openwrt-feed").join(recipe),
+    }
 }
 
 fn assignment(name: &str, value: &std::ffi::OsStr) -> OsString {
@@ -160,6 +186,63 @@ fn parse(dump: &str) -> Result<Vec<Package>> {
         }
     }
     Ok(all)
+}
+
+/// What package-dumpinfo.mk prints: lines `Field: value`, a description that goes on, and `@@` after each package.
+fn parse_metadata(dump: &str) -> Result<Vec<Package>> {
+    let mut all = Vec::new();
+    for paragraph in dump.split("\n@@\n").filter(|p| !p.trim().is_empty()) {
+        let mut package = Package::default();
+        let (fields, description) = paragraph
+            .split_once("\nDescription: ")
+            .context("a package without a description")?;
+        package
+            .texts
+            .insert("description".to_owned(), description.to_owned());
+        for line in fields.lines() {
+            let (field, value) = line
+                .split_once(':')
+                .with_context(|| format!("what is {line:?}?"))?;
+            package
+                .fields
+                .insert(field.to_owned(), value.trim().to_owned());
+        }
+        package.name = package.field("Package").to_owned();
+        ensure!(!package.name.is_empty(), "a package without a name");
+        all.push(package);
+    }
+    Ok(all)
+}
+
+/// What OpenWrt's scripts and its reviewers object to in the metadata of a recipe; empty if they do not.
+pub fn metadata_faults(packages: &[Package]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for package in packages {
+        let name = &package.name;
+        for field in ["Version", "Title", "Section", "Category", "Maintainer"] {
+            if package.field(field).is_empty() {
+                faults.push(format!("{name} has no {field}"));
+            }
+        }
+        let maintainer = package.field("Maintainer");
+        let mail = maintainer.split_once(" <").map(|(_, mail)| mail);
+        if !mail.is_some_and(|m| m.contains('@') && m.ends_with('>')) {
+            faults.push(format!("{name}: {maintainer:?} is no name with an e-mail"));
+        }
+        let conflicts: Vec<_> = package.field("Conflicts").split_whitespace().collect();
+        for provided in package.field("Provides").split_whitespace() {
+            let plain = provided.trim_start_matches('@');
+            // package-metadata.pl writes "depends on" the absence of what the same option stands for.
+            if conflicts.contains(&plain) {
+                faults.push(format!("{name}: Kconfig finds a recursion by {plain}"));
+            }
+            // Among versioned ones apk prefers the highest version, whoever has it.
+            if plain == provided {
+                faults.push(format!("{name}: {provided} is provided with a version"));
+            }
+        }
+    }
+    faults
 }
 
 /// What is wrong with a recipe beyond what make notices; empty if nothing is.
@@ -212,11 +295,35 @@ pub fn faults(recipe: &str, packages: &[Package], version: &str) -> Vec<String> 
     faults
 }
 
-/// Files beside a recipe that it does not install.
-pub fn left_out(ctx: &Ctx, recipe: &str) -> Result<Vec<String>> {
+/// What lies beside a recipe and is not as OpenWrt's scripts want it: files that it does not install, translations whose
+/// history a link hides, checks that hide what they see, a recipe that the search for packages passes over.
+pub fn beside(ctx: &Ctx, recipe: &str) -> Result<Vec<String>> {
     let home = home(ctx, recipe);
     let text = fs::read_to_string(home.join("Makefile"))?;
     let mut faults = Vec::new();
+    // By these words scan.mk tells the recipe of a package from other Makefiles.
+    if !["BuildPackage", "KernelPackage"]
+        .iter()
+        .any(|word| text.contains(&format!("call {word}")))
+    {
+        faults.push(format!("{recipe}: scripts/feeds finds no package in it"));
+    }
+    if text.contains("FILE_MODES:") {
+        faults.push(format!("{recipe}: apk does not set FILE_MODES"));
+    }
+    let test = fs::read_to_string(home.join("test.sh"))
+        .with_context(|| format!("{recipe} has no test.sh"))?;
+    if let Err(err) = shell_syntax(&test) {
+        faults.push(format!("{recipe}: test.sh: {err:#}"));
+    }
+    if ["grep -q", "--quiet"].iter().any(|q| test.contains(q)) {
+        faults.push(format!("{recipe}: test.sh hides what it sees"));
+    }
+    for directory in ["po", "htdocs", "root"] {
+        if home.join(directory).is_symlink() {
+            faults.push(format!("{recipe}: {directory} is a link"));
+        }
+    }
     if let Ok(files) = fs::read_dir(home.join("files")) {
         for file in files {
             let name = file?.file_name().to_string_lossy().into_owned();
@@ -297,6 +404,53 @@ mod tests {
             "%package a\n%prepare\nx\n",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_as_openwrt_prints_it() {
+        let dump = "Package: a\nProvides: @a-any @b\nConflicts: \nDescription: One.\n  Two.\n@@\n\
+                    Package: c\nMaintainer: x\nDescription: \n@@\n";
+        let all = parse_metadata(dump).unwrap();
+        let [a, c] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((a.name.as_str(), a.field("Conflicts")), ("a", ""));
+        assert_eq!(a.text("description"), "One.\n  Two.");
+        assert_eq!(c.field("Maintainer"), "x");
+        for bad in ["Package: a\n@@\n", "nonsense\nDescription: x\n@@\n"] {
+            assert!(parse_metadata(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_that_openwrt_refuses() {
+        let mut package = package("");
+        for (field, value) in [
+            ("Version", "1-r1"),
+            ("Title", "t"),
+            ("Section", "net"),
+            ("Category", "Network"),
+            ("Maintainer", "A B <a@b.example>"),
+            ("Provides", "@p-any @theirs"),
+        ] {
+            package.fields.insert(field.to_owned(), value.to_owned());
+        }
+        let with = |field: &str, value: &str| {
+            let mut fields = package.fields.clone();
+            fields.insert(field.to_owned(), value.to_owned());
+            let other = Package {
+                fields,
+                ..Package::default()
+            };
+            metadata_faults(&[other]).join("; ")
+        };
+        assert_eq!(with("Title", "t"), "");
+        for (field, value, fault) in [
+            ("Conflicts", "theirs", "recursion by theirs"),
+            ("Provides", "theirs", "provided with a version"),
+            ("Maintainer", "authors", "no name with an e-mail"),
+            ("Section", "", "has no Section"),
+        ] {
+            assert!(with(field, value).contains(fault), "{}", with(field, value));
         }
     }
 

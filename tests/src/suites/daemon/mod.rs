@@ -4,9 +4,12 @@
 mod bus;
 mod ctl;
 mod faults;
+mod killswitch;
 mod load;
+mod netifd;
 mod openwrt;
 mod router;
+mod routes;
 mod stock;
 
 use std::fs;
@@ -379,5 +382,8 @@ pub fn cases() -> Vec<Case> {
     cases.extend(load::cases());
     cases.extend(stock::cases());
     cases.extend(openwrt::cases());
+    cases.extend(netifd::cases());
+    cases.extend(routes::cases());
+    cases.extend(killswitch::cases());
     cases
 }

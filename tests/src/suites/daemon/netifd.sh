@@ -2,55 +2,91 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Stands in for netifd, procd and OpenWrt's shell libraries around one of the package's files:
 #   netifd.sh handler|hotplug|init FILE UBUS_SOCKET CONFIG_DIR [STEP INTERFACE]
-# What the file asks netifd or procd for is printed, one request a line; ubus is the real one.
+# Its requests to netifd and procd are printed, one request a line, in order; ubus is the real one.
+#
+# It imitates these interfaces, as netifd's scripts/netifd-proto.sh, proto-ext.c and interface-ip.c of July 2026, jshn.sh and
+# procd.sh have them:
+#  - an update holds what was added since proto_init_update, and replaces the one before; a device that is not external has
+#    lost its addresses and routes by then (system_if_clear_state), and comes up;
+#  - addresses come before routes, and a route takes the place of one to the same destination (NLM_F_REPLACE);
+#  - proto_add_host_dependency and add_host_route leave an endpoint alone that is on a link of its own;
+#  - the handler's step has the section's options in jshn's place (json_get_vars), until it loads something else there.
+# With the file `apply` in CONFIG_DIR an update is carried out, by `ip`, in this network namespace.
 what="$1" file="$2" socket="$3" dir="$4" step="$5" interface="$6"
 
 ubus() {
-	local args="$*" offset
-	offset="${args##*\"offset\":}"
-	case "$args" in
+	[ "$1" != -t ] || shift 2
+	case "$*" in
 		*wait_for*) ubus-client -s "$socket" call ovpnd status >/dev/null ;;
-		"call network.interface"*) echo "$args" >&9 ;;
+		"call network"*) echo "$*" >&9 ;;
 		"call ovpnd reload"*)
-			[ "$what" = handler ] || echo "$args" >&9
+			echo "$*" >&9
 			ubus-client -s "$socket" "$@"
 			;;
-		# An answer of the test's own, part by part.
-		"call ovpnd peers "*) cat "$dir/peers-${offset%%,*}" 2>/dev/null || ubus-client -s "$socket" "$@" ;;
+		# An answer of the test's own.
+		"call ovpnd up "*) cat "$dir/answer" 2>/dev/null || ubus-client -s "$socket" "$@" ;;
 		*) ubus-client -s "$socket" "$@" ;;
 	esac
 }
-# The paths in use are jq's, but for the root and for all elements of an array.
-jsonfilter() {
-	jq -r "$(printf '%s\n' "$@" | sed -n 's/^@//; s/\[\*\]/[]/g; s/^\..*/(& \/\/ empty),/p') empty"
-}
 logger() { shift 2; echo "log $*" >&9; }
-# Nobody waits, but it is written down; what the test has for later is there then.
-sleep() {
-	echo "sleep $*" >&9
-	[ ! -e "$dir/later" ] || mv "$dir/later" "$dir/peers-0"
+# A pause is written down and not made.
+sleep() { echo "sleep $*" >&9; }
+
+# jshn.sh, for what the handler does with an object.
+json_load() { JSON="$1" AT=. && printf '%s' "$JSON" | jq -e . >/dev/null; }
+json_select() {
+	case "$1" in
+		[0-9]*) AT="$AT | .[$(($1 - 1))]" ;;
+		*) AT="$AT | .$1" ;;
+	esac
+	printf '%s' "$JSON" | jq -e "$AT" >/dev/null
 }
+json_get() { printf '%s' "$JSON" | jq -r "$AT | .$1 | $2"; }
+json_get_var() {
+	eval "$1=\"\$(json_get \"$2\" 'if . == true then 1 elif . == false then 0 else . // empty end')\""
+}
+json_get_values() { eval "$1=\"\$(json_get \"$2\" 'join(\" \")')\""; }
+json_get_vars() { for option in "$@"; do config_get "$option" "$interface" "$option"; done; }
 
 # /lib/functions.sh, on a file with one option or list a line and quoted values.
+CONFIG="$dir/network"
 config_load() { CONFIG="$dir/$1"; }
 sections() { sed -n "s/^config $1 '\(.*\)'/\1/p" "$CONFIG"; }
 lines() { sed -n "/^config [a-z_0-9]* '$1'/,\$p" "$CONFIG" | sed '1!{/^config/,$d}'; }
 values() { lines "$1" | sed -n "s/^\t[a-z]* $2 '\(.*\)'/\1/p"; }
 config_foreach() { for section in $(sections "$2"); do "$1" "$section"; done; }
 config_get() { eval "$1=\"\$(values \"$2\" \"$3\")\""; }
-json_get_vars() { :; }
 
-# What is asked of netifd and procd.
-for request in proto_init_update proto_add_ipv4_address proto_add_ipv6_address proto_add_ipv4_route proto_add_ipv6_route \
-	proto_send_update proto_add_host_dependency proto_notify_error proto_setup_failed proto_config_add_string \
+# Requests to netifd and procd.
+for request in proto_add_host_dependency proto_notify_error proto_setup_failed proto_config_add_string \
 	proto_config_add_int proto_config_add_boolean proto_config_add_array procd_set_param procd_add_jail \
 	procd_add_jail_mount procd_add_jail_mount_rw procd_add_reload_trigger; do
 	eval "$request() { echo \"$request \$*\" >&9; }"
 done
+# Requests of an update, and what netifd does for each.
+apply() {
+	[ -e "$dir/apply" ] || return 0
+	ip "$@" || echo "ip $* failed" >&9
+}
+proto_init_update() {
+	echo "proto_init_update $*" >&9
+	DEV="$1"
+	apply addr flush dev "$DEV"
+	apply -4 route flush dev "$DEV"
+	apply link set "$DEV" up
+}
+proto_add_ipv4_address() { echo "proto_add_ipv4_address $*" >&9 && apply addr add "$1/$2" dev "$DEV"; }
+proto_add_ipv6_address() { echo "proto_add_ipv6_address $*" >&9 && apply addr add "$1/$2" dev "$DEV" nodad; }
+proto_add_ipv4_route() { echo "proto_add_ipv4_route $*" >&9 && apply route replace "$1/$2" dev "$DEV" ${3:+via "$3"}; }
+proto_add_ipv6_route() { echo "proto_add_ipv6_route $*" >&9 && apply -6 route replace "$1/$2" dev "$DEV" ${3:+via "$3"}; }
+proto_send_update() { echo "proto_send_update $*" >&9; }
+
 procd_open_instance() { :; }
 procd_close_instance() { :; }
 modprobe() { :; }
-mkdir() { :; }
+mkdir() { [ "$what" = init ] || command mkdir "$@"; }
+# The program itself is the guest's.
+nft() { echo "nft $*: $(grep -c drop)" >&9; }
 network_flush_cache() { :; }
 # A router with two WANs, of which network_find_wan would name one, and a third for IPv6 alone.
 network_find_wan() { eval "$1=wan"; }
@@ -63,19 +99,33 @@ case "$what" in
 	handler)
 		INCLUDE_ONLY=1
 		. "$file"
+		OVPND_STATE="$dir/state"
 		"proto_openvpn_dco_$step" "$interface"
 		[ "$step" != init_config ] || echo "renew_handler=$renew_handler" >&9
 		;;
 	init)
 		. "$file"
-		if [ "$step" = reload ]; then
-			start() { echo start >&9; }
-			restart() { echo restart >&9; }
-			reload_service
-		else
-			start_service
-			service_triggers
-		fi
+		STATE="${interface:-$STATE}"
+		case "$step" in
+			killswitch)
+				# The program, with this test's configuration.
+				program() { ovpnd --config-dir "$dir" "$@" 2>/dev/null; }
+				PROG=program
+				killswitch
+				;;
+			reload)
+				start() { echo start >&9; }
+				restart() { echo restart >&9; }
+				reload_service
+				;;
+			stop) stop_service ;;
+			started) service_started ;;
+			*)
+				killswitch() { :; }
+				start_service
+				service_triggers
+				;;
+		esac
 		;;
 	hotplug)
 		ACTION="$step" INTERFACE="$interface"

@@ -2,8 +2,9 @@
 //! What OpenWrt starts the daemon with: capabilities, netifd's protocol handler, procd's init script, hotplug.
 
 use std::fs;
+use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::router::{Dir, LATER, Router, SOON, Uci, genkey};
 use crate::lab::{Module, Ns, Pair, wait_for};
@@ -11,8 +12,7 @@ use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
 const STAND_IN: &str = include_str!("netifd.sh");
-const HANDLER: &str = include_str!("../../../../openwrt-feed/ovpnd/files/openvpn_dco.sh");
-const INIT: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.init");
+pub(super) const INIT: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.init");
 const HOTPLUG: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.hotplug");
 const CAPABILITIES: &str =
     include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.capabilities.json");
@@ -72,8 +72,9 @@ fn capabilities(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// Runs one of the package's files in its stand-in; what it asks netifd or procd for.
-fn asks(
+/// Runs one of the package's files in its stand-in; what it asks netifd or procd for. By busybox's ash, as OpenWrt does,
+/// where the guest has it.
+pub(super) fn asks(
     router: &Router,
     what: &str,
     text: &str,
@@ -83,141 +84,13 @@ fn asks(
     let dir = router.dir.path().display();
     router.dir.write("stand-in", STAND_IN)?;
     router.dir.write("file", text)?;
-    let line = format!("sh {dir}/stand-in {what} {dir}/file {dir}/ubus {dir} {step} {interface}");
+    let ash = ["/bin/busybox", "/usr/bin/busybox"];
+    let ash = ash.iter().find(|path| Path::new(path).exists());
+    let sh = ash.map_or("sh".to_owned(), |busybox| format!("{busybox} ash"));
+    let line = format!("{sh} {dir}/stand-in {what} {dir}/file {dir}/ubus {dir} {step} {interface}");
     let done = router.ns.cmd(&line).run(LATER)?;
     check_eq!(done.err, "", "complaints of {what} {step}");
     Ok(done.out.lines().map(str::to_owned).collect())
-}
-
-/// netifd learns addresses and the way to the endpoint, and of no routes; what is wrong is told and retried after a pause.
-fn handler(_: &Ctx) -> Outcome {
-    let keys = Dir::new()?;
-    let key = keys.write("key", &genkey()?)?;
-    let Pair { a, b } = Pair::new()?;
-    // Lists as UCI's users write them.
-    let mut own = Uci::side(1, false, &key).with("addresses", "10.8.0.1/24");
-    own.peer.retain(|(name, _)| *name != "allowed_ips");
-    let text =
-        own.text() + "\tlist allowed_ips '192.168.2.0/24'\n\tlist allowed_ips 'fd00:2::/64'\n";
-    let a = Router::start(a, &text, true)?;
-    let b = Router::start(b, &Uci::side(2, false, &key).text(), false)?;
-    a.reaches("10.8.0.2")?;
-    let routes = || -> Outcome<String> {
-        let of = |version| a.ns.cmd(&format!("ip {version} route show dev vpn0")).ok();
-        Ok(of("-4")? + &of("-6")?)
-    };
-    let before = routes()?;
-    let mut wanted = [SET_UP, &["proto_add_host_dependency vpn0 10.10.0.2"]].concat();
-    let said = asks(&a, "handler", HANDLER, "setup", "vpn0")?;
-    check_eq!(said, wanted, "setup");
-    // A name that is looked up again may take all the time there is.
-    wanted.extend(PATIENCE);
-    let said = asks(&a, "handler", HANDLER, "renew", "vpn0")?;
-    check_eq!(said, wanted, "renew");
-    check_eq!(a.peer("vpn0")?["losses"], 0, "losses by setup and renew");
-    check!(
-        before.contains("192.168.2.0/24") && routes()? == before,
-        "routes: {before}"
-    );
-    // netifd takes the interface away when its section is gone.
-    a.dir.write("network", "")?;
-    check_eq!(
-        asks(&a, "handler", HANDLER, "teardown", "vpn0")?,
-        Vec::<String>::new(),
-        "teardown"
-    );
-    check_eq!(a.ns.ifindex("vpn0")?, None, "interface after the teardown");
-    // An interface that cannot come up.
-    let broken = text
-        .replace("option mode 'p2p'", "option mode 'tap'")
-        .replace("vpn0", "vpn9");
-    a.dir.write("network", &broken)?;
-    let said = asks(&a, "handler", HANDLER, "setup", "vpn9")?;
-    check!(
-        said.first()
-            .is_some_and(|line| line.contains("option 'mode': \"tap\" is no mode")),
-        "{said:?}"
-    );
-    // netifd sets up again at once: the pause comes before it hears of the failure.
-    let failed = |code| {
-        [
-            format!("proto_notify_error vpn9 {code}"),
-            "sleep 15".to_owned(),
-            "proto_setup_failed vpn9".to_owned(),
-        ]
-    };
-    check_eq!(
-        said.get(1..).unwrap_or_default(),
-        failed("SETUP_FAILED"),
-        "a fault"
-    );
-    let said = asks(&b, "handler", HANDLER, "setup", "vpn9")?;
-    check_eq!(said, failed("OVPND_MISSING"), "no ovpnd on the bus");
-    let said = asks(&a, "handler", HANDLER, "init_config", "")?;
-    for line in ["proto_config_add_int local_port", "renew_handler=1"] {
-        check!(said.iter().any(|said| said == line), "{said:?}");
-    }
-    Ok(())
-}
-
-/// Between the looks at ovpnd's peers after which netifd's handler waits for no name any longer.
-const PATIENCE: &[&str] = &["sleep 1", "sleep 2", "sleep 3", "sleep 4"];
-/// What netifd is told of vpn0 before the ways to its endpoints.
-const SET_UP: &[&str] = &[
-    "proto_init_update vpn0 1 1",
-    "proto_add_ipv4_address 10.8.0.1 24",
-    "proto_send_update vpn0",
-];
-
-/// The ways to endpoints whose names take a while, to many of them, and to one that moved.
-fn pins(_: &Ctx) -> Outcome {
-    let keys = Dir::new()?;
-    let key = keys.write("key", &genkey()?)?;
-    let own = Uci::side(1, false, &key).with("addresses", "10.8.0.1/24");
-    let router = Router::start(Ns::new()?, &own.text(), true)?;
-    let part = |next: Option<u32>, peers: &[(&str, Option<&str>)]| {
-        let peers = peers.iter();
-        let peers = peers.map(|(state, remote)| json!({"state": state, "remote": remote}));
-        json!({"next": next, "peers": peers.collect::<Vec<_>>()}).to_string()
-    };
-    // Which answers there are, what is done, and what netifd is told at its end: a pause, or where a way is pinned to.
-    let check = |files: &[(&str, String)], step: &str, wanted: &[&str]| -> Outcome {
-        for (name, text) in files {
-            router.dir.write(name, text)?;
-        }
-        let said = asks(&router, "handler", HANDLER, step, "vpn0")?;
-        let wanted = wanted.iter().map(|line| match line.split_once(' ') {
-            Some(_) => (*line).to_owned(),
-            None => format!("proto_add_host_dependency vpn0 {line}"),
-        });
-        let known = SET_UP.iter().map(|line| (*line).to_owned());
-        let wanted: Vec<String> = known.chain(wanted).collect();
-        check_eq!(said, wanted, "{step} with {files:?}");
-        Ok(())
-    };
-    let sought = part(None, &[("resolving", None)]);
-    let old = part(None, &[("up", Some("192.0.2.7:1194"))]);
-    let new = part(None, &[("up", Some("192.0.2.9:1194"))]);
-    let files = [("peers-0", sought.clone()), ("later", old.clone())];
-    check(&files, "setup", &[PATIENCE[0], "192.0.2.7"])?;
-    check(&[("peers-0", sought)], "setup", PATIENCE)?;
-    let many = [
-        ("up", Some("[fd00::7]:1194")),
-        ("waiting", None),
-        ("error", None),
-        ("up", Some("192.0.2.7:1194")),
-    ];
-    let files = [
-        ("peers-0", part(Some(500), &many)),
-        ("peers-500", part(None, &[("up", Some("192.0.2.8:1"))])),
-    ];
-    check(&files, "setup", &["fd00::7", "192.0.2.7", "192.0.2.8"])?;
-    let wanted = [&["192.0.2.7", PATIENCE[0], "192.0.2.9"], &PATIENCE[1..]];
-    check(
-        &[("peers-0", old), ("later", new)],
-        "renew",
-        &wanted.concat(),
-    )
 }
 
 /// The init script gives what is needed and no more; the hotplug script has names looked up again.
@@ -232,13 +105,14 @@ fn scripts(_: &Ctx) -> Outcome {
             .write("network", &own.clone().with("local_port", port).text())?;
         let said = asks(&router, "init", INIT, "", "")?;
         for line in [
-            "procd_set_param command /usr/sbin/ovpnd".to_owned(),
+            "procd_set_param command /usr/sbin/ovpnd --netifd --state-dir /var/run/ovpnd"
+                .to_owned(),
             format!("procd_set_param capabilities /etc/capabilities/{capabilities}"),
             "procd_set_param no_new_privs 1".to_owned(),
             "procd_set_param respawn 3600 5 0".to_owned(),
             format!("procd_add_jail_mount {key}"),
             "procd_add_jail_mount_rw /sys/module/ovpn/parameters".to_owned(),
-            "procd_add_reload_trigger network ovpnd".to_owned(),
+            "procd_add_reload_trigger network firewall ovpnd".to_owned(),
         ] {
             check!(said.contains(&line), "port {port}: {said:?} lacks {line:?}");
         }
@@ -284,7 +158,7 @@ fn key_files(_: &Ctx) -> Outcome {
             let said = asks(&router, "init", INIT, "", "")?;
             let alone = said.iter().any(|line| line.ends_with(file.as_str()));
             check_eq!(alone, wanted, "a mount of {file} alone: {said:?}");
-            let keys = format!("procd_add_jail_mount_rw {KEYS}");
+            let keys = format!("procd_add_jail_mount_rw {KEYS} /var/run/ovpnd");
             check!(said.contains(&keys), "{said:?}");
         }
         Ok(())
@@ -401,8 +275,6 @@ pub(super) fn cases() -> Vec<Case> {
             "openwrt: capabilities of the package are enough",
             capabilities,
         ),
-        Case::new("openwrt: netifd's handler", handler),
-        Case::new("openwrt: ways to endpoints", pins),
         Case::new("openwrt: init script and hotplug", scripts),
         Case::new("openwrt: key files that can be replaced", key_files),
         Case::new("openwrt: the jail finds a new broker", bus_in_jail),

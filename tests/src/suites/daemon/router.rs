@@ -159,6 +159,8 @@ pub(super) struct Router {
     pub(super) dir: Dir,
     pub(super) daemon: Proc,
     pub(super) broker: Option<Proc>,
+    /// The daemon's command line.
+    line: String,
 }
 
 impl Router {
@@ -169,19 +171,34 @@ impl Router {
 
     /// The same, run by another program.
     pub(super) fn start_under(by: &str, ns: Ns, network: &str, with_broker: bool) -> Outcome<Self> {
+        Self::start_with(by, ns, network, with_broker, "")
+    }
+
+    /// Starts a daemon whose interfaces are netifd's to start, and a broker.
+    pub(super) fn with_netifd(ns: Ns, network: &str) -> Outcome<Self> {
+        Self::start_with("", ns, network, true, "--netifd")
+    }
+
+    fn start_with(
+        by: &str,
+        ns: Ns,
+        network: &str,
+        with_broker: bool,
+        options: &str,
+    ) -> Outcome<Self> {
         let dir = Dir::new()?;
         dir.write("network", network)?;
         let path = dir.path().display();
-        let daemon = ns
-            .cmd(&format!(
-                "{by} ovpnd --config-dir {path} --ubus-socket {path}/ubus"
-            ))
-            .spawn()?;
+        let line = format!(
+            "{by} ovpnd --config-dir {path} --ubus-socket {path}/ubus --state-dir {path}/state {options}"
+        );
+        let daemon = ns.cmd(&line).spawn()?;
         let mut router = Self {
             ns,
             dir,
             daemon,
             broker: None,
+            line,
         };
         if with_broker {
             router.start_broker()?;
@@ -189,10 +206,28 @@ impl Router {
         Ok(router)
     }
 
+    /// Ends the daemon as a crash would.
+    pub(super) fn crash(&mut self) -> Outcome {
+        self.daemon.signal(libc::SIGKILL);
+        wait_for("ovpnd to be gone", SOON, || {
+            Ok((!self.daemon.running()).then_some(()))
+        })
+    }
+
+    /// Starts another daemon in the place of one that ended, on the broker there is.
+    pub(super) fn start_again(&mut self) -> Outcome {
+        self.daemon = self.ns.cmd(&self.line).spawn()?;
+        self.wait_for_bus()
+    }
+
     /// Starts the broker and waits until the daemon is on it.
     pub(super) fn start_broker(&mut self) -> Outcome {
         let line = format!("ubusd --socket {}/ubus", self.dir.path().display());
         self.broker = Some(self.ns.cmd(&line).spawn()?);
+        self.wait_for_bus()
+    }
+
+    fn wait_for_bus(&self) -> Outcome {
         wait_for("ovpnd on the bus", LATER, || {
             Ok(self.call("status").ok().map(drop))
         })
@@ -237,6 +272,13 @@ impl Router {
     pub(super) fn reload(&self, network: &str) -> Outcome<Value> {
         self.dir.write("network", network)?;
         self.call("reload")
+    }
+
+    /// The same for a router that is on no bus.
+    pub(super) fn reload_by_signal(&self, network: &str) -> Outcome {
+        self.dir.write("network", network)?;
+        self.daemon.signal(libc::SIGHUP);
+        Ok(())
     }
 
     /// The state of an interface, with that of its peers.

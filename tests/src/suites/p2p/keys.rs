@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Key rotation as OpenVPN does it, under traffic, without a packet lost.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::lab::{Cipher, Flow, Ping, Tunnel, patience, wait_for};
-use crate::nl::ovpn::SECONDARY;
+use crate::lab::{Cipher, DropReasons, Flow, Param, Ping, Tunnel, patience, wait_for};
+use crate::nl::ovpn::{Event, PRIMARY, SECONDARY};
 use crate::tap::{Case, During, Outcome};
 use crate::{Ctx, check, check_eq};
 
@@ -110,9 +111,84 @@ fn one_sided(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// The fault class "packet ids used up with one slot empty": a key's last packet id is sent, nothing after it, userspace
+/// is asked for a key once, and the next key carries on, whether it was there already or comes later.
+fn used_up(ready: bool) -> Outcome {
+    const LEFT: u16 = 10;
+    let tunnel = {
+        let first = u32::MAX - u32::from(LEFT) + 1;
+        let _param = Param::set("first_packet_id", &first.to_string())?;
+        Tunnel::simple()?
+    };
+    let a = &tunnel.a;
+    let next = |when: &str| -> Outcome {
+        for end in [&tunnel.a, &tunnel.b] {
+            end.add_key(SECONDARY, Cipher::ChaCha, 2).during(when)?;
+        }
+        Ok(())
+    };
+    if ready {
+        next("before the end")?;
+    }
+    let (events, reasons) = (a.nl.listen(&a.ns)?, DropReasons::open(&a.ns, "tun")?);
+    let before = reasons.read()?;
+    // As many packets each way as there are ids.
+    tunnel.works(LEFT)?;
+    events.expect_none()?;
+    check_eq!(reasons.since(&before)?, [], "drops while there are ids");
+    let sent = a.stats()?.link_tx_packets;
+    let sock = a.ns.udp(false, 0)?;
+    for _ in 0..5 {
+        sock.send_to(b"no id", SocketAddr::new(Tunnel::inner(false, 2), 4000))?;
+    }
+    check_eq!(
+        a.stats()?.link_tx_packets,
+        sent,
+        "packets sent without an id"
+    );
+    let asked = Event::KeySwap {
+        ifindex: a.ifindex,
+        id: a.id,
+        key_id: 1,
+    };
+    events.expect(&asked, Duration::from_secs(1))?;
+    check_eq!(
+        events.next(Duration::from_millis(200))?,
+        None,
+        "second notification"
+    );
+    let lost = reasons.since(&before)?;
+    check!(
+        lost.iter()
+            .all(|(name, _)| ["tx_exhausted", "tx_no_key"].contains(&name.as_str()))
+            && lost.iter().map(|(_, n)| n).sum::<u64>() == 5
+            && lost
+                .iter()
+                .any(|(name, n)| name == "tx_exhausted" && *n > 0),
+        "drops {lost:?}"
+    );
+    wait_for("the key to leave its slot", Duration::from_secs(5), || {
+        Ok(a.nl
+            .key_get(a.ifindex, a.id, PRIMARY)?
+            .is_err()
+            .then_some(()))
+    })?;
+    if !ready {
+        next("after the end")?;
+    }
+    for end in [&tunnel.a, &tunnel.b] {
+        end.nl.key_swap(end.ifindex, end.id)?;
+    }
+    tunnel.works(20).during("with the next key")
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     vec![
+        Case::new("keys: packet ids used up, no other key", |_| used_up(false)),
+        Case::new("keys: packet ids used up, the next key is there", |_| {
+            used_up(true)
+        }),
         Case::new("keys: rotation under ping and iperf3", under_load),
         Case::new("keys: ends swap one after the other", one_sided),
     ]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Effects of the path to a peer on the users of the tunnel: segment sizes, ICMP errors, floats, reverse path.
 
+mod drops;
 mod float;
 mod icmp;
 mod inner;
@@ -17,6 +18,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = mss::cases();
     cases.extend(icmp::cases());
     cases.extend(float::cases());
+    cases.extend(drops::cases());
     cases.extend(reverse::cases());
     cases.extend(inner::cases());
     cases
@@ -31,6 +33,24 @@ fn set_int(sock: &UdpSocket, level: i32, name: i32, value: i32) -> Outcome {
             name,
             (&raw const value).cast(),
             size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if ret != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
+}
+
+/// Puts a socket into a VRF.
+fn bind_to_device(sock: &UdpSocket, name: &[u8]) -> Outcome {
+    // SAFETY: the name is as long as is said.
+    let ret = unsafe {
+        libc::setsockopt(
+            sock.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            name.len() as libc::socklen_t,
         )
     };
     if ret != 0 {

@@ -124,6 +124,99 @@ fn from_nobody(v6: bool) -> Outcome {
     Ok(())
 }
 
+/// Networks behind peer 1, for both families.
+const BEHIND: [(&str, &str, &str); 2] = [
+    ("192.168.1.5", "192.168.1.0/24", "10.8.0.11"),
+    ("fd00:c1::5", "fd00:c1::/64", "fd00:8::b"),
+];
+
+/// A route that leads out of another interface is no way back, though its gateway is a peer's address.
+fn other_device(_: &Ctx) -> Outcome {
+    let mut hub = Hub::new(Cipher::ChaCha, Outer::V4, 2)?;
+    hub.server.ns.ip(
+        "link add other type dummy\nlink set other up\naddr add 10.77.0.1/24 dev other\n\
+             addr add fd00:77::1/64 dev other nodad",
+    )?;
+    for (host, net, gateway) in BEHIND {
+        let route = |dev: &str| format!("route replace {net} via {gateway} dev {dev} onlink");
+        hub.server.ns.ip(&route("mp"))?;
+        may(&mut hub, 1, host.parse()?, true)?;
+        hub.server.ns.ip(&route("other"))?;
+        may(&mut hub, 1, host.parse()?, false).during("route by another interface")?;
+        hub.server.ns.ip(&route("mp"))?;
+        may(&mut hub, 1, host.parse()?, true)?;
+    }
+    Ok(())
+}
+
+/// In a VRF the way back is in the VRF's table.
+fn vrf(_: &Ctx) -> Outcome {
+    let mut hub = Hub::new(Cipher::ChaCha, Outer::V4, 2)?;
+    hub.server.ns.ip(
+        "link add vr type vrf table 77\nlink set vr up\nlink set mp master vr\n\
+             addr replace fd00:8::1/64 dev mp nodad",
+    )?;
+    let name = [b'v', b'r'];
+    for sock in &hub.inner {
+        super::bind_to_device(sock, &name)?;
+    }
+    for (host, net, gateway) in BEHIND {
+        let src: IpAddr = host.parse()?;
+        may(&mut hub, 1, src, false).during("no route in the VRF")?;
+        hub.server
+            .ns
+            .ip(&format!("route add {net} via {gateway} dev mp table 77"))?;
+        may(&mut hub, 1, src, true).during("route in the VRF")?;
+        may(&mut hub, 0, src, false).during("another peer")?;
+    }
+    Ok(())
+}
+
+/// Of what peers 0 and 1 send to beyond the server, so much of peer 1's gets through and nothing of the other's.
+fn forwarded(hub: &mut Hub, src: IpAddr, dst: IpAddr, accepted: u64) -> Outcome {
+    for (n, accepted) in [(0, 0), (1, accepted)] {
+        let id = 100 + u32::from(n);
+        let before = hub.server.nl.stats(hub.server.ifindex, id)?;
+        hub.send(n, src, dst, b"forwarded")?;
+        hub.fence(n)?;
+        let after = hub.server.nl.stats(hub.server.ifindex, id)?;
+        check_eq!(
+            after.vpn_rx_packets - before.vpn_rx_packets,
+            1 + accepted,
+            "packets of {n} to {dst}, with a good one"
+        );
+    }
+    Ok(())
+}
+
+/// A policy rule for answers that come in by one interface: a packet for what is behind that may come from where they
+/// would go.
+fn rule_for_interface(_: &Ctx) -> Outcome {
+    let mut hub = Hub::new(Cipher::ChaCha, Outer::V4, 2)?;
+    hub.server.ns.enable_forwarding()?;
+    hub.server.ns.ip(
+        "link add lan type dummy\nlink set lan addrgenmode none\nlink set lan up\n\
+         addr add 172.16.0.1/24 dev lan\naddr add fd00:16::1/64 dev lan nodad",
+    )?;
+    for (family, (host, net, gateway), beyond) in [
+        ("-4", BEHIND[0], "172.16.0.9"),
+        ("-6", BEHIND[1], "fd00:16::9"),
+    ] {
+        let (src, dst): (IpAddr, IpAddr) = (host.parse()?, beyond.parse()?);
+        hub.server
+            .ns
+            .ip(&format!("route add {net} via {gateway} dev mp table 100"))?;
+        forwarded(&mut hub, src, dst, 0).during("without the rule")?;
+        let rule = |verb: &str| format!("ip {family} rule {verb} iif lan lookup 100");
+        hub.server.ns.cmd(&rule("add")).ok()?;
+        forwarded(&mut hub, src, dst, 1).during("with the rule")?;
+        // An answer of our own comes in nowhere.
+        may(&mut hub, 1, src, false).during("to ourselves")?;
+        hub.server.ns.cmd(&rule("del")).ok()?;
+    }
+    Ok(())
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [false, true]
@@ -139,6 +232,12 @@ pub fn cases() -> Vec<Case> {
         let name = format!("reverse path: IPv{} from nobody", if v6 { 6 } else { 4 });
         Case::new(name, move |_| from_nobody(v6))
     }));
+    cases.push(Case::new("reverse path: another interface", other_device));
+    cases.push(Case::new("reverse path: VRF", vrf));
+    cases.push(Case::new(
+        "reverse path: rule for an interface",
+        rule_for_interface,
+    ));
     cases.push(Case::new(
         "reverse path: gateway changes hands",
         gateway_changes_hands,

@@ -4,13 +4,17 @@
 use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
 use std::time::Duration;
 
-use crate::lab::{Cipher, DropReasons, Hub, Module, Outer, Soft, SoftTunnel, Tunnel, patience};
-use crate::nl::ovpn::{Event, peer};
+use crate::lab::{
+    Cipher, DropReasons, Hub, Module, Outer, Soft, SoftTunnel, Tunnel, patience, wait_for,
+};
+use crate::nl::ovpn::{Event, Events, peer};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::wire::PEER_ID_UNDEF;
 use crate::{Ctx, check_eq};
 
 const SOON: Duration = Duration::from_secs(5);
+/// Longer than any pause that the driver makes between notifications.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// A socket of the soft peer at another of its addresses, and what the driver sees of it.
 fn elsewhere(lab: &SoftTunnel, address: SocketAddr) -> Outcome<UdpSocket> {
@@ -32,6 +36,72 @@ fn remote_of(lab: &SoftTunnel) -> Outcome<[Option<Vec<u8>>; 4]> {
         peer::REMOTE_IPV6_SCOPE_ID,
     ];
     Ok(kinds.map(|kind| attrs.get(kind).map(<[u8]>::to_vec)))
+}
+
+/// Packets that tell nothing of where the peer is now, wherever they come from.
+struct Old {
+    /// Sent before, and accepted then.
+    replayed: Vec<u8>,
+    /// With a new packet id, but not from who has the key.
+    forged: Vec<u8>,
+    /// Authentic and new, but overtaken.
+    late: Vec<u8>,
+}
+
+impl Old {
+    fn make(lab: &mut SoftTunnel, late: Vec<u8>) -> Outcome<Self> {
+        let replayed = lab.soft.send(&Soft::datagram(b"once"))?;
+        lab.expect(b"once")?;
+        let header = lab.soft.header();
+        let mut forged = lab.soft.seal(header, &Soft::datagram(b"forged"))?;
+        forged
+            .iter_mut()
+            .last()
+            .map(|b| *b ^= 1)
+            .unwrap_or_default();
+        Ok(Self {
+            replayed,
+            forged,
+            late,
+        })
+    }
+
+    /// Sends each and demands, as soon as the driver is done with it, that the peer is where it was, that no other place
+    /// is told of within the pause between two notifications, and that packets to the peer go to where it is.
+    fn stay_without_effect(
+        &self,
+        lab: &SoftTunnel,
+        events: &Events,
+        send: impl Fn(&[u8]) -> std::io::Result<()>,
+    ) -> Outcome {
+        let at = remote_of(lab)?;
+        for (what, packet) in [
+            ("a replayed packet", &self.replayed),
+            ("a forged packet", &self.forged),
+            ("a late packet", &self.late),
+        ] {
+            let late = what == "a late packet";
+            // Mainline follows any authentic packet.
+            if late && !Module::ours() {
+                continue;
+            }
+            let dropped = lab.a.dev()?.rx_dropped;
+            send(packet)?;
+            if late {
+                lab.expect(b"late")?;
+            } else {
+                wait_for(what, SOON, || {
+                    Ok((lab.a.dev()?.rx_dropped == dropped + 1).then_some(()))
+                })?;
+            }
+            check_eq!(remote_of(lab)?, at, "remote after {what} from elsewhere");
+            check_eq!(events.next(QUIET)?, None, "notification after {what}");
+            lab.push(b"still here")?;
+            let (_, plain) = lab.soft.recv(1).during(what)?;
+            check_eq!(plain.ends_with(b"still here"), true, "packet after {what}");
+        }
+        Ok(())
+    }
 }
 
 fn moves(cipher: Cipher, outer: Outer) -> Outcome {
@@ -78,35 +148,17 @@ fn moves(cipher: Cipher, outer: Outer) -> Outcome {
             true,
             "packet to the new address"
         );
-        // From the former address: what is not newer must not drag the peer back there.
-        let at = remote_of(&lab)?;
-        let to = lab.soft.to;
+        // From the former address: a packet that is not newer must not drag the peer back there. Nothing else is sent
+        // before the look: any good packet from the new address would put things right again.
+        let (old_packets, to) = (Old::make(&mut lab, late)?, lab.soft.to);
         let from_old = |packet: &[u8]| moved.send_to(packet, to).map(drop);
-        let fresh = lab.soft.header();
-        let replayed = lab.soft.seal(fresh, &Soft::datagram(b"once"))?;
-        lab.soft.send_raw(&replayed)?;
-        lab.expect(b"once")?;
-        from_old(&replayed)?;
-        let header = lab.soft.header();
-        let mut forged = lab.soft.seal(header, &Soft::datagram(b"forged"))?;
-        forged
-            .iter_mut()
-            .last()
-            .map(|b| *b ^= 1)
-            .unwrap_or_default();
-        from_old(&forged)?;
-        // Mainline follows any authentic packet.
-        if Module::ours() {
-            from_old(&late)?;
-            lab.expect(b"late")?;
-        }
+        old_packets
+            .stay_without_effect(&lab, &events, from_old)
+            .during(text)?;
         lab.fence()?;
-        events.expect_none().during("old packets from elsewhere")?;
-        check_eq!(
-            remote_of(&lab)?,
-            at,
-            "remote after old packets from elsewhere"
-        );
+        events
+            .expect_none()
+            .during("good packets from the new address")?;
         old = Some(moved);
     }
     drop(old);

@@ -4,6 +4,7 @@
 mod bound;
 mod float;
 mod hold;
+mod leave;
 mod netns;
 
 use crate::tap::Case;
@@ -14,5 +15,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(bound::cases());
     cases.extend(netns::cases());
     cases.extend(hold::cases());
+    cases.extend(leave::cases());
     cases
 }

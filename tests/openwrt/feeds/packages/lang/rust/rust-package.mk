@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Stand-in: see tests/openwrt/README.md.
-
+# Stand-in for rust-package.mk: see tests/openwrt/README.md.
 RUST_ARCH_DEPENDS := @(aarch64||arm||i386||mips||mipsel||x86_64)
 CARGO_PKG_CONFIG_VARS = CARGO_HOME=$(DL_DIR)/cargo
 CARGO_PKG_ARGS := --locked

@@ -1,0 +1,876 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Handshakes of the two roles with each other, and each refusal of a certificate. rcgen makes the certificates with
+//! curves, the openssl program the others.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use sha2::{Digest, Sha256};
+
+use super::ring::{Factory, Identity, Session, Settings, Version};
+use super::{Tls, TlsError, TlsFactory};
+use crate::der::KeyKind;
+use crate::keys::{Cipher, KeyMaterial, Role};
+use crate::pem;
+use crate::refusal::Refusal;
+use crate::verify::{NameRule, Rules, parse_fingerprint, same_peer};
+
+/// 2026-11-26, within the years of the certificates below.
+const NOW: u64 = 1_795_651_200;
+
+struct Pki {
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A leaf's PEM.
+struct Leaf {
+    cert: String,
+    key: String,
+}
+
+fn ca(name: &str) -> Pki {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2030, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    Pki {
+        ca: CertifiedIssuer::self_signed(params, key).unwrap(),
+    }
+}
+
+fn leaf_params(role: Role, name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CountryName, "KG");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![match role {
+        Role::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        Role::Client => ExtendedKeyUsagePurpose::ClientAuth,
+    }];
+    params.not_before = date_time_ymd(2025, 1, 1);
+    params.not_after = date_time_ymd(2028, 1, 1);
+    params.serial_number = Some(SerialNumber::from(7u64));
+    params
+}
+
+impl Pki {
+    fn sign(&self, params: &CertificateParams) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        let cert = params.clone().signed_by(&key, &self.ca).unwrap();
+        Leaf {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    fn leaf(&self, role: Role, name: &str) -> Leaf {
+        self.sign(&leaf_params(role, name))
+    }
+
+    fn crl(&self, revoked: &[u64], next_update: i32) -> String {
+        let revoked = revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(next_update, 2, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        }
+        .signed_by(&self.ca)
+        .unwrap()
+        .pem()
+        .unwrap()
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            ca: pem::certificates(self.ca.pem().as_bytes()).unwrap(),
+            ..Rules::default()
+        }
+    }
+}
+
+fn settings(rules: Rules, leaf: &Leaf) -> Settings {
+    let identity = Identity::load(leaf.cert.as_bytes(), None, leaf.key.as_bytes(), None);
+    Settings {
+        identity: Some(identity.unwrap()),
+        rules,
+        optional: false,
+        min: Version::Tls12,
+        max: Version::Tls13,
+        clock: Arc::new(|| NOW),
+        build_date: 0,
+    }
+}
+
+fn digest(leaf: &Leaf) -> [u8; 32] {
+    let chain = pem::certificates(leaf.cert.as_bytes()).unwrap();
+    Sha256::digest(&chain[0]).into()
+}
+
+/// Carries ciphertext both ways, in pieces of `piece` bytes, until neither side has any. The first failure, client's
+/// first, and both ends.
+fn run(
+    client: &mut Session,
+    server: &mut Session,
+    piece: usize,
+) -> (Option<TlsError>, Option<TlsError>) {
+    let mut failed = (None, None);
+    loop {
+        let (mut up, mut down) = (Vec::new(), Vec::new());
+        client.pull(&mut up);
+        server.pull(&mut down);
+        if up.is_empty() && down.is_empty() {
+            return failed;
+        }
+        for piece in up.chunks(piece) {
+            failed.1 = server.feed(piece).err().or(failed.1.take());
+        }
+        for piece in down.chunks(piece) {
+            failed.0 = client.feed(piece).err().or(failed.0.take());
+        }
+    }
+}
+
+fn connect(
+    client: &Settings,
+    server: &Settings,
+) -> Result<(Session, Session), (Option<TlsError>, Option<TlsError>)> {
+    let mut c = Factory::new(client).unwrap().client().unwrap();
+    let mut s = Factory::new(server).unwrap().server().unwrap();
+    match run(&mut c, &mut s, 100_000) {
+        (None, None) => Ok((c, s)),
+        failed => Err(failed),
+    }
+}
+
+/// A CA, and both sides with certificates of it.
+fn pair() -> (Pki, Settings, Settings) {
+    let pki = ca("test CA");
+    let (client, server) = (
+        pki.leaf(Role::Client, "laptop"),
+        pki.leaf(Role::Server, "gate"),
+    );
+    let (client, server) = (
+        settings(pki.rules(), &client),
+        settings(pki.rules(), &server),
+    );
+    (pki, client, server)
+}
+
+/// The sentence with which the client refuses a server.
+fn refused_by_client(client: &Settings, server: &Settings) -> String {
+    match connect(client, server) {
+        Err((Some(error), _)) => error.reason,
+        Err((None, server)) => panic!("only the server refuses: {server:?}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+/// The sentence with which the server refuses a client.
+fn refused_by_server(client: &Settings, server: &Settings) -> String {
+    match connect(client, server) {
+        Err((_, Some(error))) => error.reason,
+        Err((client, None)) => panic!("only the client refuses: {client:?}"),
+        Ok(_) => panic!("accepted"),
+    }
+}
+
+#[test]
+fn both_versions_carry_records_and_export_the_same_keys() {
+    for version in [Version::Tls12, Version::Tls13] {
+        for piece in [1, 7, 100_000] {
+            let (_, mut client, mut server) = pair();
+            (client.max, server.max) = (version, version);
+            (client.min, server.min) = (version, version);
+            let mut c = Factory::new(&client).unwrap().client().unwrap();
+            let mut s = Factory::new(&server).unwrap().server().unwrap();
+            assert!(c.write(b"early").is_err() && c.peer().is_none());
+            assert_eq!(run(&mut c, &mut s, piece), (None, None));
+            assert!(c.is_established() && s.is_established());
+            assert_eq!(c.peer().unwrap().common_name, "gate");
+            assert_eq!(s.peer().unwrap().common_name, "laptop");
+            assert_eq!(s.peer().unwrap().serial, [7]);
+            // Two records in one flight stay two.
+            s.write(b"key exchange").unwrap();
+            s.write(&[7; 2048]).unwrap();
+            c.write(b"PUSH_REQUEST\0").unwrap();
+            assert_eq!(run(&mut c, &mut s, piece), (None, None));
+            assert_eq!(c.read().unwrap().as_deref(), Some(&b"key exchange"[..]));
+            assert_eq!(c.read().unwrap().as_deref(), Some(&[7; 2048][..]));
+            assert_eq!(c.read(), Ok(None));
+            assert_eq!(s.read().unwrap().as_deref(), Some(&b"PUSH_REQUEST\0"[..]));
+            let keys = [(&c, Role::Client), (&s, Role::Server)].map(|(tls, role)| {
+                let material = KeyMaterial::export(tls).unwrap();
+                material.directions(role, Cipher::Aes256Gcm)
+            });
+            assert_eq!(keys[0].0.cipher_key, keys[1].1.cipher_key);
+            assert_eq!(keys[0].1.nonce_tail, keys[1].0.nonce_tail);
+            assert_ne!(keys[0].0.cipher_key, keys[0].1.cipher_key);
+            let summary = c.summary().unwrap();
+            let name = if version == Version::Tls12 {
+                "TLSv1_2"
+            } else {
+                "TLSv1_3"
+            };
+            assert!(summary.starts_with(name), "{summary}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_context_is_another_key_in_tls_1_2() {
+    let (_, mut client, server) = pair();
+    client.max = Version::Tls12;
+    let (c, s) = connect(&client, &server).unwrap();
+    let (mut none, mut other) = ([0; 32], [0; 32]);
+    c.export("EXPORTER-OpenVPN-datakeys", &mut none).unwrap();
+    s.export("EXPORTER-OpenVPN-datakeys", &mut other).unwrap();
+    assert_eq!(none, other);
+    s.export("EXPORTER-another", &mut other).unwrap();
+    assert_ne!(none, other);
+}
+
+#[test]
+fn lengths_of_messages_are_bounded() {
+    let (_, client, server) = pair();
+    let (mut c, _) = connect(&client, &server).unwrap();
+    assert!(c.write(&[]).is_err());
+    assert!(c.write(&[1; 2049]).is_err());
+    assert!(c.write(&[1; 2048]).is_ok());
+}
+
+#[test]
+fn versions_are_limited() {
+    let (_, mut client, mut server) = pair();
+    (client.max, server.min) = (Version::Tls12, Version::Tls13);
+    let sentence = refused_by_server(&client, &server);
+    assert!(sentence.contains("TLS does not fit"), "{sentence}");
+}
+
+#[test]
+fn a_flood_of_records_is_refused() {
+    let (_, client, server) = pair();
+    let (mut c, mut s) = connect(&client, &server).unwrap();
+    for _ in 0..40 {
+        c.write(b"x").unwrap();
+    }
+    let failed = run(&mut c, &mut s, 100_000).1.unwrap();
+    assert!(failed.reason.contains("faster than is read"), "{failed}");
+    assert!(!s.is_established());
+}
+
+#[test]
+fn another_ca_is_refused() {
+    let (_, client, mut server) = pair();
+    let other = ca("other CA");
+    server.identity = settings(other.rules(), &other.leaf(Role::Server, "gate")).identity;
+    let sentence = refused_by_client(&client, &server);
+    assert_eq!(
+        sentence,
+        "the peer's certificate was not issued by our CA but by \"CN=other CA\""
+    );
+    // Of the same name, but another key.
+    let twin = ca("test CA");
+    server.identity = settings(twin.rules(), &twin.leaf(Role::Server, "gate")).identity;
+    let sentence = refused_by_client(&client, &server);
+    assert!(
+        sentence.contains("does not fit its certificate"),
+        "{sentence}"
+    );
+    let (_, mut client, server) = pair();
+    client.identity = settings(other.rules(), &other.leaf(Role::Client, "laptop")).identity;
+    client.rules = server.rules.clone();
+    assert!(refused_by_server(&client, &server).contains("not issued by our CA"));
+}
+
+#[test]
+fn times_are_checked() {
+    let (pki, mut client, server) = pair();
+    client.clock = Arc::new(|| NOW + 3 * 366 * 86_400);
+    let sentence = refused_by_client(&client, &server);
+    assert!(
+        sentence.contains("of \"C=KG, CN=gate\" expired"),
+        "{sentence}"
+    );
+    // A clock at 1970 is the build's date.
+    client.clock = Arc::new(|| 60);
+    client.build_date = NOW;
+    assert!(connect(&client, &server).is_ok());
+    client.build_date = 0;
+    let sentence = refused_by_client(&client, &server);
+    assert!(
+        sentence.contains("clock of this router is not set"),
+        "{sentence}"
+    );
+    // Not valid before 2025, with a clock that is set.
+    client.clock = Arc::new(|| 1_730_000_000);
+    let sentence = refused_by_client(&client, &server);
+    assert!(sentence.ends_with("is not valid yet"), "{sentence}");
+    // A CA that has expired before its certificates.
+    let mut params = leaf_params(Role::Server, "gate");
+    params.not_after = date_time_ymd(2040, 1, 1);
+    let server = settings(pki.rules(), &pki.sign(&params));
+    client.clock = Arc::new(|| 1_900_000_000);
+    let sentence = refused_by_client(&client, &server);
+    assert_eq!(sentence, "the CA's certificate \"CN=test CA\" has expired");
+}
+
+#[test]
+fn the_purpose_is_checked() {
+    let (pki, mut client, mut server) = pair();
+    (client.rules.purpose, server.rules.purpose) = (true, true);
+    assert!(connect(&client, &server).is_ok());
+    // A client's certificate is no server's, even without `remote-cert-tls`.
+    let thief = settings(pki.rules(), &pki.leaf(Role::Client, "gate"));
+    let expected = "the peer's certificate is not one for a server";
+    assert_eq!(refused_by_client(&client, &thief), expected);
+    let mut lax = client.clone();
+    lax.rules.purpose = false;
+    assert_eq!(refused_by_client(&lax, &thief), expected);
+    let mut thief = settings(pki.rules(), &pki.leaf(Role::Server, "laptop"));
+    thief.rules.purpose = false;
+    let expected = "the peer's certificate is not one for a client";
+    assert_eq!(refused_by_server(&thief, &server), expected);
+    // Without any purpose only `remote-cert-tls` refuses.
+    let mut params = leaf_params(Role::Server, "gate");
+    params.extended_key_usages.clear();
+    let plain = settings(pki.rules(), &pki.sign(&params));
+    assert!(connect(&lax, &plain).is_ok());
+    assert_eq!(
+        refused_by_client(&client, &plain),
+        "the peer's certificate is not one for a server"
+    );
+    let mut params = leaf_params(Role::Server, "gate");
+    params.key_usages.clear();
+    let plain = settings(pki.rules(), &pki.sign(&params));
+    assert!(connect(&lax, &plain).is_ok());
+    assert_eq!(
+        refused_by_client(&client, &plain),
+        "the peer's certificate has no key usage"
+    );
+}
+
+#[test]
+fn the_name_is_checked() {
+    let (pki, mut client, server) = pair();
+    for (rule, good) in [
+        (NameRule::Name("gate".into()), true),
+        (NameRule::Name("gat".into()), false),
+        (NameRule::Name("Gate".into()), false),
+        (NameRule::NamePrefix("ga".into()), true),
+        (NameRule::NamePrefix("ate".into()), false),
+        (NameRule::Subject("C=KG, CN=gate".into()), true),
+        (NameRule::Subject("CN=gate".into()), false),
+    ] {
+        client.rules.name = Some(rule.clone());
+        match good {
+            true => assert!(connect(&client, &server).is_ok(), "{rule:?}"),
+            false => {
+                let sentence = refused_by_client(&client, &server);
+                assert!(sentence.contains("is expected"), "{rule:?}: {sentence}");
+            }
+        }
+    }
+    client.rules.name = None;
+    let nameless = leaf_params(Role::Server, "");
+    let server = settings(pki.rules(), &pki.sign(&nameless));
+    assert_eq!(
+        refused_by_client(&client, &server),
+        "the peer's certificate has no common name"
+    );
+}
+
+#[test]
+fn control_characters_in_names_are_refused() {
+    let (pki, client, _) = pair();
+    for name in ["ga\nte", "gate\0.evil"] {
+        let leaf = pki.leaf(Role::Server, name);
+        let refused = Identity::load(leaf.cert.as_bytes(), None, leaf.key.as_bytes(), None);
+        let sentence = refused.unwrap_err().to_string();
+        assert!(sentence.contains("control character"), "{sentence}");
+        let der = pem::certificates(leaf.cert.as_bytes()).unwrap();
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        let verifier =
+            crate::verify::Verifier::new(client.rules.clone(), Role::Server, false, 0, algorithms);
+        let refused = verifier.unwrap().verify(&der[0], &[], NOW).unwrap_err();
+        assert!(
+            refused.to_string().contains("control character"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn fingerprints_replace_a_ca_and_add_to_one() {
+    let (pki, mut client, _) = pair();
+    let leaf = pki.leaf(Role::Server, "gate");
+    let server = settings(pki.rules(), &leaf);
+    let other = [9; 32];
+    for (with_ca, list, good) in [
+        (true, vec![digest(&leaf)], true),
+        (true, vec![other], false),
+        (false, vec![other, digest(&leaf)], true),
+        (false, vec![other], false),
+    ] {
+        client.rules.fingerprints = list;
+        client.rules.ca = if with_ca { pki.rules().ca } else { Vec::new() };
+        match good {
+            true => assert!(connect(&client, &server).is_ok()),
+            false => assert!(refused_by_client(&client, &server).contains("fingerprint")),
+        }
+    }
+    client.rules.fingerprints.clear();
+    client.rules.ca.clear();
+    assert_eq!(Factory::new(&client).unwrap_err(), Refusal::NoTrust);
+    let text = crate::verify::fingerprint_text(&digest(&leaf));
+    assert_eq!(parse_fingerprint(&text), Some(digest(&leaf)));
+    assert_eq!(
+        parse_fingerprint(&text.replace(':', "").to_lowercase()),
+        Some(digest(&leaf))
+    );
+    for text in [
+        "",
+        "AA",
+        "AA:BB",
+        &text[1..],
+        &format!("{text}:00"),
+        &text.replacen('A', "+", 1),
+    ] {
+        assert_eq!(
+            parse_fingerprint(text).filter(|d| *d == digest(&leaf)),
+            None,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_fingerprint_does_not_replace_the_signature() {
+    // A server that shows a certificate without having its key: rustls would not let it be configured.
+    let (pki, mut client, server) = pair();
+    let leaf = pki.leaf(Role::Server, "gate");
+    client.rules.ca.clear();
+    client.rules.fingerprints = vec![digest(&leaf)];
+    client.max = Version::Tls12;
+    let provider = rustls::crypto::ring::default_provider();
+    let stolen = pem::certificates(leaf.cert.as_bytes()).unwrap();
+    let own = KeyPair::generate().unwrap();
+    let own = rustls::pki_types::PrivateKeyDer::Pkcs8(own.serialize_der().into());
+    let key = provider.key_provider.load_private_key(own).unwrap();
+    #[derive(Debug)]
+    struct Thief(Arc<rustls::sign::CertifiedKey>);
+    impl rustls::server::ResolvesServerCert for Thief {
+        fn resolve(
+            &self,
+            _: rustls::server::ClientHello<'_>,
+        ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+    for version in [Version::Tls12, Version::Tls13] {
+        client.max = version;
+        let thief = Thief(Arc::new(rustls::sign::CertifiedKey::new(
+            stolen.clone(),
+            Arc::clone(&key),
+        )));
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider.clone()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(thief));
+        let mut s = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut c = Factory::new(&client).unwrap().client().unwrap();
+        let mut hello = Vec::new();
+        c.pull(&mut hello);
+        s.read_tls(&mut hello.as_slice()).unwrap();
+        s.process_new_packets().unwrap();
+        let mut flight = Vec::new();
+        while s.wants_write() {
+            s.write_tls(&mut flight).unwrap();
+        }
+        let error = c.feed(&flight).unwrap_err();
+        assert!(error.reason.contains("signature"), "{error}");
+    }
+    drop(server);
+}
+
+#[test]
+fn revoked_certificates_are_refused() {
+    let (pki, mut client, server) = pair();
+    let list = |text: String| -> crate::verify::CrlSource {
+        Arc::new(move || Ok(text.clone().into_bytes()))
+    };
+    client.rules.crl = Some(list(pki.crl(&[8], 2028)));
+    assert!(connect(&client, &server).is_ok());
+    client.rules.crl = Some(list(pki.crl(&[8, 7], 2028)));
+    let sentence = refused_by_client(&client, &server);
+    assert_eq!(
+        sentence,
+        "the certificate of \"C=KG, CN=gate\" has been revoked"
+    );
+    client.rules.crl = Some(list(pki.crl(&[], 2026)));
+    let sentence = refused_by_client(&client, &server);
+    assert_eq!(sentence, "the list of revoked certificates has expired");
+    client.rules.crl = Some(list(ca("other CA").crl(&[7], 2028)));
+    let sentence = refused_by_client(&client, &server);
+    assert_eq!(
+        sentence,
+        "there is no list of revoked certificates of \"CN=test CA\""
+    );
+    // A forged one: the name is right, the key is not.
+    client.rules.crl = Some(list(ca("test CA").crl(&[], 2028)));
+    let sentence = refused_by_client(&client, &server);
+    assert!(
+        sentence.contains("list of revoked certificates cannot be read"),
+        "{sentence}"
+    );
+    client.rules.crl = Some(list("no PEM".into()));
+    assert!(refused_by_client(&client, &server).contains("no PEM block"));
+    client.rules.crl = Some(Arc::new(|| Err("no such file".into())));
+    let sentence = refused_by_client(&client, &server);
+    assert_eq!(
+        sentence,
+        "the list of revoked certificates cannot be read: no such file"
+    );
+}
+
+#[test]
+fn the_list_of_revoked_certificates_is_read_for_each_handshake() {
+    let (pki, mut client, server) = pair();
+    let text = Arc::new(std::sync::Mutex::new(pki.crl(&[], 2028)));
+    let source = Arc::clone(&text);
+    client.rules.crl = Some(Arc::new(move || {
+        Ok(source.lock().unwrap().clone().into_bytes())
+    }));
+    let factory = Factory::new(&client).unwrap();
+    let servers = Factory::new(&server).unwrap();
+    let attempt = || {
+        let (mut c, mut s) = (factory.client().unwrap(), servers.server().unwrap());
+        run(&mut c, &mut s, 100_000).0.map(|error| error.reason)
+    };
+    assert_eq!(attempt(), None);
+    *text.lock().unwrap() = pki.crl(&[7], 2028);
+    assert!(attempt().unwrap().contains("revoked"));
+}
+
+#[test]
+fn a_client_without_certificate_is_refused_unless_that_is_allowed() {
+    let (_, mut client, mut server) = pair();
+    client.identity = None;
+    assert_eq!(
+        refused_by_server(&client, &server),
+        "the peer showed no certificate"
+    );
+    server.optional = true;
+    let (_, s) = connect(&client, &server).unwrap();
+    assert_eq!(s.peer(), None);
+    let without = Factory::new(&client).unwrap().server();
+    assert_eq!(
+        without.unwrap_err().reason,
+        "a server needs a certificate and its private key"
+    );
+    // One that is shown is verified all the same.
+    let other = ca("other CA");
+    client.identity = settings(other.rules(), &other.leaf(Role::Client, "laptop")).identity;
+    assert!(refused_by_server(&client, &server).contains("not issued by our CA"));
+}
+
+#[test]
+fn a_peer_stays_the_same() {
+    let (pki, client, server) = pair();
+    let peer = |server| connect(&client, server).unwrap().0.peer();
+    let first = peer(&server);
+    assert_eq!(same_peer(first.as_ref(), peer(&server).as_ref()), Ok(()));
+    // The same name in another certificate.
+    let other = settings(pki.rules(), &pki.leaf(Role::Server, "gate"));
+    let changed = Err(Refusal::IdentityChanged);
+    assert_eq!(same_peer(first.as_ref(), peer(&other).as_ref()), changed);
+    assert_eq!(same_peer(first.as_ref(), None), changed);
+    assert_eq!(same_peer(None, first.as_ref()), changed);
+}
+
+#[test]
+fn a_closed_session_says_so_after_its_last_message() {
+    let (_, client, server) = pair();
+    let (mut c, mut s) = connect(&client, &server).unwrap();
+    s.write(b"EXIT\0").unwrap();
+    s.close();
+    run(&mut c, &mut s, 100_000);
+    assert_eq!(c.read().unwrap().as_deref(), Some(&b"EXIT\0"[..]));
+    assert_eq!(
+        c.read().unwrap_err().reason,
+        "the peer closed the TLS session"
+    );
+}
+
+#[test]
+fn hostile_bytes_are_an_error_and_no_panic() {
+    let (_, client, server) = pair();
+    let mut c = Factory::new(&client).unwrap().client().unwrap();
+    let mut s = Factory::new(&server).unwrap().server().unwrap();
+    assert!(c.feed(&[0x16, 3, 3, 0xff, 0xff]).is_err());
+    // A session that failed stays failed.
+    assert!(c.feed(&[]).is_err());
+    assert!(s.feed(b"GET / HTTP/1.0\r\n\r\n").is_err());
+}
+
+#[test]
+fn keys_that_do_not_belong_to_the_certificate_are_refused() {
+    let (pki, ..) = pair();
+    let (one, other) = (pki.leaf(Role::Client, "a"), pki.leaf(Role::Client, "a"));
+    let load = |cert: &str, key: &str| {
+        Identity::load(cert.as_bytes(), None, key.as_bytes(), None).unwrap_err()
+    };
+    assert_eq!(load(&one.cert, &other.key), Refusal::KeyMismatch);
+    assert_eq!(load(&one.key, &one.key), Refusal::NoCertificate);
+    assert_eq!(load(&one.cert, &one.cert), Refusal::NoKey);
+}
+
+/// A directory for files of the openssl program, removed at the end.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(name: &str) -> Self {
+        let dir =
+            std::env::temp_dir().join(format!("openvpn-control-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn openssl(&self, args: &str) {
+        let done = Command::new("openssl")
+            .args(args.split_whitespace())
+            .current_dir(&self.0)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "openssl {args}: {text}");
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.0.join(name)).unwrap()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn keys_of_openssl_are_read() {
+    let files = Files::new("keys");
+    for (name, algorithm) in [
+        ("rsa", "RSA -pkeyopt rsa_keygen_bits:2048"),
+        ("p256", "EC -pkeyopt ec_paramgen_curve:P-256"),
+        ("p384", "EC -pkeyopt ec_paramgen_curve:P-384"),
+        ("ed", "ED25519"),
+    ] {
+        files.openssl(&format!("genpkey -algorithm {algorithm} -out {name}.key"));
+        files.openssl(&format!(
+            "req -x509 -new -key {name}.key -subj /CN={name} -out {name}.crt"
+        ));
+        let cert = files.read(&format!("{name}.crt"));
+        let key = files.read(&format!("{name}.key"));
+        let identity = Identity::load(&cert, None, &key, None).unwrap();
+        assert_eq!(identity.certificate().common_name.as_deref(), Some(name));
+        // Encrypted, by each cipher and hash of OpenSSL's that is read.
+        for (cipher, hash) in [
+            ("aes-128-cbc", "hmacWithSHA1"),
+            ("aes-192-cbc", "hmacWithSHA384"),
+            ("aes-256-cbc", "hmacWithSHA256"),
+            ("aes-256-cbc", "hmacWithSHA512"),
+        ] {
+            files.openssl(&format!(
+                "pkcs8 -topk8 -in {name}.key -out {name}.enc -passout pass:secret -v2 {cipher} -v2prf {hash}"
+            ));
+            let key = files.read(&format!("{name}.enc"));
+            Identity::load(&cert, None, &key, Some(b"secret")).unwrap();
+            let load = |pass: Option<&[u8]>| Identity::load(&cert, None, &key, pass).unwrap_err();
+            assert_eq!(load(Some(b"Secret")), Refusal::PassphraseWrong);
+            assert_eq!(load(None), Refusal::PassphraseMissing);
+        }
+    }
+    // The old forms without PKCS#8.
+    for (name, command) in [("rsa", "rsa -traditional"), ("p256", "ec"), ("p384", "ec")] {
+        files.openssl(&format!("{command} -in {name}.key -out {name}.old"));
+        let (cert, key) = (
+            files.read(&format!("{name}.crt")),
+            files.read(&format!("{name}.old")),
+        );
+        let old = if name == "rsa" {
+            "RSA PRIVATE KEY"
+        } else {
+            "EC PRIVATE KEY"
+        };
+        assert!(String::from_utf8_lossy(&key).contains(old));
+        Identity::load(&cert, None, &key, None).unwrap();
+    }
+    files.openssl("pkcs8 -topk8 -in ed.key -out ed.des -passout pass:secret -v2 des3");
+    let refused = Identity::load(
+        &files.read("ed.crt"),
+        None,
+        &files.read("ed.des"),
+        Some(b"secret"),
+    );
+    assert_eq!(
+        refused.unwrap_err(),
+        Refusal::KeyEncryption("another cipher than AES-CBC")
+    );
+    files.openssl("pkcs8 -topk8 -in ed.key -out ed.scrypt -passout pass:secret -scrypt");
+    let refused = Identity::load(
+        &files.read("ed.crt"),
+        None,
+        &files.read("ed.scrypt"),
+        Some(b"secret"),
+    );
+    assert!(matches!(refused.unwrap_err(), Refusal::KeyEncryption(how) if how.contains("scrypt")));
+    files.openssl("pkcs12 -export -in ed.crt -inkey ed.key -out ed.p12 -passout pass:");
+    let refused = Identity::load(&files.read("ed.p12"), None, &files.read("ed.p12"), None);
+    assert_eq!(refused.unwrap_err(), Refusal::Pkcs12);
+}
+
+#[test]
+fn kinds_of_certificates_that_are_not_supported_say_so() {
+    let files = Files::new("kinds");
+    for (name, algorithm, kind) in [
+        (
+            "small",
+            "RSA -pkeyopt rsa_keygen_bits:1024",
+            KeyKind::Rsa(1024),
+        ),
+        ("p521", "EC -pkeyopt ec_paramgen_curve:P-521", KeyKind::P521),
+        (
+            "k1",
+            "EC -pkeyopt ec_paramgen_curve:secp256k1",
+            KeyKind::OtherCurve,
+        ),
+        (
+            "pss",
+            "RSA-PSS -pkeyopt rsa_keygen_bits:2048",
+            KeyKind::RsaPss,
+        ),
+    ] {
+        files.openssl(&format!("genpkey -algorithm {algorithm} -out {name}.key"));
+        files.openssl(&format!(
+            "req -x509 -new -key {name}.key -subj /CN={name} -out {name}.crt"
+        ));
+        let (cert, key) = (
+            files.read(&format!("{name}.crt")),
+            files.read(&format!("{name}.key")),
+        );
+        let refused = Identity::load(&cert, None, &key, None).unwrap_err();
+        assert_eq!(refused, Refusal::Key(kind), "{name}");
+        assert!(refused.remedy().unwrap().contains("P-256"));
+        // By fingerprint, too: it is told before the handshake's signature fails.
+        let der = pem::certificates(&cert).unwrap();
+        let rules = Rules {
+            fingerprints: vec![Sha256::digest(&der[0]).into()],
+            ..Rules::default()
+        };
+        assert_eq!(
+            verify(rules, Role::Server, &der[0]),
+            Err(Refusal::Key(kind))
+        );
+    }
+    // Version 1: signed without extensions by a CA.
+    files.openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ca.key");
+    files.openssl("req -x509 -new -key ca.key -subj /CN=ca -out ca.crt");
+    files.openssl("req -new -key ca.key -subj /CN=old -out old.csr");
+    files.openssl("x509 -req -in old.csr -CA ca.crt -CAkey ca.key -set_serial 5 -out v3.crt");
+    files.openssl(
+        "x509 -req -in old.csr -CA ca.crt -CAkey ca.key -set_serial 5 -sha512 -out 512.crt",
+    );
+    let der = |name: &str| pem::certificates(&files.read(name)).unwrap().remove(0);
+    let ca = der("ca.crt");
+    let rules = Rules {
+        ca: vec![ca],
+        ..Rules::default()
+    };
+    let old = der("v3.crt");
+    if crate::der::Certificate::parse(&old).unwrap().version == 1 {
+        assert_eq!(
+            verify(rules.clone(), Role::Server, &old),
+            Err(Refusal::Version(1))
+        );
+    }
+}
+
+fn verify(
+    rules: Rules,
+    peer: Role,
+    leaf: &rustls::pki_types::CertificateDer<'_>,
+) -> Result<(), Refusal> {
+    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+    // The openssl program gives its certificates 30 days from now on.
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    crate::verify::Verifier::new(rules, peer, false, 0, algorithms)?.verify(leaf, &[], now + 60)
+}
+
+#[test]
+fn algorithms_of_signatures_that_are_not_supported_say_so() {
+    use crate::der::SignedWith;
+    let files = Files::new("signatures");
+    std::fs::write(files.0.join("v3"), "keyUsage=digitalSignature\n").unwrap();
+    let issue = |key: &str, hash: &str| {
+        files.openssl(&format!("genpkey -algorithm {key} -out ca.key"));
+        files.openssl("req -x509 -new -key ca.key -subj /CN=ca -out ca.crt");
+        files.openssl(
+            "req -new -newkey ed25519 -nodes -keyout leaf.key -subj /CN=leaf -out leaf.csr",
+        );
+        files.openssl(&format!(
+            "x509 -req -in leaf.csr -CA ca.crt -CAkey ca.key -set_serial 5 -extfile v3 {hash} -out leaf.crt"
+        ));
+        let der = |name: &str| pem::certificates(&files.read(name)).unwrap().remove(0);
+        let rules = Rules {
+            ca: vec![der("ca.crt")],
+            ..Rules::default()
+        };
+        let mut damaged = der("leaf.crt").to_vec();
+        *damaged.last_mut().unwrap() ^= 1;
+        let damaged = verify(rules.clone(), Role::Server, &damaged.into());
+        assert!(damaged.is_err());
+        verify(rules, Role::Server, &der("leaf.crt"))
+    };
+    let (p256, p384) = (
+        "EC -pkeyopt ec_paramgen_curve:P-256",
+        "EC -pkeyopt ec_paramgen_curve:P-384",
+    );
+    assert_eq!(issue(p256, "-sha256"), Ok(()));
+    assert_eq!(issue(p384, "-sha384"), Ok(()));
+    let sha512 = match cfg!(feature = "ecdsa-sha512") {
+        true => Ok(()),
+        false => Err(Refusal::SignedWith(SignedWith::EcdsaSha512)),
+    };
+    assert_eq!(issue(p256, "-sha512"), sha512);
+    assert_eq!(issue(p384, "-sha512"), sha512);
+    let rsa = "RSA -pkeyopt rsa_keygen_bits:2048";
+    assert_eq!(issue(rsa, "-sha512"), Ok(()));
+    assert_eq!(
+        issue(rsa, "-sha1"),
+        Err(Refusal::SignedWith(SignedWith::Weak))
+    );
+}

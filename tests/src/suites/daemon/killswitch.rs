@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The kill switch: forwarded packets that are captured on the WAN, outside of the tunnel, while the tunnel is away.
+
+use std::time::Duration;
+
+use super::netifd::{carry_out, handler};
+use super::router::{Dir, LATER, Router, SOON, Uci, genkey};
+use crate::lab::{Ns, Pair, Proc, Sniffer, wait_for};
+use crate::tap::{Case, During, Outcome};
+use crate::{Ctx, check, check_eq};
+
+/// A host behind the router, and an address behind the other end.
+const HOST: [u8; 4] = [192, 168, 1, 2];
+const WORLD: &str = "203.0.113.1";
+/// Packets of the host that a stage sees at least.
+const PACKETS: u64 = 30;
+
+const FIREWALL: &str = "config zone\n\toption name 'lan'\n\tlist network 'lan'\n\
+    config zone\n\toption name 'wan'\n\tlist network 'wan'\n\
+    config zone\n\toption name 'vpn'\n\tlist network 'vpn0'\n\
+    config forwarding\n\toption src 'lan'\n\toption dest 'vpn'\n\
+    config forwarding\n\toption src 'lan'\n\toption dest 'wan'\n";
+
+/// The router, with a host that sends all the time.
+struct Home {
+    router: Router,
+    lan: Ns,
+    wan: Sniffer,
+    _pings: Proc,
+}
+
+impl Home {
+    /// Waits for packets of the host, and counts those among them that left by the WAN as they were.
+    fn leaks(&self) -> Outcome<usize> {
+        let sent = || Ok::<_, crate::tap::Failure>(self.lan.netdev("lan0")?.tx_packets);
+        let before = sent()?;
+        self.wan.packets()?;
+        wait_for("packets of the host", LATER, || {
+            Ok((sent()? >= before + PACKETS).then_some(()))
+        })?;
+        self.count()
+    }
+
+    /// Those of the host's packets that left by the WAN since the last look.
+    fn count(&self) -> Outcome<usize> {
+        let packets = self.wan.packets()?;
+        let of_host = |packet: &&(bool, Vec<u8>)| packet.0 && packet.1.get(12..16) == Some(&HOST);
+        Ok(packets.iter().filter(of_host).count())
+    }
+
+    fn load_rules(&self) -> Outcome {
+        let dir = self.router.dir.path().display();
+        let line = format!("ovpnd --killswitch --config-dir {dir}");
+        let rules = self.router.ns.cmd(&line).ok()?;
+        self.router.ns.cmd("nft -f -").input(rules).ok().map(drop)
+    }
+}
+
+fn no_leak(_: &Ctx) -> Outcome {
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let Pair { a, b } = Pair::new()?;
+    let lan = Ns::new()?;
+    a.ip(&format!(
+        "link add br-lan type veth peer name lan0 netns {}",
+        lan.path()
+    ))?;
+    a.ip(
+        "addr add 192.168.1.1/24 dev br-lan\nlink set br-lan up\nroute add default via 10.10.0.2",
+    )?;
+    lan.ip(
+        "addr add 192.168.1.2/24 dev lan0\nlink set lan0 up\nroute add default via 192.168.1.1",
+    )?;
+    b.ip(&format!("addr add {WORLD}/32 dev lo"))?;
+    a.enable_forwarding()?;
+    let own = Uci::side(1, false, &key).with("allowed_ips", "0.0.0.0/1 128.0.0.0/1");
+    let own = own.with("killswitch", "1");
+    let rest = "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\
+                config interface 'wan'\n\toption device 'veth'\n\toption proto 'dhcp'\n";
+    let text = |own: &Uci| own.text() + rest;
+    let router = Router::with_netifd(a, &text(&own))?;
+    router.dir.write("firewall", FIREWALL)?;
+    carry_out(&router)?;
+    let wan = Sniffer::open(&router.ns, "veth")?;
+    let pings = lan.cmd(&format!("ping -n -q -i 0.01 {WORLD}")).spawn()?;
+    let mut home = Home {
+        router,
+        lan,
+        wan,
+        _pings: pings,
+    };
+    // Without it the capture sees what leaves.
+    check!(
+        home.leaks()? > 0,
+        "nothing leaves, so that nothing can be seen"
+    );
+    home.load_rules()?;
+    check_eq!(home.leaks()?, 0, "leaks from boot on");
+    let b = Router::start(b, &Uci::side(2, false, &key).text(), false)?;
+    let up = |home: &Home, what: &str| -> Outcome {
+        let ping = format!("ping -n -q -c 1 -W 1 {WORLD}");
+        wait_for("an answer through the tunnel", LATER, || {
+            let done = home.lan.cmd(&ping).run(SOON)?;
+            Ok(done.status.success().then_some(()))
+        })
+        .during(what)?;
+        check_eq!(home.leaks()?, 0, "leaks while {what}");
+        Ok(())
+    };
+    handler(&home.router, "setup", "vpn0")?;
+    up(&home, "up")?;
+    // A crash, and the next daemon.
+    home.router.crash()?;
+    check_eq!(home.leaks()?, 0, "leaks without ovpnd");
+    home.router.start_again()?;
+    up(&home, "taken over")?;
+    // Another key.
+    let other = keys.write("other", &genkey()?)?;
+    home.wan.packets()?;
+    home.router
+        .reload(&text(&own.clone().with("key_file", &other)))?;
+    b.reload_by_signal(&Uci::side(2, false, &other).text())?;
+    check_eq!(home.leaks()?, 0, "leaks while the key changes");
+    up(&home, "rekeyed")?;
+    // The WAN goes and comes; netifd takes the tunnel down and sets it up.
+    home.router.ns.ip("link set veth down")?;
+    handler(&home.router, "teardown", "vpn0")?;
+    check_eq!(home.leaks()?, 0, "leaks without a WAN");
+    home.router
+        .ns
+        .ip("link set veth up\nroute add default via 10.10.0.2")?;
+    check_eq!(home.leaks()?, 0, "leaks before the tunnel is back");
+    handler(&home.router, "setup", "vpn0")?;
+    up(&home, "back")?;
+    // Stop, and the rules loaded anew.
+    handler(&home.router, "teardown", "vpn0")?;
+    check_eq!(home.leaks()?, 0, "leaks after a stop");
+    home.wan.packets()?;
+    for _ in 0..20 {
+        home.load_rules()?;
+    }
+    check_eq!(home.count()?, 0, "leaks while the rules are replaced");
+    // Not the router's own packets, nor those of a tunnel without a kill switch.
+    home.router.ns.cmd("ping -n -q -c 1 -W 5 10.10.0.2").ok()?;
+    home.router
+        .dir
+        .write("network", &text(&own.with("killswitch", "0")))?;
+    home.load_rules()?;
+    wait_for("packets by the WAN", Duration::from_secs(10), || {
+        Ok((home.leaks()? > 0).then_some(()))
+    })
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![Case::new(
+        "kill switch: no packet leaves in the clear",
+        no_leak,
+    )]
+}
