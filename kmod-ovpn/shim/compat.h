@@ -83,4 +83,16 @@ typedef u32 ovpn_chacha_state[CHACHA_STATE_WORDS];
 #define WQ_PERCPU 0
 #endif
 
+/* 7.0, 6.12.107 (or before): skb_segment_list() leaves the charge of a GSO
+ * packet's members with its head, where it was moved to; before, it took the
+ * members' truesize off the head, whose socket then never got it back.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0) ||	\
+	(LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 107) &&	\
+	 LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0))
+#define OVPN_LIST_KEEPS_CHARGE	true
+#else
+#define OVPN_LIST_KEEPS_CHARGE	false
+#endif
+
 #endif /* OVPN_COMPAT_H */

@@ -3,11 +3,13 @@
 #ifndef OVPN_INTERNAL_H
 #define OVPN_INTERNAL_H
 
+#include <linux/in6.h>
 #include <linux/netdevice.h>
 #include <linux/scatterlist.h>
 #include <linux/skbuff.h>
 #include <linux/unaligned.h>
 #include <linux/workqueue.h>
+#include <net/inet_ecn.h>
 
 #include "rust.h"
 #include "shim.h"
@@ -57,6 +59,9 @@ struct ovpn_dev {
 	u8 mode;
 	/* Lives as long, too; see cells.c. */
 	struct ovpn_cell __percpu *cells;
+	u32 cell_bytes;
+	/* CPU whose cell has a peer's datagrams, by the low bits of its id. */
+	u16 cell_cpu[64];
 	struct delayed_work tick;
 	/* Sends notifications that wait, and when it last ran, in jiffies. */
 	struct delayed_work tell;
@@ -64,8 +69,9 @@ struct ovpn_dev {
 	struct ovpn_drops __percpu *drops;
 	/* Next hops that packets asked for; of an MP interface, under RCU. */
 	struct ovpn_hops *hops;
-	/* Private flag "mss-clamp" of ethtool. */
+	/* Private flags "mss-clamp" and "udp-gso" of ethtool. */
 	bool mss_clamp;
+	bool udp_gso;
 	struct ovpn_hold hold;
 	struct ovpn_home home;
 };
@@ -116,8 +122,51 @@ void ovpn_tcp_detach(struct ovpn_sock *os);
 void ovpn_tcp_free(struct ovpn_tcp *tcp);
 /* As ovpn_sock_send(). */
 void ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch);
+
+/* xmit.c. [any, bottom halves off or on] As ovpn_sock_send(). */
 int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 		  struct ovpn_path *path, struct ovpn_batch *batch);
+/* [sleep] Of the namespace of each UDP socket: watch what netfilter does to the
+ * packets sent as one.
+ */
+int ovpn_xmit_get(struct net *net);
+void ovpn_xmit_put(struct net *net);
+
+/* path.c. The socket's part in the choice of a route. */
+struct ovpn_route_key {
+	u32 mark;
+	int oif;
+	__be16 sport;
+};
+
+/* A route to the remote end, and the local address that packets leave from. */
+struct ovpn_route {
+	struct dst_entry *dst;
+	union {
+		__be32 saddr4;
+		struct in6_addr saddr6;
+	};
+};
+
+/* Both ends of the path and the socket's key; the result goes to
+ * ovpn_path_route().
+ */
+unsigned int ovpn_path_begin(struct ovpn_path *path, const struct sock *sk,
+			     struct ovpn_endpoint *ends,
+			     struct ovpn_route_key *key);
+/* [bottom halves off] The route to the remote end, with a reference. */
+int ovpn_path_route(struct ovpn_dev *dev, struct sock *sk,
+		    struct ovpn_path *path, const struct ovpn_endpoint *ends,
+		    const struct ovpn_route_key *key, unsigned int seq,
+		    struct ovpn_route *route);
+/* Bytes of the largest inner packet that need not be fragmented, as of the last
+ * look at the route.
+ */
+u32 ovpn_path_room(const struct ovpn_path *path);
+/* Whether outer packets must not be fragmented on any hop: OpenVPN's --mtu-disc
+ * yes.
+ */
+bool ovpn_keep_whole(const struct sock *sk, bool v4);
 
 /* route.c. Under RTNL, when an interface has come to a network namespace, and
  * before it leaves one: it takes no route along.
@@ -186,6 +235,20 @@ static inline void ovpn_batch_add(struct ovpn_batch *batch, struct sk_buff *skb)
 	batch->bytes += skb->len;
 }
 
+/* The two ECN bits of a packet's IP header, which is in the linear area; 0 for
+ * anything else.
+ */
+static inline u8 ovpn_ecn_of(const struct sk_buff *skb)
+{
+	switch (skb->protocol) {
+	case htons(ETH_P_IP):
+		return ip_hdr(skb)->tos & INET_ECN_MASK;
+	case htons(ETH_P_IPV6):
+		return ipv6_get_dsfield(ipv6_hdr(skb)) & INET_ECN_MASK;
+	}
+	return INET_ECN_NOT_ECT;
+}
+
 /* Open a header of size bytes in front of an outgoing packet and fill in what
  * stands before the tag. Returns the packet's new first byte.
  */
@@ -229,14 +292,22 @@ void ovpn_hold_close(struct ovpn_dev *dev);
 int ovpn_holds_start(void);
 void ovpn_holds_stop(void);
 
-/* cells.c. [any, bottom halves off] The queues behind the driver, one per CPU.
+/* cells.c. [any, bottom halves off] The queues of the way in, one pair per CPU.
  * Memory is freed with the interface.
  */
 int ovpn_cells_start(struct ovpn_dev *dev);
+/* [sleep] No packet is on its way into the cells any more. */
 void ovpn_cells_stop(struct ovpn_dev *dev);
-/* Takes the packet; false when it is lost. */
-bool ovpn_cells_receive(struct ovpn_dev *dev, struct sk_buff *skb);
-/* Whether a few batches fit. */
+/* [rcu] Takes a datagram that the socket received, UDP header in front, that
+ * begins with the first word of a data packet in the linear area; false, and
+ * untouched, when it must be looked at right away.
+ */
+bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff *skb);
+/* [sleep] Drop what the socket received, a grace period after it received its
+ * last.
+ */
+void ovpn_cells_forget(struct ovpn_sock *os);
+/* Whether a few batches of opened packets fit. */
 bool ovpn_cells_have_room(const struct ovpn_dev *dev);
 
 bool ovpn_netdev_is_ours(const struct net_device *net);

@@ -25,6 +25,9 @@
  */
 #define OVPN_TELL_MS	50
 
+/* Bytes of the largest super-packet. */
+#define OVPN_TSO_MAX	61440
+
 /* Room the mainline driver leaves behind a packet. */
 #define OVPN_TAILROOM	16
 
@@ -67,51 +70,6 @@ static netdev_tx_t ovpn_ndo_xmit(struct sk_buff *skb, struct net_device *net)
 	return NETDEV_TX_OK;
 }
 
-/* --- receive --------------------------------------------------------------- */
-
-void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
-			 u32 *packets, u32 *bytes)
-{
-	struct ovpn_pkt *pkt = batch->head;
-
-	*packets = 0;
-	*bytes = 0;
-	/* Cells are per CPU, and TCP may bring us here from a process. */
-	local_bh_disable();
-	while (pkt) {
-		struct sk_buff *skb = ovpn_pkt_skb(pkt);
-		u32 len = pkt->len;
-
-		skb->protocol = htons(pkt->proto);
-		pkt = pkt->next;
-
-		/* The outer packet's GSO, hash, queue, mark and route say
-		 * nothing of the inner one.
-		 */
-		skb_gso_reset(skb);
-		skb_clear_hash(skb);
-		skb->dev = dev->net;
-		skb_set_queue_mapping(skb, 0);
-		skb_scrub_packet(skb, true);
-		/* The tag has proved every byte to be what the peer sent, so no
-		 * checksum inside can find more.
-		 */
-		skb->ip_summed = CHECKSUM_UNNECESSARY;
-		skb->csum_level = ~0;
-		skb_reset_network_header(skb);
-		skb_reset_mac_header(skb);
-		skb_reset_transport_header(skb);
-		skb_reset_inner_headers(skb);
-
-		if (likely(ovpn_cells_receive(dev, skb))) {
-			dev_sw_netstats_rx_add(dev->net, len);
-			++*packets;
-			*bytes += len;
-		}
-	}
-	local_bh_enable();
-}
-
 /* --- counters -------------------------------------------------------------- */
 
 void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
@@ -127,17 +85,20 @@ void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
 }
 
 /* Private flags: --show-priv-flags and --set-priv-flags of ethtool. */
-static const char ovpn_flags[][ETH_GSTRING_LEN] = { "mss-clamp" };
+static const char ovpn_flags[][ETH_GSTRING_LEN] = { "mss-clamp", "udp-gso" };
 #define OVPN_FLAG_MSS_CLAMP	BIT(0)
+#define OVPN_FLAG_UDP_GSO	BIT(1)
 
 static u32 ovpn_get_flags(struct net_device *net)
 {
-	return READ_ONCE(ovpn_of(net)->mss_clamp) ? OVPN_FLAG_MSS_CLAMP : 0;
+	return (READ_ONCE(ovpn_of(net)->mss_clamp) ? OVPN_FLAG_MSS_CLAMP : 0) |
+	       (READ_ONCE(ovpn_of(net)->udp_gso) ? OVPN_FLAG_UDP_GSO : 0);
 }
 
 static int ovpn_set_flags(struct net_device *net, u32 flags)
 {
 	WRITE_ONCE(ovpn_of(net)->mss_clamp, flags & OVPN_FLAG_MSS_CLAMP);
+	WRITE_ONCE(ovpn_of(net)->udp_gso, flags & OVPN_FLAG_UDP_GSO);
 	return 0;
 }
 
@@ -371,6 +332,11 @@ static void ovpn_setup(struct net_device *net)
 	net->hw_features |= features;
 	net->hw_enc_features |= features;
 
+	/* With headers and tags the packets of one super-packet fit one outer
+	 * GSO packet, unless they are small.
+	 */
+	netif_set_tso_max_size(net, OVPN_TSO_MAX);
+
 	SET_NETDEV_DEVTYPE(net, &ovpn_type);
 }
 
@@ -386,6 +352,7 @@ OVPN_NEWLINK(ovpn_newlink)
 	dev->net = net;
 	dev->mode = mode;
 	dev->mss_clamp = mss_clamp;
+	dev->udp_gso = true;
 	ovpn_hold_init(dev);
 	ovpn_home_init(dev);
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Where a peer is reached by UDP: both ends, the route there, sending. */
+/* Where a peer is reached by UDP: both ends, and the route there. */
 
 #include <linux/icmpv6.h>
 #include <linux/inetdevice.h>
@@ -17,13 +17,6 @@
 
 #include "compat.h"
 #include "internal.h"
-
-/* What of the socket a route depends on. */
-struct ovpn_route_key {
-	u32 mark;
-	int oif;
-	__be16 sport;
-};
 
 struct ovpn_path {
 	/* Guards ends and key, and that what is in the cache was looked up for
@@ -162,13 +155,12 @@ enum ovpn_learnt ovpn_path_learn(struct ovpn_path *path,
 					    OVPN_LEARNT_REMOTE;
 }
 
-/* Read both ends, after making sure that the cache belongs to the socket as it
- * is now: mark, interface and port can change under a live peer.
+/* Mark, interface and port can change under a live peer: make sure that the
+ * cache belongs to the socket as it is now.
  */
-static unsigned int ovpn_path_begin(struct ovpn_path *path,
-				    const struct sock *sk,
-				    struct ovpn_endpoint *ends,
-				    struct ovpn_route_key *key)
+unsigned int ovpn_path_begin(struct ovpn_path *path, const struct sock *sk,
+			     struct ovpn_endpoint *ends,
+			     struct ovpn_route_key *key)
 {
 	struct ovpn_route_key seen;
 	unsigned int seq;
@@ -193,15 +185,6 @@ again:
 	write_sequnlock_bh(&path->lock);
 	goto again;
 }
-
-/* A route to the remote end, and the local address that packets leave from. */
-struct ovpn_route {
-	struct dst_entry *dst;
-	union {
-		__be32 saddr4;
-		struct in6_addr saddr6;
-	};
-};
 
 static int ovpn_lookup4(struct sock *sk, const struct ovpn_endpoint *ends,
 			const struct ovpn_route_key *key,
@@ -307,11 +290,10 @@ static u32 ovpn_room(const struct dst_entry *dst, bool v4)
 	return max(dst_mtu(dst), outer + 1) - outer;
 }
 
-/* The route to the remote end, with a reference. Bottom halves off. */
-static int ovpn_route(struct ovpn_dev *dev, struct sock *sk,
-		      struct ovpn_path *path, const struct ovpn_endpoint *ends,
-		      const struct ovpn_route_key *key, unsigned int seq,
-		      struct ovpn_route *route)
+int ovpn_path_route(struct ovpn_dev *dev, struct sock *sk,
+		    struct ovpn_path *path, const struct ovpn_endpoint *ends,
+		    const struct ovpn_route_key *key, unsigned int seq,
+		    struct ovpn_route *route)
 {
 	bool v4 = ends->family == OVPN_AF_INET;
 	u32 room;
@@ -337,10 +319,10 @@ static int ovpn_route(struct ovpn_dev *dev, struct sock *sk,
 	return 0;
 }
 
-/* Whether outer packets must not be fragmented by anybody: OpenVPN's --mtu-disc
- * yes. Otherwise they may be, by us too, as the mainline driver has it.
+/* Otherwise outer packets may be fragmented, by us too, as the mainline driver
+ * has it.
  */
-static bool ovpn_keep_whole(const struct sock *sk, bool v4)
+bool ovpn_keep_whole(const struct sock *sk, bool v4)
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	if (!v4 && READ_ONCE(sk->sk_family) == AF_INET6)
@@ -349,91 +331,12 @@ static bool ovpn_keep_whole(const struct sock *sk, bool v4)
 	return READ_ONCE(inet_sk(sk)->pmtudisc) == IP_PMTUDISC_DO;
 }
 
-/* Send one packet; consumes it and a reference to the route. */
-static void ovpn_xmit(struct ovpn_dev *dev, struct sock *sk,
-		      const struct ovpn_endpoint *ends,
-		      const struct ovpn_route_key *key,
-		      const struct ovpn_route *route, struct sk_buff *skb,
-		      bool whole)
+u32 ovpn_path_room(const struct ovpn_path *path)
 {
-	__be16 dport = (__force __be16)ends->port;
-
-	/* The tunnel for IPv6 does not do it itself. */
-	skb_scrub_packet(skb, !net_eq(dev_net(dev->net), sock_net(sk)));
-	skb->mark = key->mark;
-	if (ends->family == OVPN_AF_INET) {
-		__be32 daddr;
-
-		memcpy(&daddr, ends->remote, sizeof(daddr));
-		udp_tunnel_xmit_skb(dst_rtable(route->dst), sk, skb,
-				    route->saddr4, daddr, 0,
-				    ip4_dst_hoplimit(route->dst),
-				    whole ? htons(IP_DF) : 0, key->sport, dport,
-				    false, sk->sk_no_check_tx OVPN_TUNNEL_FLAGS);
-	} else {
-#if IS_ENABLED(CONFIG_IPV6)
-		struct in6_addr daddr;
-
-		memcpy(&daddr, ends->remote, sizeof(daddr));
-		/* We are the datagram's origin: fragment it where it must be. */
-		skb->ignore_df = !whole;
-		udp_tunnel6_xmit_skb(route->dst, sk, skb, dev->net,
-				     (struct in6_addr *)&route->saddr6, &daddr,
-				     0, ip6_dst_hoplimit(route->dst), 0,
-				     key->sport, dport,
-				     udp_get_no_check6_tx(sk) OVPN_TUNNEL_FLAGS);
-#endif
-	}
+	return READ_ONCE(path->room);
 }
 
-int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
-		  struct ovpn_path *path, struct ovpn_batch *batch)
-{
-	struct ovpn_route_key key;
-	struct ovpn_endpoint ends;
-	struct ovpn_route route;
-	struct sock *sk = os->sk;
-	struct ovpn_pkt *pkt;
-	unsigned int seq;
-	u32 limit;
-	bool whole;
-	int ret;
-
-	for (pkt = batch->head; pkt; pkt = pkt->next) {
-		struct sk_buff *skb = ovpn_pkt_skb(pkt);
-
-		/* Whom TCP's small queue accounting charges stays charged until
-		 * the outer packet has left; an orphan keeps no stale pointer.
-		 */
-		if (!skb->destructor)
-			skb->sk = NULL;
-	}
-
-	local_bh_disable();
-	seq = ovpn_path_begin(path, sk, &ends, &key);
-	ret = ovpn_route(dev, sk, path, &ends, &key, seq, &route);
-	if (unlikely(ret)) {
-		local_bh_enable();
-		ovpn_pkts_free(batch->head, false);
-		return ret;
-	}
-	limit = READ_ONCE(path->room) + OVPN_HEAD_LEN;
-	whole = ovpn_keep_whole(sk, ends.family == OVPN_AF_INET);
-	for (pkt = batch->head; pkt; ) {
-		struct sk_buff *skb = ovpn_pkt_skb(pkt);
-
-		pkt = pkt->next;
-		/* Each datagram consumes a reference; ours goes with the last. */
-		if (pkt)
-			dst_hold(route.dst);
-		ovpn_xmit(dev, sk, &ends, &key, &route, skb,
-			  whole && skb->len <= limit);
-	}
-	local_bh_enable();
-	return 0;
-}
-
-/* As ovpn_route(), for who only wants to know how much fits. */
+/* How much fits by the route that ovpn_path_route() finds. */
 static u32 ovpn_look_room(struct ovpn_dev *dev, struct ovpn_sock *os,
 			  struct ovpn_path *path)
 {
@@ -445,7 +348,7 @@ static u32 ovpn_look_room(struct ovpn_dev *dev, struct ovpn_sock *os,
 
 	local_bh_disable();
 	seq = ovpn_path_begin(path, os->sk, &ends, &key);
-	if (!ovpn_route(dev, os->sk, path, &ends, &key, seq, &route)) {
+	if (!ovpn_path_route(dev, os->sk, path, &ends, &key, seq, &route)) {
 		room = READ_ONCE(path->room);
 		dst_release(route.dst);
 	}

@@ -24,6 +24,11 @@ void ovpn_rs_xmit(void *rs, struct sk_buff *skb);
  */
 int ovpn_rs_udp_rx(void *rs, struct ovpn_sock *sock, struct sk_buff *skb,
 		   const u8 *head, u32 head_len, u32 len);
+/* [rcu, BH off] Datagrams received by sock that begin with the word op, without
+ * their UDP headers; lost more could not be read for want of memory.
+ */
+void ovpn_rs_udp_batch(void *rs, struct ovpn_sock *sock, u32 op,
+		       const struct ovpn_batch *batch, u32 lost);
 /* [sleep] Userspace closed a transport socket. */
 void ovpn_rs_sock_gone(void *rs, const struct ovpn_sock *sock);
 /* Receiving side of a TCP stream whose data packets are peer_id's; NULL without

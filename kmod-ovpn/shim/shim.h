@@ -55,6 +55,12 @@ struct ovpn_pkt {
 	u16 proto;
 	/* Bytes in front of an outgoing packet's payload. */
 	u16 head;
+	/* Of the first packet of a run: packets that may leave as one. */
+	u16 run;
+	/* ECN bits of the other header: of a received packet the outer one, of an
+	 * outgoing packet the inner one.
+	 */
+	u8 ecn;
 };
 
 /* A list of packets with one owner; head == NULL exactly when count == 0. */
@@ -114,7 +120,15 @@ enum ovpn_stat {
 #define OVPN_DROP_SLOTS	32
 /* Reasons that C counts itself; the Rust side asserts the numbers. */
 #define OVPN_DROP_RX_NO_MEMORY		9
+#define OVPN_DROP_RX_GONE		11
 #define OVPN_DROP_TX_BAD_PROTOCOL	15
+#define OVPN_DROP_RX_QUEUE_FULL		22
+
+/* What C itself recognises: opcode and peer id of data packets that can be told
+ * apart by their first word alone; the Rust side asserts the numbers.
+ */
+#define OVPN_OPCODE_DATA	9
+#define OVPN_PEER_ID_NONE	0xffffff
 
 /* --- rcu.c: deferred release --------------------------------------------- */
 
@@ -434,17 +448,20 @@ bool ovpn_sock_admit(struct ovpn_dev *dev, struct ovpn_sock *sock,
 /* [rcu] Tell the sender of an inner packet that nobody is there to get it. */
 void ovpn_tx_unreachable(struct sk_buff *skb);
 
+/* --- cells.c: the way in --------------------------------------------------- */
+
+/* [any] Hand inner packets, ethertype set, to the stack. Consumes them and says
+ * how many, and how many bytes, it took.
+ */
+void ovpn_cells_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
+			u32 *packets, u32 *bytes);
+
 /* --- netdev.c: the network interface -------------------------------------- */
 
 int ovpn_netdev_init(void);
 void ovpn_netdev_exit(void);
 void ovpn_netdev_carrier(struct ovpn_dev *dev, bool on);
 u32 ovpn_netdev_ifindex(const struct ovpn_dev *dev);
-/* [any] Hand inner packets, ethertype set, to the stack. Consumes them and
- * says how many, and how many bytes, the stack took.
- */
-void ovpn_netdev_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
-			 u32 *packets, u32 *bytes);
 /* Which total of the interface a lost packet belongs to. */
 enum ovpn_drop_total {
 	OVPN_DROP_RX,

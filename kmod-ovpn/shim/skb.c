@@ -152,6 +152,7 @@ int ovpn_tx_split(struct sk_buff *skb, struct ovpn_batch *out, u32 *lost)
 		skb_reset_network_header(skb);
 		skb_reset_inner_headers(skb);
 		ovpn_batch_add(out, skb);
+		out->tail->ecn = ovpn_ecn_of(skb);
 	}
 	return 0;
 }
@@ -188,5 +189,7 @@ int ovpn_rx_take(struct sk_buff *skb, u32 strip, struct ovpn_batch *out)
 	}
 	__skb_pull(skb, strip);
 	ovpn_batch_add(out, skb);
+	/* The outer IP header stays in front. */
+	out->tail->ecn = ovpn_ecn_of(skb);
 	return 0;
 }

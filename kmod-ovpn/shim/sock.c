@@ -82,6 +82,8 @@ static void ovpn_sock_free(struct work_struct *work)
 
 	if (os->tcp)
 		ovpn_tcp_free(os->tcp);
+	else
+		ovpn_cells_forget(os);
 	netdev_put(os->dev->net, &os->tracker);
 	sock_put(os->sk);
 	kfree(os);

@@ -33,6 +33,10 @@ static int ovpn_udp_rcv(struct sock *sk, struct sk_buff *skb)
 		kfree_skb(skb);
 		return 0;
 	}
+	if (likely(look >= OVPN_OP_LEN &&
+		   skb->data[sizeof(struct udphdr)] >> 3 == OVPN_OPCODE_DATA &&
+		   ovpn_cells_queue(os, skb)))
+		return 0;
 	return ovpn_rs_udp_rx(os->dev->rs, os, skb,
 			      skb->data + sizeof(struct udphdr), look, len);
 }
@@ -57,7 +61,10 @@ int ovpn_udp_attach(struct ovpn_sock *os, struct socket *sock)
 		.encap_rcv = ovpn_udp_rcv,
 		.encap_destroy = ovpn_udp_destroy,
 	};
+	int ret = ovpn_xmit_get(sock_net(os->sk));
 
+	if (ret)
+		return ret;
 	ovpn_compat_udp_setup(sock_net(os->sk), sock, &cfg);
 	return 0;
 }
@@ -75,4 +82,5 @@ void ovpn_udp_detach(struct ovpn_sock *os)
 	WRITE_ONCE(udp_sk(sk)->encap_rcv, NULL);
 	WRITE_ONCE(udp_sk(sk)->encap_destroy, NULL);
 	rcu_assign_sk_user_data(sk, NULL);
+	ovpn_xmit_put(sock_net(sk));
 }

@@ -9,6 +9,7 @@ use crate::key::Key;
 use crate::peer::Peer;
 use crate::proto::attrs::Transport;
 use crate::proto::counters::DropReason;
+use crate::proto::ecn;
 use crate::proto::wire::{
     classify, inner_protocol, is_from_link, is_keepalive, Header, KeyId, Verdict,
 };
@@ -56,6 +57,33 @@ pub(crate) fn datagram(
     None
 }
 
+/// Takes datagrams from one socket of the device, without their UDP headers, all of which begin
+/// with the word `op`; `lost` more could not be read.
+pub(crate) fn datagrams(
+    device: &Device,
+    rcu: &Rcu,
+    socket: SocketRef<'_>,
+    op: u32,
+    batch: Batch,
+    lost: u32,
+) {
+    let all = batch.count().saturating_add(lost);
+    let head = op.to_be_bytes();
+    let Verdict::Data(peer_id, key_id) = classify(&head, head.len()) else {
+        return device.net.rx_dropped(DropReason::Runt, all);
+    };
+    let peer = device.peers.by_id(rcu, peer_id);
+    let Some(peer) = peer.filter(|peer| peer.hears(rcu, socket)) else {
+        return device.net.rx_dropped(DropReason::UnknownPeer, all);
+    };
+    if lost > 0 {
+        peer.rx_dropped(&device.net, DropReason::RxNoMemory, lost);
+    }
+    if !batch.is_empty() {
+        submit(device, rcu, peer, key_id, batch, Transport::Udp);
+    }
+}
+
 /// Takes packets of one key id out of a peer's TCP stream.
 pub(crate) fn stream(device: &Device, rcu: &Rcu, peer: &Peer, key_id: KeyId, batch: Batch) {
     submit(device, rcu, peer, key_id, batch, Transport::Tcp);
@@ -76,16 +104,25 @@ fn submit(
         return peer.rx_dropped(&device.net, DropReason::NoKey, batch.count());
     };
     let overhead = key.alg().overhead();
-    let _malformed =
-        batch.sift(
-            |pkt| match Header::parse(pkt.bytes(), pkt.len() as usize, overhead) {
-                Ok(header) => {
-                    pkt.set_id(header.packet_id);
-                    Fate::Keep
-                }
-                Err(reason) => drop_for(device, peer, reason),
-            },
-        );
+    // The window is asked before the cipher, too: a packet that it refuses costs no decryption.
+    let refused = {
+        let window = key.replay().lock();
+        batch.sift(|pkt| {
+            let header = match Header::parse(pkt.bytes(), pkt.len() as usize, overhead) {
+                Ok(header) => header,
+                Err(reason) => return drop_for(device, peer, reason),
+            };
+            if let Err(rejected) = window.check(header.packet_id) {
+                return drop_for(device, peer, rejected.into());
+            }
+            pkt.set_id(header.packet_id);
+            Fate::Keep
+        })
+    };
+    drop(refused);
+    if batch.is_empty() {
+        return;
+    }
     let way = Way::In(via);
     if let Some(lanes) = peer.lanes.get() {
         if key.engine().is_some() || lanes.are_busy(way) {
@@ -166,6 +203,10 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
             learn(device, peer, pkt);
         }
         let len = pkt.len() as usize;
+        let outer = pkt.outer_ecn();
+        if outer != ecn::NOT_ECT && !ecn::decapsulate(pkt.bytes_mut(), outer) {
+            return drop_for(device, peer, DropReason::Ecn);
+        }
         match inner_protocol(pkt.bytes(), len) {
             Some(protocol) => pkt.set_protocol(protocol),
             None if is_keepalive(pkt.bytes()) => return Fate::Consume,

@@ -170,6 +170,9 @@ pub(crate) fn complete(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch
     let Some(socket) = peer.socket.get(rcu) else {
         return peer.tx_dropped(&device.net, DropReason::TxNoTransport, packets);
     };
+    if packets > 1 {
+        batch.mark_runs();
+    }
     let Ok((sent, bytes)) = socket.send(&device.net, &peer.path, batch) else {
         return peer.tx_dropped(&device.net, DropReason::TxNoRoute, packets);
     };

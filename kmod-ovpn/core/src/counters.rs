@@ -74,11 +74,14 @@ drop_reasons! {
     TxNoTransport = 20, "tx_no_transport";
     /// The transmit queue is full, or too many packets of the peer wait for an asynchronous engine.
     TxQueueFull = 21, "tx_queue_full";
-    /// Too many packets of the peer wait for an asynchronous engine.
+    /// Too many packets wait to be opened, or too many of the peer wait for an asynchronous engine.
     RxQueueFull = 22, "rx_queue_full";
     /// The inner source is an address of one link alone (fe80::/10, 169.254.0.0/16), or none: a client's search for
     /// routers and the like, which end here. Nothing is wrong with the peer.
     LinkLocal = 23, "rx_link_local";
+    /// The outer header says that there was congestion, and the inner one that its sender does not know of ECN: no
+    /// router marks such a packet (RFC 6040, 4.2).
+    Ecn = 24, "rx_ecn";
 }
 
 impl DropReason {

@@ -25,6 +25,8 @@
 //! | [`refusal`] | what a refused request is told |
 //! | [`framing`] | packets in a TCP stream |
 //! | [`mss`] | TCP segment size, clamped to the tunnel |
+//! | [`runs`] | which packets leave as one |
+//! | [`ecn`] | congestion marks between inner and outer header |
 //! | [`counters`] | reasons of packet drops |
 #![cfg_attr(not(ovpn_kmod), no_std)]
 #![forbid(unsafe_code)]
@@ -44,6 +46,7 @@ pub mod attrs;
 pub mod cipher;
 pub mod clock;
 pub mod counters;
+pub mod ecn;
 pub mod engine;
 pub mod framing;
 pub mod keepalive;
@@ -51,6 +54,7 @@ pub mod mss;
 pub mod nonce;
 pub mod refusal;
 pub mod replay;
+pub mod runs;
 pub mod slots;
 mod sync;
 pub mod wire;

@@ -40,7 +40,8 @@ pub const KEEPALIVE: [u8; 16] = [
 ];
 
 const DATA_V1: u32 = 6;
-const DATA_V2: u32 = 9;
+/// Opcode of a data packet, version 2: the first 5 bits.
+pub const DATA_V2: u32 = 9;
 
 /// Peer id, 24 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -16,6 +16,8 @@ const _: () = assert!(
 );
 const _: () = assert!(
     DropReason::RxNoMemory as u32 == ffi::OVPN_DROP_RX_NO_MEMORY
+        && DropReason::RxGone as u32 == ffi::OVPN_DROP_RX_GONE
+        && DropReason::RxQueueFull as u32 == ffi::OVPN_DROP_RX_QUEUE_FULL
         && DropReason::TxBadProtocol as u32 == ffi::OVPN_DROP_TX_BAD_PROTOCOL,
     "the shim counts the wrong reasons"
 );

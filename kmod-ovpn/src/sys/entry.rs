@@ -22,7 +22,7 @@ use crate::peer::{DelReason, Peer};
 use crate::proto::attrs::Mode;
 use crate::proto::counters::DropReason;
 use crate::proto::engine::Preference;
-use crate::proto::wire::PeerId;
+use crate::proto::wire::{PeerId, DATA_V2};
 use crate::stream::Stream;
 use crate::{rx, tick, tx};
 
@@ -125,6 +125,32 @@ unsafe extern "C" fn ovpn_rs_udp_rx(
             1
         }
     }
+}
+
+const _: () = assert!(
+    DATA_V2 == ffi::OVPN_OPCODE_DATA && PeerId::UNDEF.get() == ffi::OVPN_PEER_ID_NONE,
+    "the shim recognises other packets than the core"
+);
+
+/// # Safety
+/// See `device`; the RCU read lock is held, `sock` is live, and the packets of `batch` are handed
+/// over.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_udp_batch(
+    rs: *mut c_void,
+    sock: *mut ffi::ovpn_sock,
+    op: u32,
+    batch: *const ffi::ovpn_batch,
+    lost: u32,
+) {
+    // SAFETY: By this function's contract.
+    let (device, rcu, batch) = unsafe { (device(rs), Rcu::assume(), Batch::from_raw(*batch)) };
+    let Some(sock) = NonNull::new(sock) else {
+        return;
+    };
+    // SAFETY: By this function's contract.
+    let socket = unsafe { SocketRef::new(sock) };
+    rx::datagrams(device, &rcu, socket, op, batch, lost);
 }
 
 /// # Safety

@@ -63,7 +63,7 @@ impl NetDev {
         let mut raw = batch.into_raw();
         let (mut packets, mut bytes) = (0, 0);
         // SAFETY: Live by the invariant; the packets are given up.
-        unsafe { ffi::ovpn_netdev_deliver(self.0.as_ptr(), &mut raw, &mut packets, &mut bytes) };
+        unsafe { ffi::ovpn_cells_deliver(self.0.as_ptr(), &mut raw, &mut packets, &mut bytes) };
         (packets, bytes)
     }
 

@@ -8,6 +8,7 @@ use kernel::prelude::*;
 
 use super::ffi;
 use super::netdev::NetDev;
+use crate::proto::runs::Run;
 use crate::proto::wire::{InnerProtocol, PacketId};
 
 /// A packet as the stack hands it over.
@@ -100,6 +101,11 @@ impl Pkt {
             err if err == EAGAIN.to_errno() || err == ENOSPC.to_errno() => Some(Failure::Busy),
             _ => Some(Failure::Cipher),
         }
+    }
+
+    /// ECN bits of the outer header that a received packet came in.
+    pub(crate) fn outer_ecn(&self) -> u8 {
+        self.0.ecn
     }
 
     /// Names the inner packet's protocol.
@@ -229,23 +235,56 @@ impl Batch {
             dropped: Batch::EMPTY,
             consumed: Batch::EMPTY,
         };
-        let mut kept = Batch::EMPTY;
-        let mut next = core::mem::replace(self, Batch::EMPTY).into_raw().head;
+        let mut last: *mut ffi::ovpn_pkt = ptr::null_mut();
+        let mut next = self.0.head;
         while let Some(mut pkt) = NonNull::new(next) {
             // SAFETY: In the list, so live and ours; `Pkt` is transparent over it, and no other
             // reference to it exists.
             let fate = decide(unsafe { pkt.cast::<Pkt>().as_mut() });
             // SAFETY: As above.
-            next = unsafe { pkt.as_mut() }.next;
-            match fate {
-                Fate::Keep => &mut kept,
+            let raw = unsafe { pkt.as_mut() };
+            next = raw.next;
+            let rejected = match fate {
+                Fate::Keep => {
+                    last = pkt.as_ptr();
+                    continue;
+                }
                 Fate::Drop => &mut sifted.dropped,
                 Fate::Consume => &mut sifted.consumed,
+            };
+            self.0.count = self.0.count.wrapping_sub(1);
+            self.0.bytes = self.0.bytes.wrapping_sub(raw.len);
+            // SAFETY: The packet before it, if there is one, is in the list, too.
+            match unsafe { last.as_mut() } {
+                Some(last) => last.next = next,
+                None => self.0.head = next,
             }
-            .push(pkt);
+            rejected.push(pkt);
         }
-        *self = kept;
+        // INVARIANT: the rejected packets are out of list and sums, and `last` is the last kept.
+        self.0.tail = last;
         sifted
+    }
+
+    /// Notes which packets may leave as one: see [`Run`].
+    pub(crate) fn mark_runs(&mut self) {
+        let mut run = Run::default();
+        let mut first = self.0.head;
+        let mut next = self.0.head;
+        while let Some(mut pkt) = NonNull::new(next) {
+            // SAFETY: In the list, so live and ours.
+            let (len, behind) = unsafe { (pkt.as_ref().len, pkt.as_ref().next) };
+            if !run.join(len) {
+                run = Run::of(len);
+                first = pkt.as_ptr();
+            }
+            // SAFETY: As above; the first of the run is this packet or one before it.
+            unsafe {
+                pkt.as_mut().run = 0;
+                (*first).run = run.count();
+            }
+            next = behind;
+        }
     }
 
     /// Appends a packet that is ours and in no list.
@@ -286,6 +325,9 @@ pub(crate) struct Sifted {
 
 impl Drop for Sifted {
     fn drop(&mut self) {
+        if self.consumed.is_empty() {
+            return;
+        }
         let consumed = core::mem::replace(&mut self.consumed, Batch::EMPTY).into_raw();
         // SAFETY: The packets were ours and are given up here.
         unsafe { ffi::ovpn_pkts_free(consumed.head, true) };

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::wire::Attrs;
 
 /// kmod-ovpn/uapi/ovpn-ext.yaml, attribute set "drops"; the first has number 1.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "rx_short",
     "rx_data_v1",
     "rx_unknown_peer",
@@ -32,6 +32,7 @@ const NAMES: [&str; 24] = [
     "tx_queue_full",
     "rx_queue_full",
     LINK_LOCAL,
+    "rx_ecn",
 ];
 /// Packets that healthy peers send and no tunnel carries: searches for routers and the like.
 const LINK_LOCAL: &str = "rx_link_local";

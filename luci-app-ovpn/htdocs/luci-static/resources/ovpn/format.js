@@ -78,6 +78,7 @@ return baseclass.extend({
 		case 'rx_refused':      return _('received: refused by the network stack');
 		case 'rx_gone':         return _('received: peer was just deleted');
 		case 'rx_queue_full':   return _('received: queue of the crypto engine full');
+		case 'rx_ecn':          return _('received: congestion mark of the path on a packet that may carry none');
 		case 'tx_no_peer':      return _('sent: no peer for the destination');
 		case 'tx_no_key':       return _('sent: no key');
 		case 'tx_exhausted':    return _('sent: key used up');
