@@ -3,12 +3,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::lab::{
     Cipher, DropReasons, Hub, Ns, Outer, Pair, Server, StreamTunnel, Tunnel, TunnelSpec, framed,
-    patience, tcp_pair, wait_for,
+    patience, poll, tcp_pair, wait_for,
 };
 use crate::nl::ovpn::{Event, PRIMARY, Reason, cmd, peer, top};
 use crate::tap::{Case, During, Failure, Outcome};
@@ -390,11 +390,16 @@ fn options(outer: Outer) -> Outcome {
     check_eq!(nothing, Some(ErrorKind::WouldBlock), "read of nothing");
     let waited = start.elapsed();
     check!(waited >= Duration::from_millis(50), "it waited {waited:?}");
+    // A control packet is no error: it waits for those who read, whatever is asked of the error queue.
+    let packet = [&[4u8 << 3][..], b"control packet"].concat();
+    lab.soft.write(&framed(&packet))?;
+    let ready = poll(lab.user()?.as_fd(), libc::POLLIN, SOON)?;
+    check_eq!(ready, libc::POLLIN, "poll");
     let mut buffer = [0u8; 10];
     // SAFETY: the buffer is as long as is said.
     let ret = unsafe {
         libc::recv(
-            user.as_raw_fd(),
+            lab.user()?.as_raw_fd(),
             buffer.as_mut_ptr().cast(),
             buffer.len(),
             libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT,
@@ -406,9 +411,6 @@ fn options(outer: Outer) -> Outcome {
         (-1, ErrorKind::WouldBlock),
         "empty error queue"
     );
-    // A control packet is no error: it waits for who reads.
-    let packet = [&[4u8 << 3][..], b"control packet"].concat();
-    lab.soft.write(&framed(&packet))?;
     let mut buffer = [0; 64];
     let n = (&mut &*lab.user()?).read(&mut buffer)?;
     check_eq!(

@@ -39,6 +39,22 @@ fn behind(hub: &mut Hub, text: &str) -> Outcome {
     Ok(())
 }
 
+/// Makes namespaces and ends them, so that the memory of one that has ended is written to.
+fn reuse(watcher: &Ns) -> Outcome {
+    for _ in 0..4 {
+        let brief = Ns::new()?;
+        brief.ip(&format!(
+            "link add brief index 60 type veth peer name brief index 61 netns {}",
+            watcher.path()
+        ))?;
+        drop(brief);
+        wait_for("a brief namespace to end", Duration::from_secs(10), || {
+            Ok(watcher.ifindex("brief")?.is_none().then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
 /// The fault class "cached dst outlives its netns": an interface learns next hops in one namespace, moves on, and the
 /// namespace ends, for which KASAN is the judge, and its end itself. The transport socket stays in a third.
 fn routes_stay(_: &Ctx) -> Outcome {
@@ -57,16 +73,16 @@ fn routes_stay(_: &Ctx) -> Outcome {
             .unwrap_or(&hub.server.ns)
             .ip(&format!("link set mp netns {}", to.path()))?;
         settle(&mut hub, &to).during(name)?;
-        behind(&mut hub, name)?;
-        // The former one goes while the interface works in the new one, and before it is asked for routes again.
+        // The former one goes before a packet asks for a route in the new one, so what was learnt there is not replaced.
         if let Some(old) = from.replace(to) {
             drop(old);
             let probe = format!("probe{}", n - 1);
             wait_for("the namespace to end", Duration::from_secs(10), || {
                 Ok(watcher.ifindex(&probe)?.is_none().then_some(()))
             })?;
-            behind(&mut hub, "after its end")?;
+            reuse(&watcher)?;
         }
+        behind(&mut hub, name)?;
     }
     // With the last namespace goes the interface, with its hops in use. The sockets would keep it.
     hub.inner = [watcher.udp(false, 0)?, watcher.udp(false, 0)?];
