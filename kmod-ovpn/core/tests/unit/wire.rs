@@ -156,3 +156,25 @@ fn addresses_of_one_link_are_told_from_those_of_others() {
     }
     assert!(!is_from_link(&[]) && !is_from_link(&[0x45; 19]) && !is_from_link(&KEEPALIVE));
 }
+
+#[test]
+fn both_addresses_of_an_inner_packet_are_found() {
+    let v4 = [
+        &[0x45; 12][..],
+        &[192, 0, 2, 1],
+        &[198, 51, 100, 2],
+        &[0; 4],
+    ]
+    .concat();
+    assert_eq!(inner_source(&v4), Some(map_ipv4([192, 0, 2, 1])));
+    assert_eq!(inner_destination(&v4), Some(map_ipv4([198, 51, 100, 2])));
+    let v6 = [&[0x60; 8][..], &[1; 16], &[2; 16]].concat();
+    assert_eq!(inner_source(&v6), Some([1; 16]));
+    assert_eq!(inner_destination(&v6), Some([2; 16]));
+    for short in [&v4[..19], &v6[..39], &[0x50; 40], &[]] {
+        assert_eq!(
+            (inner_source(short), inner_destination(short)),
+            (None, None)
+        );
+    }
+}
