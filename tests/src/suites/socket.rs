@@ -386,7 +386,8 @@ fn options(outer: Outer) -> Outcome {
     let user: &TcpStream = lab.user()?;
     user.set_read_timeout(Some(Duration::from_millis(50)))?;
     let start = Instant::now();
-    let nothing = (&mut &*user).read(&mut [0; 10]).err().map(|e| e.kind());
+    let nothing = (&mut &*user).read(&mut [0; 10]);
+    let nothing = nothing.err().map(|e| e.kind());
     check_eq!(nothing, Some(ErrorKind::WouldBlock), "read of nothing");
     let waited = start.elapsed();
     check!(waited >= Duration::from_millis(50), "it waited {waited:?}");
@@ -412,7 +413,8 @@ fn options(outer: Outer) -> Outcome {
         "empty error queue"
     );
     let mut buffer = [0; 64];
-    let n = (&mut &*lab.user()?).read(&mut buffer)?;
+    let mut user = lab.user()?;
+    let n = user.read(&mut buffer)?;
     check_eq!(
         buffer.get(..n),
         Some(&framed(&packet)[..]),
