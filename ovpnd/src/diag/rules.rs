@@ -291,12 +291,15 @@ fn ciphers(file: &ConfigFile, verdict: &mut Verdict) {
         return;
     };
     let cipher = found.args.first().map_or("", String::as_str);
-    if is_known(cipher) {
-        return;
-    }
     let old = compatible(file).is_some_and(|old| old < LISTED);
     let negotiates = together::serves(file) || file.has("client") || file.has("pull");
-    if file.has("data-ciphers-fallback") || !negotiates {
+    let fallback = file.has("data-ciphers-fallback") || !negotiates;
+    // OpenVPN turns the names of a list into its own spelling, but not this one.
+    let exact = CIPHERS.contains(&cipher);
+    if exact || is_known(cipher) && !fallback {
+        return;
+    }
+    if fallback {
         verdict.keeps_out(
             "cipher",
             Some(found),
