@@ -72,6 +72,11 @@ return baseclass.extend({
 		if (value && all.some(other => other != value && bare(other) == bare(value)))
 			return _('This address is there twice.');
 
+		/* Without one it would be alone on its network, which is seldom meant. */
+		if (isV4(value) || isV6(value))
+			return _('Which network? Add its prefix length: %s, or %s for this address alone.')
+				.format(...isV4(value) ? [ '/24', '/32' ] : [ '/64', '/128' ]);
+
 		return this.prefix(value);
 	},
 

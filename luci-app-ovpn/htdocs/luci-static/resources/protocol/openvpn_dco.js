@@ -37,6 +37,12 @@ return network.registerProtocol('openvpn_dco', {
 		return null;
 	},
 
+	/* Peers go with their interface; nothing is left that a later one of its name would take over. */
+	deleteConfiguration() {
+		for (const peer of uci.sections('network', 'openvpn_dco_%s'.format(this.sid)))
+			uci.remove('network', peer['.name']);
+	},
+
 	containsDevice(ifname) {
 		return network.getIfnameOf(ifname) == this.getIfname();
 	},

@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// How the import reads an .ovpn file, without a browser: words, blocks, secrets, encodings.
+// Parts of the pages without a browser: how the import reads an .ovpn file, and the protocol's rules.
 //
-//   node tests/profile.mjs
+//   node tests/units.mjs
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 
-const source = fs.readFileSync(new URL('../htdocs/luci-static/resources/ovpn/profile.js', import.meta.url), 'utf8');
+/** A module of LuCI with the modules it requires; the names are those of its `require`s, and `_`. */
+function load(file, modules) {
+	const source = fs.readFileSync(new URL(`../htdocs/luci-static/resources/${file}`, import.meta.url), 'utf8');
+
+	return new Function(...Object.keys(modules), '_', source)(...Object.values(modules), text => text);
+}
+
+const baseclass = { extend: object => object };
 
 /* LuCI's format, as far as the file uses it. */
 String.prototype.format = function(...args) {
 	return this.replace(/%[sd]/g, () => String(args.shift()));
 };
 
-const profile = new Function('baseclass', '_', source)({ extend: object => object }, text => text);
+const profile = load('ovpn/profile.js', { baseclass });
 const SECRET = 'SECRETLINEOFTHEKEY';
 
 function splits() {
@@ -76,17 +83,44 @@ function decodes() {
 	assert.equal(profile.decode(new TextEncoder().encode('# Schlüssel')), '# Schlüssel');
 }
 
-const cases = { splits, asks, hides, decodes };
+/** Peers go with their interface, and no others. */
+function deletes() {
+	const sections = [ [ 'openvpn_dco_vpn0', 'alice' ], [ 'openvpn_dco_vpn0', 'bob' ], [ 'openvpn_dco_vpn1', 'carol' ] ];
+	const gone = [];
+	const uci = {
+		sections: (config, type) => sections.filter(([ kind ]) => kind == type).map(([ , name ]) => ({ '.name': name })),
+		remove: (config, name) => gone.push(`${config}.${name}`)
+	};
+	const network = { registerErrorCode: () => {}, registerProtocol: (name, members) => members };
+	const protocol = load('protocol/openvpn_dco.js', { form: {}, network, uci, validate: {} });
+
+	protocol.deleteConfiguration.call({ sid: 'vpn0' });
+	assert.deepEqual(gone, [ 'network.alice', 'network.bob' ]);
+}
+
+/** An address without a prefix length is asked about. */
+function prefixes() {
+	const parse = family => text => (family == 4 ? /^[0-9.]+$/ : /^[0-9a-f:]+$/).test(text) ? [] : null;
+	const validate = load('ovpn/validate.js', { baseclass, validation: { parseIPv4: parse(4), parseIPv6: parse(6) } });
+
+	for (const [ value, right ] of [ [ '10.8.0.1/24', true ], [ 'fd00::1/64', true ], [ '', true ], [ '10.8.0.1', false ], [ 'fd00::1', false ] ])
+		assert.equal(validate.addresses(value, [ value ]) === true, right, value);
+
+	assert.match(validate.addresses('10.8.0.1', []), /\/24.*\/32/);
+	assert.match(validate.addresses('fd00::1', []), /\/64.*\/128/);
+}
+
+const cases = { splits, asks, hides, decodes, deletes, prefixes };
 
 console.log(`TAP version 13\n1..${Object.keys(cases).length}`);
 
 for (const [ index, [ name, work ] ] of Object.entries(cases).entries())
 	try {
 		work();
-		console.log(`ok ${index + 1} - profile: ${name}`);
+		console.log(`ok ${index + 1} - units: ${name}`);
 	}
 	catch (error) {
 		process.exitCode = 1;
-		console.log(`not ok ${index + 1} - profile: ${name}`);
+		console.log(`not ok ${index + 1} - units: ${name}`);
 		String(error.stack).split('\n').forEach(line => console.log(`# ${line}`));
 	}
