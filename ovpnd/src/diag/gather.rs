@@ -21,6 +21,10 @@ use crate::uci::{File, Section, Value};
 /// Longest configuration file that is read, in bytes: with certificates inside some 20 KiB.
 const MAX_FILE: u64 = 256 * 1024;
 
+/// Where the package's script of the boot writes that no module is for this kernel, and what to do; see
+/// openwrt-feed/ovpnd/files/ovpnd.module.
+const MISFIT_FILE: &str = "/var/run/ovpnd/.module";
+
 /// All that [`super::diagnose`] judges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -45,6 +49,14 @@ pub struct Driver {
     pub error: Option<String>,
     /// Its version, which only kmod-ovpn has.
     pub version: Option<String>,
+    /// That the installed module is not for this kernel, and the command that mends it.
+    pub misfit: Option<(String, String)>,
+}
+
+/// Two lines, of which neither is empty.
+fn misfit(text: &str) -> Option<(String, String)> {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    Some((lines.next()?.to_owned(), lines.next()?.to_owned()))
 }
 
 impl Driver {
@@ -76,6 +88,9 @@ pub fn gather<K: Kernel>(engine: &mut Engine<K>, driver: Result<(), Failure>, di
         driver: Driver {
             error: driver.err().map(|failure| failure.message),
             version: version.map(|text| text.trim().to_owned()),
+            misfit: read(Path::new(MISFIT_FILE))
+                .ok()
+                .and_then(|text| misfit(&text)),
         },
         clock: now.map_or(0, |time| time.as_secs()),
         ours: ours(engine),
@@ -267,6 +282,15 @@ mod tests {
     fn instances(text: &str) -> Vec<Instance> {
         let file = File::parse(text.as_bytes());
         file.sections.iter().filter_map(instance).collect()
+    }
+
+    #[test]
+    fn a_misfit_is_two_lines() {
+        let both = Some(("No module.".to_owned(), "apk add x".to_owned()));
+        assert_eq!(misfit("No module.\napk add x\n"), both);
+        for bad in ["", "No module.\n", "\n \n"] {
+            assert_eq!(misfit(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -142,7 +142,21 @@ pub fn diagnose(facts: &Facts) -> Vec<Subject> {
 fn system(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let driver = &facts.driver;
+    if let (Some((text, remedy)), None) = (&driver.misfit, &driver.version) {
+        // Without a driver the tunnels wait; with the kernel's own one only what it does not tell is missing.
+        let severity = match driver.error {
+            Some(_) => Severity::Error,
+            None => Severity::Warning,
+        };
+        findings.push(Finding::new(
+            severity,
+            "module-misfit",
+            text.clone(),
+            remedy,
+        ));
+    }
     match (&driver.error, &driver.version) {
+        (Some(_), _) if driver.misfit.is_some() => {}
         (Some(error), _) => findings.push(Finding::new(
             Severity::Error,
             "module-missing",

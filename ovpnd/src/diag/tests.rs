@@ -9,6 +9,7 @@ fn facts() -> Facts {
         driver: Driver {
             error: None,
             version: Some(env!("CARGO_PKG_VERSION").into()),
+            misfit: None,
         },
         clock: WRITTEN + 1,
         ours: vec![Ours {
@@ -57,6 +58,35 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
     let mut facts = facts();
     change(&mut facts);
     facts
+}
+
+/// One sentence instead of two about the same, and none once kmod-ovpn is loaded.
+#[test]
+fn a_module_for_another_kernel_is_named() {
+    let misfit = Some(("It is for Linux 1.".to_owned(), "Run apk.".to_owned()));
+    let codes = |error: Option<&str>, version: Option<&str>| {
+        let facts = with(|f| {
+            f.driver = Driver {
+                error: error.map(str::to_owned),
+                version: version.map(str::to_owned),
+                misfit: misfit.clone(),
+            };
+        });
+        let system = found(&facts)
+            .into_iter()
+            .filter(|(name, ..)| name == "system");
+        system
+            .map(|(_, code, severity)| (code, severity))
+            .collect::<Vec<_>>()
+    };
+    let (error, warning) = (Severity::Error, Severity::Warning);
+    assert_eq!(codes(Some("no family"), None), [("module-misfit", error)]);
+    let mainline = [
+        ("module-misfit", warning),
+        ("module-mainline", Severity::Info),
+    ];
+    assert_eq!(codes(None, None), mainline);
+    assert_eq!(codes(None, Some(env!("CARGO_PKG_VERSION"))), []);
 }
 
 fn refused(option: &'static str, forbidden: bool) -> Refused {

@@ -3,6 +3,8 @@
 //! emulated routers, which run nothing else of this project.
 
 mod apk;
+#[cfg(test)]
+mod hook;
 mod install;
 mod key;
 mod recipe;
