@@ -36,6 +36,7 @@ use crate::ctx::Ctx;
 use crate::tally::Tally;
 use anyhow::{Result, bail};
 use nix::sys::signal::{SigSet, Signal};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
@@ -61,6 +62,7 @@ lane VERB [ARGUMENT]...
   root NAME          a guest's root file system
   packages [LANE]..  the packages of all routers, or of some
   pack LANE          the packages of a lane that is built already
+  index DIR          a signed packages.adb of the .apk files in a directory
   programs LANE      the programs its guests run
   system LANE        the emulated routers' tests on that lane
   memory LANE        what module and daemon take there with 1 and with 100 peers";
@@ -112,6 +114,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("disassembly", [lane]) => mips::check(&ctx, lane).map(|tally| total(&ctx, &tally)),
         ("root", [name]) => done(root::build(&ctx, name)),
         ("pack", [lane]) => packages::test(&ctx, lane).map(|tally| total(&ctx, &tally)),
+        ("index", [dir]) => done(packages::sign(&ctx, Path::new(dir))),
         ("packages", lanes) => lanes::packages(&ctx, lanes).map(|tally| total(&ctx, &tally)),
         ("programs", [lane]) => done(steps::programs(&ctx, lane)),
         _ => bail!("{USAGE}"),

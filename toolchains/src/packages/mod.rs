@@ -325,6 +325,12 @@ fn make(ctx: &Ctx, lane: &str, feed: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Signs the packages in a directory, which were made elsewhere.
+pub fn sign(ctx: &Ctx, dir: &Path) -> Result<()> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    index(dir, &name, &signing_key(ctx)?)
+}
+
 /// Writes the signed index of the packages in a feed, and beside it the key that verifies it.
 fn index(feed: &Path, of: &str, key: &Private) -> Result<()> {
     let mut index = Index {
