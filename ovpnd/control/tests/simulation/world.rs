@@ -76,12 +76,18 @@ pub(crate) struct Kernel {
     pub(crate) installed: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Key {
     id: u8,
     cipher: Cipher,
     send: Vec<u8>,
     receive: Vec<u8>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "key {}", self.id)
+    }
 }
 
 impl Kernel {
@@ -142,6 +148,7 @@ struct Session {
 }
 
 pub(crate) struct World<F: TlsFactory> {
+    seed: u64,
     pub(crate) rng: Rng,
     pub(crate) setting: Setting,
     tls: [Arc<F>; 2],
@@ -207,6 +214,7 @@ impl<F: TlsFactory> World<F> {
             },
         );
         Self {
+            seed,
             rng,
             setting,
             tls,
@@ -520,7 +528,16 @@ impl<F: TlsFactory> World<F> {
         let Some(session) = open.iter().copied().find(there) else {
             assert!(
                 self.failures.iter().any(|why| why.starts_with("server")),
-                "the client sends with a key that no session has"
+                "seed {}: the client sends with key {} that no session has: {:?} {:?} {:?}\n{:?}",
+                self.seed,
+                mine.id,
+                self.now,
+                self.client_kernel,
+                self.sessions
+                    .values()
+                    .map(|s| (&s.kernel, s.open))
+                    .collect::<Vec<_>>(),
+                self.setting,
             );
             return;
         };
