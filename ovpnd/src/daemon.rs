@@ -505,9 +505,17 @@ impl Daemon {
         let name = args.needed("interface")?;
         let dir = &self.options.config_dir;
         let config = Config::load(dir, &self.overlay, self.options.netifd);
-        if !config.interfaces.contains_key(name) {
+        let Some(entry) = config.interfaces.get(name) else {
             self.configure(config);
             return Err(api::unknown(name));
+        };
+        let known = self.engine.interfaces.get(name);
+        let running = known.is_some_and(|managed| managed.state.is_some());
+        // One that runs goes on as it was; one that is down does not come up as it was once.
+        if let (None, false) = (&entry.interface, running) {
+            let faults = entry.problems.clone();
+            self.configure(config);
+            return Err(api::faulty(faults));
         }
         let kept = self.switches.set(name, None);
         kept.map_err(|error| api::not_kept(&error))?;

@@ -27,7 +27,7 @@ pub use args::Args;
 pub use keys::{generate, import};
 pub use peers::peers;
 pub use profile::take as take_profile;
-pub use switch::{not_kept, offer, unknown};
+pub use switch::{faulty, not_kept, offer, unknown};
 pub(crate) use view::VERSION_FILE;
 pub use view::{interfaces, problems, status};
 

@@ -45,6 +45,14 @@ pub fn not_kept(error: &io::Error) -> Refusal {
     )
 }
 
+/// An interface that cannot come up for the faults of its section.
+pub fn faulty(problems: Vec<Problem>) -> Refusal {
+    Refusal {
+        status: Status::UnknownError,
+        problems,
+    }
+}
+
 /// There is no such interface.
 pub fn unknown(name: &str) -> Refusal {
     Refusal::no_interface(name)

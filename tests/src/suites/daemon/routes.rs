@@ -40,11 +40,11 @@ fn default_route(_: &Ctx) -> Outcome {
     a.reaches("fd00:113::1")?;
     let (content, said) = checked(&a, &full)?;
     check!(content, "--check of the default route: {said}");
-    // The way to the endpoint is by a route as good as one of the tunnel's: halves of a tunnel are none.
-    let caught = own("0.0.0.0/0 ::/0 10.10.0.0/24").text();
+    // One of the tunnel's routes would be a better one to the endpoint than the link's: half a tunnel is none.
+    let caught = own("0.0.0.0/0 ::/0 10.10.0.0/25").text();
     a.reload(&caught)?;
     check_eq!(routes(&a)?, "", "routes");
-    let why = "10.10.0.0/24 would lead the endpoint 10.10.0.2 into the tunnel";
+    let why = "10.10.0.0/25 would lead the endpoint 10.10.0.2 into the tunnel";
     let error = a.peer("vpn0")?["route_error"].to_string();
     check!(error.contains(why), "peers: {error}");
     let said = a.daemon.stderr();
