@@ -4,10 +4,10 @@
 
 LANE := cargo run --quiet --release --locked --package lane --
 
-demo test test-fast test-lanes bench packages:
+demo check test test-fast test-lanes bench packages:
 	@$(LANE) $@
 
 clean:
 	cargo clean
 
-.PHONY: demo test test-fast test-lanes bench packages clean
+.PHONY: demo check test test-fast test-lanes bench packages clean

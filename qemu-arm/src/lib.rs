@@ -21,7 +21,7 @@ pub mod vm;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use image::Put;
 use lab::Bench;
@@ -133,7 +133,7 @@ pub fn selftests(inputs: &Inputs, what: &Selftests) -> Result<Tally> {
         let output = vm.exec(&command, SUITES)?;
         report.relay(&output.stdout);
         // 1 and 3: something failed or was skipped, which is counted.
-        anyhow::ensure!(
+        ensure!(
             matches!(output.status, 0 | 1 | 3),
             "{script}: ovpn-tests gave status {}\n{}",
             output.status,
@@ -159,7 +159,10 @@ pub fn cost(inputs: &Inputs) -> Result<()> {
     let command = format!("ovpn-tests cost --instruction {}", machine::COUNTED_NS);
     let table = vm.exec(&command, SUITES)?.success(&command)?;
     println!("{}\n{table}", inputs.machine.description);
-    let mut report = Report::new(Style::Tap, inputs.machine.lane);
+    // One head, the bare network, and the ciphers.
+    ensure!(table.lines().count() >= 4, "cost: the table has no rows");
+    // A story ends at its first complaint, with an error.
+    let mut report = Report::new(Style::Story, inputs.machine.lane);
     report.step("cost: the kernel has nothing to complain about", |notes| {
         probe::clean_log(notes, &vm)
     })?;
@@ -194,6 +197,7 @@ pub fn memory(inputs: &Inputs) -> Result<Tally> {
     for (what, command) in MEASUREMENTS {
         report.step(what, |_| {
             let figures = vm.exec(command, SUITES)?.success(command)?;
+            ensure!(!figures.trim().is_empty(), "{command}: measured nothing");
             figures.lines().for_each(|line| println!("# {line}"));
             Ok(())
         })?;
@@ -227,7 +231,7 @@ fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
             notes.say(&format!(
                 "counted by the kernels: {before:?}, then {after:?}"
             ));
-            anyhow::ensure!(
+            ensure!(
                 after == Some(before),
                 "the traps of both: {before:?}, then {after:?}"
             );
@@ -267,7 +271,7 @@ fn suites(inputs: &Inputs, report: &mut Report) -> Result<()> {
         report.step(&format!("{cases}: to the end"), |notes| {
             notes.say(&output.stderr);
             // 3 is "nothing failed, something was skipped", which is counted.
-            anyhow::ensure!(
+            ensure!(
                 matches!(output.status, 0 | 3),
                 "ovpn-tests gave status {}",
                 output.status

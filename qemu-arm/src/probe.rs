@@ -17,21 +17,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Seconds of each iperf3 measurement.
 pub(crate) const FLOW: u32 = 3;
 
-/// Words no kernel log may have, wherever they come from. "(%pA?)" is Rust's
-/// formatting in a kernel that does not know it; the one without its first
-/// letter comes with a small and with a capital one.
-const FORBIDDEN: [&str; 9] = [
-    "WARNING",
-    "BUG:",
-    "kernel BUG",
-    "Oops",
-    "(%pA?)",
-    "refcount",
-    "INFO:",
-    "nable to handle",
-    "Call trace",
-];
-
 /// Runs a command, shows it and what it printed.
 pub(crate) fn show(notes: &mut Notes, vm: &Vm, command: &str) -> Result<String> {
     notes.say(&format!("{} # {command}", vm.name()));
@@ -153,7 +138,7 @@ pub(crate) fn clear(vm: &Vm) -> Result<()> {
 /// The kernel has nothing to complain about.
 pub(crate) fn clean_log(notes: &mut Notes, vm: &Vm) -> Result<()> {
     let log = vm.dmesg()?;
-    let found: Vec<_> = complaints(&log).collect();
+    let found: Vec<_> = kernel_log::trouble(&log).collect();
     ensure!(
         found.is_empty(),
         "{}: the kernel complains:\n{}",
@@ -168,21 +153,9 @@ pub(crate) fn clean_log(notes: &mut Notes, vm: &Vm) -> Result<()> {
     Ok(())
 }
 
-fn complaints(log: &str) -> impl Iterator<Item = &str> {
-    log.lines()
-        .filter(|line| FORBIDDEN.iter().any(|word| line.contains(word)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn complaints_are_found() {
-        let log = "[1.0] ovpn: loaded\n[2.0] WARNING: CPU: 0\n[3.0] ovpn: (%pA?)\n[4.0] Unable to handle kernel\n";
-        assert_eq!(complaints(log).count(), 3);
-        assert_eq!(complaints("[1.0] debugging is fine\n").count(), 0);
-    }
 
     #[test]
     fn a_stalled_flow_is_no_flow() {

@@ -84,7 +84,7 @@ pub fn run(mut args: impl Iterator<Item = String>) -> Outcome<Totals> {
     let trouble: Vec<String> = log
         .drain()?
         .into_iter()
-        .filter(|l| KernelLog::is_trouble(l))
+        .filter(|l| kernel_log::is_trouble(l))
         .collect();
     match trouble.is_empty() {
         true => Ok(Totals::default()),

@@ -100,7 +100,7 @@ fn find_cli(given: Option<PathBuf>) -> Option<PathBuf> {
 fn log_case(log: Rc<RefCell<KernelLog>>) -> Case {
     Case::new("kernel log", move |_| {
         let lines = log.borrow_mut().drain()?;
-        let bad: Vec<&String> = lines.iter().filter(|l| KernelLog::is_trouble(l)).collect();
+        let bad: Vec<&String> = lines.iter().filter(|l| kernel_log::is_trouble(l)).collect();
         let Some(first) = bad.first() else {
             return Ok(());
         };

@@ -198,7 +198,7 @@ impl Bench {
         };
         self.case(name, "ends well and lets the module go", seconds, end);
         let trouble = log.drain()?;
-        let first = trouble.iter().find(|l| KernelLog::is_trouble(l));
+        let first = trouble.iter().find(|l| kernel_log::is_trouble(l));
         let clean = first.map_or(Ok(()), |line| Err(Failure::new(line)));
         self.case(name, "kernel log", 0.0, clean);
         Ok(())

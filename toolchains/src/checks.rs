@@ -54,6 +54,7 @@ pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
     let tally = match name {
         "workspace" => workspace(ctx),
         "unit" => unit(ctx),
+        "checkpatch" => crate::style::checkpatch(ctx),
         "loom" => loom(ctx),
         "libuci" => libuci(ctx),
         "big-endian" => big_endian(ctx),

@@ -51,6 +51,15 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether a lane's kernel is there, whatever it was built from.
+pub fn is_built(ctx: &Ctx, name: &str) -> Result<bool> {
+    let dir = ctx.lane(name);
+    Ok(dir
+        .join("kernel")
+        .join(&ctx.lock.lane(name)?.image)
+        .is_file())
+}
+
 /// What a lane's compiler says of itself.
 pub fn compiler_version(ctx: &Ctx, lane: &Lane) -> Result<String> {
     Cmd::new(ctx, compiler(lane)).arg("--version").output()

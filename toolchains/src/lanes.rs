@@ -203,7 +203,9 @@ pub fn selftests(ctx: &Ctx, table: &Table, column: &Column) -> Result<Tally> {
     let verb = ["selftests-on", column.lane];
     let scripts = selftests::scripts(ctx)?;
     let status = process(ctx, verb, &scripts, |line| reader.line(line))?;
-    Ok(judged(reader.finish(), verb, status))
+    let mut tally = judged(reader.finish(), verb, status);
+    tally += selftests::all_stages(ctx, table, column)?;
+    Ok(tally)
 }
 
 /// Prints the table, and keeps it beside the logs.

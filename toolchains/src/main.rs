@@ -26,6 +26,7 @@ mod small;
 mod stamp;
 mod steps;
 mod stock;
+mod style;
 mod successor;
 mod tally;
 mod ui;
@@ -52,7 +53,8 @@ lane VERB [ARGUMENT]...
   selftests          the kernel's own selftests on every lane, as one table
   luci [CASE]        the web pages in a browser, against a router in a guest
   faults             hostile peers, fuzzing, failing allocations: both drivers on the kernel that notices faults
-  check NAME         one of workspace, unit, loom, fuzz, libuci, recipes, pages, pins, big-endian
+  check              what to run before a commit: formatting, lints, unit tests, the kernel's style
+  check NAME         one of workspace, checkpatch, unit, loom, fuzz, libuci, recipes, pages, pins, big-endian
   fetch              every source of sources.lock
   pins [--update]    pinned packages, and the newest that their suites have; writes these to sources.lock
   host-deps          missing packages of this machine
@@ -103,6 +105,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("luci", _) => luci::browser(&ctx, steps::UM, steps::OURS, rest.first().copied())
             .map(|tally| total(&ctx, &tally)),
         ("faults", []) => steps::faults(&ctx).map(|tally| total(&ctx, &tally)),
+        ("check", []) => style::before_commit(&ctx).map(|tally| total(&ctx, &tally)),
         ("check", [name]) => checks::one_of(&ctx, name).map(|tally| total(&ctx, &tally)),
         ("run", _) => run(&ctx, args.get(1..).unwrap_or_default()),
         ("fetch", []) => done(fetch::everything(&ctx)),

@@ -4,8 +4,10 @@
 use crate::apt::Unavailable;
 use crate::tally::Tally;
 use crate::ui;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,6 +42,10 @@ enum State {
 #[derive(Default)]
 pub struct Plan<'a> {
     steps: Vec<Step<'a>>,
+    /// Steps that the plan has wrong.
+    faults: Vec<String>,
+    /// File with the seconds that steps took before.
+    kept: Option<PathBuf>,
 }
 
 impl<'a> Plan<'a> {
@@ -52,12 +58,15 @@ impl<'a> Plan<'a> {
         load: u32,
         work: impl FnOnce() -> Result<Tally> + Send + 'a,
     ) {
-        debug_assert!(
-            needs
-                .iter()
-                .all(|n| self.steps.iter().any(|s| s.name == *n)),
-            "{name} needs what is not there"
-        );
+        let known = |name: &str| self.steps.iter().any(|s| s.name == name);
+        let unknown = needs.iter().filter(|n| !known(n));
+        let mut faults: Vec<_> = unknown
+            .map(|n| format!("{name} needs {n}, which is no step before it"))
+            .collect();
+        if known(name) {
+            faults.push(format!("{name} is there twice"));
+        }
+        self.faults.extend(faults);
         self.steps.push(Step {
             name: name.to_owned(),
             needs: needs.iter().map(|n| (*n).to_owned()).collect(),
@@ -78,11 +87,21 @@ impl<'a> Plan<'a> {
         self.step(name, needs, load, || work().map(|()| Tally::default()));
     }
 
+    /// Compares how long steps take with what `file` says of earlier runs, and writes it there.
+    pub fn keep(&mut self, file: PathBuf) {
+        self.kept = Some(file);
+    }
+
     /// Runs everything, prints the closing table and gives the sum.
     pub fn run(self) -> Result<Tally> {
         let started = Instant::now();
         let before = ticks();
         ensure!(!self.steps.is_empty(), "the plan is empty");
+        ensure!(
+            self.faults.is_empty(),
+            "the plan is wrong: {}",
+            self.faults.join("; ")
+        );
         let shared = Shared {
             steps: Mutex::new(self.steps),
             changed: Condvar::new(),
@@ -110,11 +129,60 @@ impl<'a> Plan<'a> {
         });
         let steps = shared.steps.into_inner().unwrap_or_else(|e| e.into_inner());
         let sum = summary(&steps);
+        if let Some(file) = &self.kept {
+            remember(file, &steps)?;
+        }
         let busy = busy(before, ticks()).unwrap_or_default();
         let took = ui::clock(started.elapsed());
         ui::say_as("", &format!("all in {took}{busy}"));
         Ok(sum)
     }
+}
+
+/// Steps shorter than this are not compared: seconds say little of them, and what was built before takes none.
+const COMPARED: u64 = 30;
+
+/// Says which steps took a third longer than when they last held, and keeps the new times.
+fn remember(file: &Path, steps: &[Step<'_>]) -> Result<()> {
+    let mut kept = times(&std::fs::read_to_string(file).unwrap_or_default());
+    for step in steps {
+        let State::Done(tally, time) = &step.state else {
+            continue;
+        };
+        if !tally.is_clean() {
+            continue;
+        }
+        let now = time.as_secs();
+        if let Some(before) = kept.insert(step.name.clone(), now)
+            && grew(before, now)
+        {
+            let (before, now) = (Duration::from_secs(before), ui::clock(*time));
+            let text = format!(
+                "SLOWER: {} took {now}, and {} before",
+                step.name,
+                ui::clock(before)
+            );
+            ui::say_as("", &text);
+        }
+    }
+    let text: String = kept
+        .iter()
+        .map(|(name, s)| format!("{s:>6} {name}\n"))
+        .collect();
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn grew(before: u64, now: u64) -> bool {
+    before >= COMPARED && now * 3 >= before * 4
+}
+
+/// Lines of seconds and a step's name.
+fn times(text: &str) -> BTreeMap<String, u64> {
+    let line = |line: &str| {
+        let (seconds, name) = line.trim_start().split_once(' ')?;
+        Some((name.to_owned(), seconds.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Clock ticks that all processors have had, and those they were idle (`cpu` of /proc/stat, proc(5)).
@@ -277,6 +345,34 @@ mod tests {
         assert_eq!(sum.passed, 3);
         assert_eq!(sum.failed, ["b: broken", "f: the harness itself failed"]);
         assert_eq!(sum.skipped, ["c: needs b", "d: needs c", "e: gone"]);
+    }
+
+    #[test]
+    fn a_plan_with_a_misspelt_name_does_not_start() {
+        let mut plan = Plan::default();
+        plan.prepare("um kernel", &[], ONE, || panic!("it started"));
+        plan.prepare("um module", &["um kernal"], ONE, || Ok(()));
+        plan.prepare("um kernel", &[], ONE, || Ok(()));
+        let err = plan.run().unwrap_err().to_string();
+        assert!(err.contains("um module needs um kernal"), "{err}");
+        assert!(err.contains("um kernel is there twice"), "{err}");
+    }
+
+    #[test]
+    fn times_are_kept_and_compared() {
+        let file = std::env::temp_dir().join(format!("lane-steps-{}", std::process::id()));
+        std::fs::write(&file, "    90 um fast\n     0 um kernel\n").unwrap();
+        let mut plan = Plan::default();
+        plan.keep(file.clone());
+        plan.prepare("um fast", &[], ONE, || Ok(()));
+        plan.prepare("broken", &[], ONE, || anyhow::bail!("no"));
+        plan.run().unwrap();
+        let kept = times(&std::fs::read_to_string(&file).unwrap());
+        let want = [("um fast".to_owned(), 0), ("um kernel".to_owned(), 0)];
+        assert_eq!(kept, BTreeMap::from(want));
+        std::fs::remove_file(file).unwrap();
+        assert!(grew(90, 120) && !grew(90, 119));
+        assert!(!grew(0, 500), "it had been built before");
     }
 
     #[test]

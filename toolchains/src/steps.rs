@@ -115,6 +115,9 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     plan.step("workspace", &["host packages"], ONE, || {
         checks::workspace(ctx)
     });
+    plan.step("checkpatch", &["um source"], HALF, || {
+        crate::style::checkpatch(ctx)
+    });
     plan.step("recipes", &["host packages"], ONE, || {
         packages::recipes(ctx)
     });
@@ -268,7 +271,11 @@ fn memory(ctx: &Ctx, ours: &str, theirs: &str) -> Result<()> {
 fn measure(ctx: &Ctx, command: Vec<String>) -> Result<()> {
     let mut guest = Guest::new(ctx, UM, command)?;
     guest.timeout = SUITE_TIMEOUT;
-    let outcome = guest.run(ctx, |line| ui::say(line))?;
+    let mut figures = 0;
+    let outcome = guest.run(ctx, |line| {
+        figures += 1;
+        ui::say(line);
+    })?;
     ui::say(format!(
         "kernel log, and JSON if there is any: {}",
         outcome.dmesg_path.display()
@@ -276,6 +283,7 @@ fn measure(ctx: &Ctx, command: Vec<String>) -> Result<()> {
     let log = check_log(UM, &outcome.dmesg);
     ensure!(log.is_clean(), "{}", log.failed.join("\n"));
     match outcome.code()? {
+        0 if figures == 0 => bail!("the guest measured nothing"),
         0 => Ok(()),
         code => bail!("the measurement ended with status {code}"),
     }
@@ -293,6 +301,7 @@ pub fn demo(ctx: &Ctx) -> Result<()> {
 
 /// Packages and tools of the build machine.
 pub fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    plan.keep(ctx.cache.join("steps.txt"));
     plan.prepare("host packages", &[], ONE, || fetch::host_deps(ctx));
     // Its one long crate leaves a processor idle: something else may use both.
     plan.prepare("rust tools", &["host packages"], NONE, || {

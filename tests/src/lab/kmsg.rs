@@ -7,23 +7,6 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::tap::{During, Outcome};
 
-/// Texts that must never appear. "(%pA?)" is what a C printk makes of Rust's format specifier, that is, a message of
-/// Rust code that lost its content; "refcount_t" starts the reports of lib/refcount.c.
-const TROUBLE: [&str; 12] = [
-    "WARNING:",
-    "BUG:",
-    "BUG ",
-    "Oops",
-    "(%pA?)",
-    "refcount_t:",
-    "INFO: ",
-    "nable to handle",
-    "Call Trace",
-    "Kernel panic",
-    "rust_kernel: panicked",
-    "unregister_netdevice: waiting",
-];
-
 /// Position in /dev/kmsg.
 pub struct KernelLog {
     file: File,
@@ -60,10 +43,5 @@ impl KernelLog {
                 Err(e) => return Err(e.into()),
             }
         }
-    }
-
-    /// Whether a line tells of a defect.
-    pub fn is_trouble(line: &str) -> bool {
-        TROUBLE.iter().any(|t| line.contains(t))
     }
 }

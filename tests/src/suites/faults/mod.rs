@@ -109,7 +109,7 @@ fn case(name: &'static str, body: fn(&Ctx) -> Outcome) -> Case {
         let trouble: Vec<String> = log
             .drain()?
             .into_iter()
-            .filter(|l| KernelLog::is_trouble(l))
+            .filter(|l| kernel_log::is_trouble(l))
             .collect();
         figure(&format!("{name}: complaints of the kernel"), trouble.len());
         outcome?;
