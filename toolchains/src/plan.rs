@@ -93,7 +93,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Runs everything, prints the closing table and gives the sum.
-    pub fn run(self) -> Result<Tally> {
+    pub fn run(mut self) -> Result<Tally> {
         let started = Instant::now();
         let before = ticks();
         ensure!(!self.steps.is_empty(), "the plan is empty");
@@ -102,6 +102,10 @@ impl<'a> Plan<'a> {
             "the plan is wrong: {}",
             self.faults.join("; ")
         );
+        if let Some(file) = &self.kept {
+            let kept = times(&std::fs::read_to_string(file).unwrap_or_default());
+            longest_first(&mut self.steps, &kept);
+        }
         let shared = Shared {
             steps: Mutex::new(self.steps),
             changed: Condvar::new(),
@@ -137,6 +141,28 @@ impl<'a> Plan<'a> {
         ui::say_as("", &format!("all in {took}{busy}"));
         Ok(sum)
     }
+}
+
+/// Seconds of a step that has not been seen yet.
+const UNSEEN: u64 = 30;
+
+/// Sorts steps by the time that they and all that waits for them take. A step stays behind what it needs, which takes at
+/// least as long in that sense; without earlier times the order of preference decides.
+fn longest_first(steps: &mut [Step<'_>], kept: &BTreeMap<String, u64>) {
+    if kept.is_empty() {
+        return;
+    }
+    let mut behind: BTreeMap<String, u64> = BTreeMap::new();
+    for step in steps.iter().rev() {
+        let own = kept.get(&step.name).copied().unwrap_or(UNSEEN);
+        let all = own + behind.get(&step.name).copied().unwrap_or_default();
+        behind.insert(step.name.clone(), all);
+        for need in &step.needs {
+            let longest = behind.entry(need.clone()).or_default();
+            *longest = all.max(*longest);
+        }
+    }
+    steps.sort_by_key(|step| std::cmp::Reverse(behind.get(&step.name).copied()));
 }
 
 /// Steps shorter than this are not compared: seconds say little of them, and what was built before takes none.
@@ -356,6 +382,34 @@ mod tests {
         let err = plan.run().unwrap_err().to_string();
         assert!(err.contains("um module needs um kernal"), "{err}");
         assert!(err.contains("um kernel is there twice"), "{err}");
+    }
+
+    #[test]
+    fn the_longest_way_comes_first() {
+        let mut plan = Plan::default();
+        let steps: [(&str, &[&str]); 6] = [
+            ("source", &[]),
+            ("short", &["source"]),
+            ("kernel", &["source"]),
+            ("module", &["kernel"]),
+            ("suite", &["module"]),
+            ("long", &["source"]),
+        ];
+        for (name, needs) in steps {
+            plan.prepare(name, needs, ONE, || Ok(()));
+        }
+        let kept = times("1 source\n5 short\n0 kernel\n1 module\n200 suite\n150 long\n");
+        longest_first(&mut plan.steps, &BTreeMap::new());
+        assert_eq!(
+            plan.steps.iter().map(|s| s.name.as_str()).nth(1),
+            Some("short")
+        );
+        longest_first(&mut plan.steps, &kept);
+        let names: Vec<_> = plan.steps.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["source", "kernel", "module", "suite", "long", "short"]
+        );
     }
 
     #[test]
