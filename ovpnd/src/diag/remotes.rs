@@ -229,7 +229,7 @@ mod tests {
                 "<connection>\nremote a\nport 443\nproto tcp\n</connection>\n<connection>\nremote b\nrport 1195\nproto udp\n</connection>",
                 &["a:443 tcp-client", "b:1195 udp"],
             ),
-            // What stands above it counts, and what stands below does not.
+            // Lines above it count, and those below do not.
             (
                 "proto tcp\nport 1\n<connection>\nremote a\n</connection>\nport 2\nproto udp",
                 &["a:1 tcp-client"],

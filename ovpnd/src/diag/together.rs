@@ -17,7 +17,40 @@ const SERVER_TIMEOUT: u64 = 43_200;
 /// Bytes of a list of ciphers, MAX_NCP_CIPHERS_LENGTH of OpenVPN's ssl_ncp.h.
 const LONGEST_LIST: usize = 127;
 
-/// What kind of device a configuration asks for.
+/// Directives that TLS alone has a use for.
+const TLS_ONLY: [&str; 29] = [
+    "ca",
+    "capath",
+    "cert",
+    "crl-verify",
+    "hand-window",
+    "key",
+    "ns-cert-type",
+    "pkcs11-id",
+    "pkcs11-id-management",
+    "pkcs11-private-mode",
+    "pkcs11-providers",
+    "pkcs12",
+    "push-peer-info",
+    "remote-cert-eku",
+    "remote-cert-ku",
+    "remote-cert-tls",
+    "reneg-bytes",
+    "reneg-pkts",
+    "reneg-sec",
+    "single-session",
+    "tls-auth",
+    "tls-cert-profile",
+    "tls-cipher",
+    "tls-ciphersuites",
+    "tls-crypt",
+    "tls-crypt-v2",
+    "tls-exit",
+    "tls-verify",
+    "verify-x509-name",
+];
+
+/// The kind of device that a configuration asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// IP packets; `null` counts as one.
@@ -574,9 +607,35 @@ impl Judge<'_> {
         }
     }
 
+    /// Rules of a tunnel with one static key, where that is allowed at all.
+    fn no_tls(&mut self) {
+        if !self.has("allow-deprecated-insecure-static-crypto") {
+            return;
+        }
+        for name in TLS_ONLY {
+            if self.has(name) {
+                self.needs(name, "tls-client");
+            }
+        }
+        let cipher = self.file.word("cipher").unwrap_or("BF-CBC");
+        let seals = cipher.to_ascii_uppercase();
+        let seals = seals.ends_with("GCM") || seals.ends_with("POLY1305");
+        if self.has("secret") && (cipher == "BF-CBC" || seals) {
+            let text =
+                "A static key needs a cipher that OpenVPN has, of those without authentication.";
+            self.say(
+                "cipher",
+                &["cipher", "secret"],
+                text,
+                "Add a line cipher AES-256-CBC.",
+            );
+        }
+    }
+
     fn tls(&mut self) {
         let client = self.any(&["client", "tls-client"]);
         if !client && !self.has("tls-server") && !serves(self.file) {
+            self.no_tls();
             return;
         }
         let prints = self.has("peer-fingerprint");
