@@ -119,12 +119,17 @@ fn told(_: &Ctx) -> Outcome {
         (&json!("vpn0"), &json!(true), &json!([])),
         "diagnosis {diag}"
     );
-    let lint = routers
-        .a
-        .call_with("lint", &json!({"text": "client\ndev tap\nremote a\n"}))?;
+    let lint = routers.a.call_with(
+        "lint",
+        &json!({"text": "client\ndev tap\nremote a\nauth-user-pass\nca b\n"}),
+    )?;
     check_eq!(
-        (&lint["kernel_path"], &lint["findings"][0]["line"]),
-        (&json!(false), &json!(2)),
+        (
+            &lint["verdict"],
+            &lint["kernel_path"],
+            &lint["findings"][0]["line"]
+        ),
+        (&json!("userspace"), &json!(false), &json!(2)),
         "{lint}"
     );
     Ok(())
@@ -278,6 +283,16 @@ fn refusals(_: &Ctx) -> Outcome {
         ),
         ("key_generate", json!({"file": "../x"}), "2"),
         ("key_import", json!({"file": "x", "text": "y"}), "2"),
+        (
+            "profile_import",
+            json!({"name": "x", "text": "client\nup y\n"}),
+            "2",
+        ),
+        (
+            "profile_import",
+            json!({"name": "../x", "text": "client\n"}),
+            "2",
+        ),
         ("reload", json!({"discard": "x"}), "2"),
         ("lint", json!({}), "2"),
     ];

@@ -32,7 +32,7 @@ fn router(ns: crate::lab::Ns, file: &str) -> Outcome<Router> {
     Ok(router)
 }
 
-/// The diagnosis of the instance: whether it is in the kernel, and the codes of its findings.
+/// What the diagnosis says of the instance: whether it is in the kernel, and the codes of its findings.
 fn diagnosis(router: &Router) -> Outcome<(Value, Vec<String>)> {
     let diag = router.call("diag")?;
     let mut subjects = diag["subjects"].as_array().into_iter().flatten();
@@ -160,78 +160,101 @@ fn another_load(ctx: &Ctx) -> Outcome {
     router.ns.cmd("ovpnctl del-iface o").ok().map(drop)
 }
 
-/// Directives of a client or a server, one or more lines each; what keeps a tunnel from the kernel is for OpenVPN to say.
-const CLIENT: &[&str] = &[
-    "",
-    "disable-dco",
-    "fragment 1300",
-    "proto tcp-client\nhttp-proxy p 8080",
-    "socks-proxy p",
-    "management 127.0.0.1 7505\nmanagement-query-proxy",
-    "dev-node unix:/bin/true",
-    "dev null",
-    "dev-type tap",
-    "comp-lzo",
-    "comp-lzo no",
-    "compress",
-    "compress lz4-v2",
-    "compress migrate",
-    "allow-compression no",
-    "allow-compression asym",
-    "data-ciphers AES-256-CBC",
-    "data-ciphers AES-256-GCM:AES-128-CBC",
-    "data-ciphers AES-192-GCM:CHACHA20-POLY1305",
-    "data-ciphers-fallback AES-256-CBC",
-    "data-ciphers-fallback AES-256-GCM",
-    "cipher AES-256-CBC",
-    "compat-mode 2.4.0\ncipher AES-256-CBC",
-    "compat-mode 2.5.0\ncipher AES-256-CBC",
-    "topology net30",
-    "mssfix 1400",
-    "tun-mtu 1400",
-    "shaper 1000",
-];
-const SERVER: &[&str] = &[
-    "",
-    "topology net30",
-    "topology p2p",
-    "topology subnet",
-    "client-to-client",
-    "compress migrate",
-    "local 127.0.0.1\nlocal 127.0.0.2",
+/// Rows of directives with the verdicts of OpenVPN, which ovpnd's own tests compare with lint's.
+const VERDICTS: &str = include_str!("../../../../ovpnd/src/diag/verdicts.txt");
+/// The rows are judged in so many cases.
+const PARTS: usize = 8;
+/// Words of OpenVPN when its options are read and it goes on to its sockets, or waits to be told to.
+const STARTED: [&str; 6] = [
+    "link remote",
+    "link local",
+    "Attempting to establish TCP",
+    "Attempting to connect",
+    "TCP: connect to",
+    "hold release",
 ];
 
-/// The judgement of a file agrees with OpenVPN's own.
-fn judgement(_: &Ctx) -> Outcome {
+/// The configuration of a row; the files are those of [`files`].
+fn row(letter: &str, more: &str) -> String {
+    let base = match letter {
+        "c" => {
+            "client\ndev tun\nremote 127.0.0.1 1194\nnobind\nauth-user-pass auth.txt\nca ca.pem\n"
+        }
+        "C" => "client\ndev tun\nremote 127.0.0.1 1194\nauth-user-pass auth.txt\nca ca.pem\n",
+        "s" => {
+            "server 10.8.0.0 255.255.255.0\ndev tun\ntopology subnet\nca ca.pem\ncert cert.pem\nkey key.pem\ndh none\n"
+        }
+        _ => "",
+    };
+    let more = more
+        .replace("\\n", "\n")
+        .replace("\\t", "\t")
+        .replace("\\r", "\r");
+    format!("{base}{more}\n")
+}
+
+/// Files that the rows name, in a directory of their own.
+fn files(router: &Router) -> Outcome<String> {
+    pki::fingerprint("stock-1")?;
+    let dir = router.dir.path().display().to_string();
+    let pki = pki::dir()?.display().to_string();
+    let script = format!(
+        "cd {dir} && cp {pki}/stock-1.crt cert.pem && cp {pki}/stock-1.crt ca.pem && cp {pki}/stock-1.key key.pem && \
+         printf 'u\\np\\n' > auth.txt && printf '#!/bin/sh\\n' > x.sh && chmod 700 x.sh && mkdir d && \
+         openvpn --genkey secret ta.key && openvpn --genkey auth-token at.key && \
+         openvpn --genkey tls-crypt-v2-server v2s.key && openvpn --tls-crypt-v2 v2s.key --genkey tls-crypt-v2-client v2c.key && \
+         ip link set lo up"
+    );
+    router.ns.cmd("sh -c").arg(&script).ok()?;
+    Ok(dir)
+}
+
+/// OpenVPN's own verdict on a configuration, in the letters of the table.
+fn theirs(router: &Router, dir: &str, text: &str) -> Outcome<(&'static str, String)> {
+    let path = router.dir.write("row.conf", text)?;
+    let line = format!("openvpn --verb 4 --cd {dir} --config {path} --verb 4");
+    let mut openvpn = router.ns.cmd(&line).spawn()?;
+    let verdict = wait_for("its verdict", LATER, || {
+        let running = openvpn.running();
+        let said = openvpn.stdout();
+        let started = STARTED.iter().any(|words| said.contains(words));
+        let verdict = match said.contains("disable_dco = DISABLED") {
+            _ if !started && running => return Ok(None),
+            _ if !started => "R",
+            true => "K",
+            false => "U",
+        };
+        Ok(Some(verdict))
+    })
+    .during(openvpn.stdout())?;
+    openvpn.signal(9);
+    Ok((verdict, openvpn.stdout()))
+}
+
+/// One part of the rows: OpenVPN, the table and lint say the same.
+fn judgement(part: usize) -> Outcome {
     need_openvpn()?;
     let router = Router::start(crate::lab::Ns::new()?, "", true)?;
-    let (name, peer) = ("stock-1", pki::fingerprint("stock-1")?);
-    let dir = pki::dir()?.display().to_string();
-    // There is no such user: OpenVPN ends after it has judged the directives.
-    let common = format!(
-        "dev tun\nverb 4\nuser nobody-at-all\npeer-fingerprint {peer}\ncert {dir}/{name}.crt\nkey {dir}/{name}.key\n"
-    );
-    let client = format!("{common}client\nremote 127.0.0.1\n");
-    let server = format!("{common}server 10.9.0.0 255.255.255.0\ndh none\n");
-    let rows = CLIENT.iter().map(|more| (&client, more));
+    let dir = files(&router)?;
     let mut wrong = Vec::new();
-    for (base, more) in rows.chain(SERVER.iter().map(|more| (&server, more))) {
-        let text = format!("{base}{more}\n");
-        let path = router.dir.write("stock.conf", &text)?;
-        // A process of its own, as it may wait for its management client.
-        let openvpn = router.ns.cmd(&format!("openvpn --config {path}")).spawn()?;
-        let words = ["DISABLED", "ENABLED"].map(|word| format!("disable_dco = {word}"));
-        let theirs = wait_for(&words[1], SOON, || {
-            let said = openvpn.stdout();
-            let theirs = words.each_ref().map(|word| said.contains(word));
-            Ok(Some(theirs).filter(|theirs| *theirs != [false; 2]))
-        })
-        .during(openvpn.stdout())?;
+    let rows = VERDICTS.lines().filter(|row| !row.starts_with('#'));
+    for line in rows.skip(part).step_by(PARTS) {
+        let mut words = line.splitn(3, ' ');
+        let (Some(letter), Some(table)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let text = row(letter, words.next().unwrap_or_default());
+        let (theirs, said) = theirs(&router, &dir, &text)?;
         let lint = router.call_with("lint", &json!({ "text": text }))?;
-        let ours = [true, false].map(|path| lint["kernel_path"] == path);
-        if theirs != ours {
-            let said = openvpn.stdout();
-            wrong.push(format!("{more:?}: OpenVPN said\n{said}\nlint says {lint}"));
+        let ours = match lint["verdict"].as_str() {
+            Some("kernel") => "K",
+            Some("userspace") => "U",
+            _ => "R",
+        };
+        if theirs != ours || theirs != table {
+            wrong.push(format!(
+                "{line:?}: OpenVPN {theirs}, lint {ours}: {lint}\n{said}"
+            ));
         }
     }
     check!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -242,6 +265,13 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("tunnels of stock OpenVPN", stock),
         Case::new("tunnels of another load of the module", another_load),
-        Case::new("what keeps from the kernel, as OpenVPN says", judgement),
+        Case::new("verdicts of OpenVPN, part 1", |_| judgement(0)),
+        Case::new("verdicts of OpenVPN, part 2", |_| judgement(1)),
+        Case::new("verdicts of OpenVPN, part 3", |_| judgement(2)),
+        Case::new("verdicts of OpenVPN, part 4", |_| judgement(3)),
+        Case::new("verdicts of OpenVPN, part 5", |_| judgement(4)),
+        Case::new("verdicts of OpenVPN, part 6", |_| judgement(5)),
+        Case::new("verdicts of OpenVPN, part 7", |_| judgement(6)),
+        Case::new("verdicts of OpenVPN, part 8", |_| judgement(7)),
     ]
 }
