@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::lab::{Cmd, KernelLog, Module, Proc, patience, set_patience, wait_for};
+use crate::lab::{Cmd, KernelLog, Module, Param, Proc, patience, set_patience, wait_for};
 use crate::tap::{During, Failure, Outcome, Totals};
 use crate::{check, note};
 
@@ -158,6 +158,8 @@ impl Bench {
         if !Module::loaded() {
             self.module.load()?;
         }
+        // Also for the module that is loaded already; a driver without the parameter has nothing to switch off.
+        let _plain = Param::set("final_counters", "N").ok();
         note!(
             "{name}: driver is {}",
             if Module::ours() {
