@@ -134,14 +134,14 @@ impl Config {
         let faults = interfaces
             .clone()
             .flat_map(|i| i.problems.iter().chain(i.broken_peers.values().flatten()));
-        let mut faults: Vec<&Problem> = self.problems.iter().chain(faults).collect();
-        let mut warnings: Vec<&Problem> = interfaces.flat_map(|i| &i.warnings).collect();
+        let faults = self.problems.iter().chain(faults);
+        let warnings = interfaces.flat_map(|i| &i.warnings);
         #[cfg(feature = "tls")]
-        for client in self.clients.values() {
-            faults.extend(&client.problems);
-            warnings.extend(&client.warnings);
-        }
-        (faults, warnings)
+        let (faults, warnings) = (
+            faults.chain(self.clients.values().flat_map(|c| &c.problems)),
+            warnings.chain(self.clients.values().flat_map(|c| &c.warnings)),
+        );
+        (faults.collect(), warnings.collect())
     }
 
     /// Reads `network` and `ovpnd` in `dir`, with the changes of `overlay`, and the key files they name. `netifd` says
