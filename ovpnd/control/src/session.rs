@@ -5,6 +5,8 @@
 //! sides receive with its key as soon as it is there, and send with it from `min(hand-window, renegotiation / 2)` later,
 //! so that neither gets data that it has no key for. The old key goes a transition window after the renegotiation began.
 
+mod event;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,114 +22,10 @@ use crate::packet::{
 };
 use crate::tls::{PeerIdentity, Tls, TlsFactory};
 use crate::wrap::{Opened, Reject, STATIC_KEY_LEN, StaticKey, Wrap, dynamic, v2};
+pub use event::{DataKey, Event, KeyChange, KeySlot, Negotiated, PeerHello, Timing};
 
 /// Messages that may wait for a renegotiation to end.
 const MAX_QUEUED: usize = 64;
-
-/// Times of a session, under OpenVPN's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// `hand-window`: how long a negotiation may take.
-    pub hand_window: Duration,
-    /// `reneg-sec`: the age of a key at which this side renegotiates; `None` leaves it to the peer.
-    pub renegotiate: Option<Duration>,
-    /// `tran-window`: how long the old key lives after a renegotiation began.
-    pub transition: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            hand_window: Duration::from_secs(60),
-            renegotiate: Some(Duration::from_secs(3600)),
-            transition: Duration::from_secs(3600),
-        }
-    }
-}
-
-impl Timing {
-    /// From a key's making until it is sent with.
-    pub fn switch_after(&self) -> Duration {
-        self.renegotiate
-            .map_or(self.hand_window, |reneg| self.hand_window.min(reneg / 2))
-    }
-}
-
-/// What the two sides agreed on; the same for all keys of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Negotiated {
-    /// The data channel's cipher.
-    pub cipher: Cipher,
-    /// Keys come from TLS's exporter instead of OpenVPN's own derivation.
-    pub tls_ekm: bool,
-    /// Renegotiations are wrapped by keys of this session.
-    pub dyn_tls_crypt: bool,
-}
-
-/// The place of a key, as the kernel has two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeySlot {
-    /// Sent and received with.
-    Primary,
-    /// Received with only.
-    Secondary,
-}
-
-/// A key for the data channel.
-#[derive(Debug)]
-pub struct DataKey {
-    /// The place that it goes to; a key that is there is replaced.
-    pub slot: KeySlot,
-    /// Its number in data packets.
-    pub key_id: KeyId,
-    /// Its cipher.
-    pub cipher: Cipher,
-    /// Its bytes, for [`KeyMaterial::directions`].
-    pub material: KeyMaterial,
-}
-
-/// A change of the data channel's keys, to be done in this order.
-#[derive(Debug)]
-pub enum KeyChange {
-    /// Install a key.
-    Install(DataKey),
-    /// Exchange primary and secondary key.
-    Swap,
-    /// Remove the secondary key.
-    DropSecondary,
-}
-
-/// What a key exchange told about the peer.
-#[derive(Debug, Clone)]
-pub struct PeerHello {
-    /// The negotiation.
-    pub key_id: KeyId,
-    /// The certificate; `None` when the peer showed none.
-    pub identity: Option<PeerIdentity>,
-    /// User name and password, from a client.
-    pub credentials: Option<Credentials>,
-    /// Lines of peer info.
-    pub peer_info: String,
-    /// The peer's options, which only a warning may depend on.
-    pub options: String,
-}
-
-/// Something that happened in a session.
-#[derive(Debug)]
-pub enum Event {
-    /// A negotiation came to this phase.
-    Phase(KeyId, Phase),
-    /// The peer's key exchange came. A server has to answer by [`Session::authorise`] or [`Session::fail`].
-    Hello(PeerHello),
-    /// A message of the peer, printable.
-    Message(Zeroizing<String>),
-    /// The data channel's keys change.
-    Keys(KeyChange),
-    /// A renegotiation failed; the old key goes on and another attempt is made.
-    RenegotiationFailed(Failure),
-    /// The session is over. Packets may still have to be sent.
-    Failed(Failure),
-}
 
 struct Slot<T> {
     state: KeyState<T>,

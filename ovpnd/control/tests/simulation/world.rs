@@ -66,6 +66,8 @@ pub(crate) struct Setting {
     pub(crate) abilities: [Abilities; 2],
     pub(crate) timing: [Timing; 2],
     pub(crate) noncookie: bool,
+    /// Percent of packets behind which a damaged copy comes.
+    pub(crate) damaged: u64,
 }
 
 /// The keys of one side's kernel.
@@ -294,6 +296,17 @@ impl<F: TlsFactory> World<F> {
             self.sent += 1;
             self.flying.insert((at, self.sent, to, packet.clone()));
         }
+        if self.rng.chance(self.setting.damaged) {
+            let mut packet = packet;
+            let at = self.rng.below(packet.len() as u64) as usize;
+            match self.rng.below(3) {
+                0 => packet[at] ^= 1 << self.rng.below(8),
+                1 => packet.truncate(at),
+                _ => packet.push(0),
+            }
+            self.sent += 1;
+            self.flying.insert((self.now, self.sent, to, packet));
+        }
     }
 
     /// Goes on to the next thing that happens, until `end`; false at the end.
@@ -495,10 +508,6 @@ impl<F: TlsFactory> World<F> {
 
     pub(crate) fn client_installs(&self) -> usize {
         self.client_kernel.installed
-    }
-
-    pub(crate) fn client(&mut self) -> Option<&mut Client<F>> {
-        self.client.as_mut()
     }
 
     pub(crate) fn sessions(&self) -> usize {
