@@ -49,7 +49,8 @@ ovpn_start() {
 		json_get_values endpoints endpoints
 		return 0
 	fi
-	[ -n "$answer" ] && json_select problems && json_select 1 && json_get_var error text
+	answer="$(ubus -t 10 call ovpnd interfaces "{\"interface\":\"$1\"}" 2>/dev/null)"
+	[ -n "$answer" ] && json_load "$answer" && json_select interfaces && json_select 1 && json_get_var error error
 	return 1
 }
 
@@ -102,7 +103,7 @@ proto_openvpn_dco_setup() {
 		return 1
 	}
 	ovpn_start "$config" || {
-		logger -t netifd "openvpn_dco $config: ${error:-ovpnd does not answer}"
+		logger -t netifd "openvpn_dco $config: ${error:-unknown to ovpnd}"
 		# No proto_block_restart: netifd would not start it again when the section is mended, only by ifup.
 		ovpn_fail "$config" SETUP_FAILED
 		return 1
@@ -121,7 +122,7 @@ proto_openvpn_dco_renew() {
 
 	json_get_vars nohostroute tunlink
 	ovpn_start "$config" || {
-		logger -t netifd "openvpn_dco $config: ${error:-ovpnd does not answer}"
+		logger -t netifd "openvpn_dco $config: ${error:-unknown to ovpnd}"
 		return 1
 	}
 	where="\"interface\":\"$config\",\"exclude\":true"

@@ -203,7 +203,7 @@ fn failures(_: &Ctx) -> Outcome {
     let said = handler(&a, "setup", "vpn9")?;
     check!(
         said.first()
-            .is_some_and(|line| line.contains("there is no 'vpn9'")),
+            .is_some_and(|line| line.contains("unknown to ovpnd")),
         "{said:?}"
     );
     a.crash()?;
