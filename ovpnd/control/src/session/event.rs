@@ -75,6 +75,7 @@ pub struct DataKey {
 
 /// A change of the data channel's keys, to be done in this order.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is made once an hour")]
 pub enum KeyChange {
     /// Install a key.
     Install(DataKey),
