@@ -2,6 +2,7 @@
 //! ovpnd and ovpnctl on the driver: tunnels, reloads, losses, faults, the bus.
 
 mod bus;
+mod client;
 mod ctl;
 mod faults;
 mod killswitch;
@@ -381,6 +382,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(bus::cases());
     cases.extend(load::cases());
     cases.extend(stock::cases());
+    cases.extend(client::cases());
     cases.extend(openwrt::cases());
     cases.extend(netifd::cases());
     cases.extend(routes::cases());

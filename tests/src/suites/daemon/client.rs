@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! ovpnd as a client of stock OpenVPN: TLS in ovpnd, data in the kernel here and in tun there.
+//!
+//! ```text
+//!   a: ovpnd, vpn0 10.8.0.2  --- 10.10.0.1 / 10.10.0.2 ---  b: openvpn --server, tun0 10.8.0.1
+//! ```
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use serde_json::json;
+
+use super::router::{LATER, Router};
+use crate::lab::{Cmd, Ns, Pair, Ping};
+use crate::suites::openvpn::daemon::{DEVICE, Daemon, need_openvpn};
+use crate::suites::openvpn::pki;
+use crate::tap::{Case, During, Outcome};
+use crate::{Ctx, check, check_eq};
+
+/// The address of the server inside the tunnel.
+const INSIDE: [u8; 4] = [10, 8, 0, 1];
+
+/// Protections of the control channel: the server's directive, and the client's option with the file's name.
+const WRAPS: [(&str, &str, &[(&str, &str)]); 4] = [
+    ("none", "", &[]),
+    (
+        "tls-auth",
+        "tls-auth tls-auth.key 0\n",
+        &[("tls_auth", "tls-auth.key"), ("key_direction", "1")],
+    ),
+    (
+        "tls-crypt",
+        "tls-crypt tls-auth.key\n",
+        &[("tls_crypt", "tls-auth.key")],
+    ),
+    (
+        "tls-crypt-v2",
+        "tls-crypt-v2 v2-server.key\n",
+        &[("tls_crypt_v2", "v2-client.key")],
+    ),
+];
+
+/// Makes a CA, a certificate for each side by each algorithm, and the keys of [`WRAPS`], once.
+fn files() -> Outcome {
+    static MADE: OnceLock<()> = OnceLock::new();
+    if MADE.get().is_some() {
+        return Ok(());
+    }
+    let dir = pki::dir()?;
+    let run = |line: &str| {
+        Cmd::new(None, "sh -c")
+            .arg(format!("cd {} && {line}", dir.display()))
+            .ok()
+    };
+    for (ca, name) in [("vpn-ca", "the CA"), ("vpn-other-ca", "another CA")] {
+        run(&format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN={name}' -days 30 \
+             -keyout {ca}.key -out {ca}.crt"
+        ))?;
+    }
+    for (algorithm, key) in ALGORITHMS {
+        for (side, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
+            let name = format!("{side}-{algorithm}");
+            run(&format!(
+                "openssl req {key} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr && \
+                 printf 'keyUsage=digitalSignature\\nextendedKeyUsage={usage}\\n' > {name}.ext && \
+                 openssl x509 -req -in {name}.csr -CA vpn-ca.crt -CAkey vpn-ca.key -set_serial 7 -days 20 \
+                 -extfile {name}.ext -out {name}.crt && chmod 600 {name}.key"
+            ))?;
+        }
+    }
+    run(
+        "openvpn --genkey tls-auth tls-auth.key && openvpn --genkey tls-crypt-v2-server v2-server.key && \
+         openvpn --tls-crypt-v2 v2-server.key --genkey tls-crypt-v2-client v2-client.key && \
+         chmod 600 tls-auth.key v2-server.key v2-client.key",
+    )?;
+    let _ = MADE.set(());
+    Ok(())
+}
+
+const ALGORITHMS: [(&str, &str); 3] = [
+    ("p256", "-newkey ec -pkeyopt ec_paramgen_curve:P-256"),
+    ("rsa", "-newkey rsa:2048"),
+    ("ed25519", "-newkey ed25519"),
+];
+
+/// A server and a client of it.
+struct Session {
+    server: Daemon,
+    router: Router,
+    b: Ns,
+}
+
+struct Setting {
+    algorithm: &'static str,
+    wrap: usize,
+    /// Directives of the server.
+    server: &'static str,
+    /// Options of the client that are added or replaced.
+    client: &'static [(&'static str, &'static str)],
+}
+
+const PLAIN: Setting = Setting {
+    algorithm: "p256",
+    wrap: 2,
+    server: "",
+    client: &[],
+};
+
+impl Setting {
+    fn server_config(&self) -> String {
+        let (_, wrap, _) = WRAPS[self.wrap];
+        let name = format!("server-{}", self.algorithm);
+        format!(
+            "verb 3\ndev {DEVICE}\ndev-type tun\ndisable-dco\nproto udp\nserver 10.8.0.0 255.255.255.0\ntopology subnet\n\
+             ca vpn-ca.crt\ncert {name}.crt\nkey {name}.key\ndh none\nkeepalive 1 5\npush \"route 10.99.0.0 255.255.255.0\"\n\
+             {wrap}{}",
+            self.server
+        )
+    }
+
+    fn uci(&self) -> Outcome<String> {
+        let dir = pki::dir()?;
+        let (_, _, wrap) = WRAPS[self.wrap];
+        let name = format!("client-{}", self.algorithm);
+        let files = [
+            "ca",
+            "cert",
+            "key",
+            "tls_auth",
+            "tls_crypt",
+            "tls_crypt_v2",
+            "auth_user_pass",
+        ];
+        let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+        let mut options = vec![
+            ("proto", "openvpn_dco"),
+            ("client", "1"),
+            ("remote", "10.10.0.2"),
+            ("remote_cert_tls", "server"),
+            ("ca", "vpn-ca.crt"),
+            ("cert", &cert),
+            ("key", &key),
+        ];
+        for (option, value) in wrap.iter().chain(self.client) {
+            options.retain(|(known, _)| known != option);
+            options.push((option, value));
+        }
+        let mut text = "config interface 'vpn0'\n".to_owned();
+        for (option, value) in options {
+            let path = match files.contains(&option) {
+                true => format!("{}/{value}", dir.display()),
+                false => value.to_owned(),
+            };
+            text.push_str(&format!("\toption {option} '{path}'\n"));
+        }
+        Ok(text)
+    }
+
+    fn start(&self) -> Outcome<Session> {
+        need_openvpn()?;
+        files()?;
+        let Pair { a, b } = Pair::new()?;
+        let server = Daemon::start(&b, "vpn-server", &self.server_config())?;
+        let router = Router::start(a, &self.uci()?, true)?;
+        Ok(Session { server, router, b })
+    }
+}
+
+impl Session {
+    fn up(&self) -> Outcome {
+        let up = self
+            .router
+            .wait_peer("up", LATER, |peer| peer["state"] == "up");
+        up.during(self.server.tail(30))?;
+        // A stock server makes its data keys up to a second after it pushed the options.
+        self.router.reaches("10.8.0.1")
+    }
+
+    fn ping(&self, count: u32) -> Ping {
+        Ping::new(IpAddr::from(INSIDE), count)
+    }
+}
+
+/// From nothing to pings, and back to nothing.
+fn whole(setting: &Setting) -> Outcome {
+    let session = setting.start()?;
+    session.up()?;
+    session
+        .ping(20)
+        .lossless(&session.router.ns)
+        .during(session.server.tail(30))?;
+    let peer = session.router.peer("vpn0")?;
+    check_eq!(
+        json!(["control", "error", "has_key", "endpoint", "losses"].map(|key| &peer[key])),
+        json!(["tls", null, true, "10.10.0.2:1194", 0]),
+        "peer"
+    );
+    check!(peer["vpn"]["rx_packets"].as_u64() >= Some(20), "{peer}");
+    let route = session.router.ns.cmd("ip route get 10.99.0.7").ok()?;
+    check!(route.contains("dev vpn0"), "pushed route: {route}");
+    let Session {
+        mut server,
+        router,
+        b,
+    } = session;
+    let (ns, said) = router.end(libc::SIGTERM)?;
+    check_eq!(
+        ns.ifindex("vpn0")?,
+        None,
+        "interface after the end; ovpnd said\n{said}"
+    );
+    server.stop(&b)
+}
+
+fn case(name: &str, setting: Setting) -> Case {
+    Case::new(format!("client of openvpn: {name}"), move |_: &Ctx| {
+        whole(&setting)
+    })
+}
+
+/// The server renegotiates every 10 s, and both sides change to a new key after 5: a series of pings over several keys
+/// loses none.
+fn renegotiation(_: &Ctx) -> Outcome {
+    let setting = Setting {
+        server: "reneg-sec 10 10\n",
+        client: &[("hand_window", "5")],
+        ..PLAIN
+    };
+    let session = setting.start()?;
+    session.up()?;
+    let mut ping = session.ping(3600);
+    ping.interval = 10;
+    let pings = ping.spawn(&session.router.ns)?;
+    let first = session.router.peer("vpn0")?["key_id"].as_u64();
+    session.router.wait_peer("another key", LATER, |peer| {
+        peer["key_id"].as_u64() != first
+    })?;
+    let stats = Ping::stats(&pings.finish(ping.limit())?)?;
+    check_eq!(
+        stats.received,
+        stats.sent,
+        "pings over several keys\n{}",
+        session.server.tail(40)
+    );
+    check!(
+        session.server.handshakes() >= 3,
+        "{}",
+        session.server.tail(40)
+    );
+    Ok(())
+}
+
+/// A server that ends and comes back is connected to again.
+fn restart(_: &Ctx) -> Outcome {
+    let mut session = PLAIN.start()?;
+    session.up()?;
+    session.server.kill()?;
+    session
+        .router
+        .wait_peer("gone", LATER, |peer| peer["state"] != "up")?;
+    session.server = Daemon::start(&session.b, "vpn-server", &PLAIN.server_config())?;
+    session.up()?;
+    session.ping(20).lossless(&session.router.ns)
+}
+
+/// A server of another CA is refused with a sentence, and so is a wrong key of tls-crypt.
+fn refused(_: &Ctx) -> Outcome {
+    let setting = Setting {
+        client: &[("ca", "vpn-other-ca.crt")],
+        ..PLAIN
+    };
+    let session = setting.start()?;
+    let why = "was not issued by our CA but by \"CN=the CA\"";
+    session.router.wait_peer(why, LATER, |peer| {
+        peer["error"]
+            .as_str()
+            .is_some_and(|error| error.contains(why))
+    })?;
+    check_eq!(
+        session.router.peer("vpn0")?["peer_id"],
+        json!(null),
+        "peer id"
+    );
+    Ok(())
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        case("no wrap, P-256", Setting { wrap: 0, ..PLAIN }),
+        case(
+            "tls-auth, RSA, TLS 1.2",
+            Setting {
+                algorithm: "rsa",
+                wrap: 1,
+                client: &[("tls_version_max", "1.2")],
+                ..PLAIN
+            },
+        ),
+        case(
+            "tls-crypt, Ed25519",
+            Setting {
+                algorithm: "ed25519",
+                ..PLAIN
+            },
+        ),
+        case(
+            "tls-crypt-v2, ChaCha20",
+            Setting {
+                wrap: 3,
+                client: &[("data_ciphers", "CHACHA20-POLY1305")],
+                ..PLAIN
+            },
+        ),
+        Case::new(
+            "client of openvpn: renegotiations lose nothing",
+            renegotiation,
+        ),
+        Case::new("client of openvpn: the server restarts", restart),
+        Case::new("client of openvpn: another CA", refused),
+    ]
+}
