@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! An answer as the bus carries it (blobmsg), written field by field.
 //!
 //! A page of peers is thousands of fields: as a tree of JSON first, its nodes took three quarters of the time.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! `ovpnd`: one thread, one poll loop over signals, the kernel's notifications, the resolver's answers and
 //! ubus.
 

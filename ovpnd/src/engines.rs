@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! What kmod-ovpn takes from a module parameter while it makes something: which crypto drivers carry a key, and
 //! whether an interface fits TCP segments to the path.
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! What `ovpnctl show --json` and `ubus call ovpnd status` have in common.
 
 use ovpn_netlink::Counters;

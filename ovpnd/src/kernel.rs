@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Carries steps out: the side of the daemon that talks to the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};

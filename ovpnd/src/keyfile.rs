@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! OpenVPN's static key files, as `openvpn --genkey secret` writes them: 256 bytes in hexadecimal between a
 //! BEGIN and an END line.
 //!

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Where a peer's data channel keys come from.
 //!
 //! A source says what is to happen to the kernel's key slots by [`KeyEvent`]s; the daemon carries them out

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! The kill switch: rules for nftables under which forwarded traffic has no other way than the tunnel.
 //!
 //! They are in a table of their own, which OpenWrt's firewall does not touch, and stay while ovpnd is away: the init script
@@ -315,7 +315,11 @@ mod tests {
             format!("{guest}\nconfig route6\noption interface guest\noption target ::/0"),
         ] {
             let network = NETWORK.replace(guest, &more);
-            assert_eq!(of(&network, FIREWALL), [without.clone()], "{more}");
+            assert_eq!(
+                of(&network, FIREWALL),
+                std::slice::from_ref(&without),
+                "{more}"
+            );
         }
         // A device that another network leads to the world by.
         let shared = NETWORK.replace("option device br-lan", "option device eth1");

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Host names to addresses without stopping the daemon: getaddrinfo may take half a minute, so each lookup
 //! has a thread, which ends with its answer.
 

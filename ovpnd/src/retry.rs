@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! When to try again: waits that double, with a random part so that two routers do not keep step.
 
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! What an interface is, what it should be, and the steps from one to the other.
 //!
 //! [`diff`] is a pure function; carrying out its steps one by one, each by [`State::apply`], turns the one

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Which interfaces are to be up: kept in files, one for each interface, that outlive the daemon and not the router.
 //!
 //! A file holds `up`, or `down` with a reason after it. netifd's handler writes them as well when ovpnd does not answer,

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! A tunnel, whoever speaks its control channel.
 //!
 //! Two kinds are here: [`Control::Static`], configured by UCI with keys from files, is

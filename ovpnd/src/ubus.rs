@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! The daemon's place on ubus, OpenWrt's message bus: one object, served without ever waiting.
 //!
 //! The broker greets with HELLO; the object is then added and gets a number; after that calls arrive. When

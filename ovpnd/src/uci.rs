@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Reads UCI files, OpenWrt's configuration format.
 //!
 //! Grammar as libuci reads it, its oddities included (`fuzz/` compares the two): a statement is a line of words, or

@@ -15,9 +15,7 @@ const DATABASE: &str = "/lib/apk/db/installed";
 /// Has each package's test run on router b.
 pub(crate) fn steps(report: &mut Report, inputs: &Inputs, pair: &Pair) -> Result<()> {
     report.step("the installed packages pass their own tests", |notes| {
-        let known = pair
-            .b
-            .run(&format!("grep -E '^[PV]:' {DATABASE}"))?;
+        let known = pair.b.run(&format!("grep -E '^[PV]:' {DATABASE}"))?;
         let mut lines = known.lines().filter_map(|line| line.split_once(':'));
         let mut count = 0;
         while let (Some((_, name)), Some((_, version))) = (lines.next(), lines.next()) {

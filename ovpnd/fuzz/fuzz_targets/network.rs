@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Any bytes are read as /etc/config/network, and every fault is a line.
 #![no_main]
 

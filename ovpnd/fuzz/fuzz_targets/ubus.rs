@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! A broker may send anything in any pieces: the daemon leaves it or serves it.
 #![no_main]
 

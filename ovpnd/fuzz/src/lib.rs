@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! OpenWrt's libuci and ovpnd's reader on the same text.
 
 use std::ffi::{CStr, CString};

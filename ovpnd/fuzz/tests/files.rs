@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! ovpnd's UCI reader against libuci, file by file and by generated files.
 
 use std::fs;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A peer's lost packets by reason: this project's driver tells them, mainline's does not.
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Errors between a program and the kernel, with the kernel's own explanation kept.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Generic netlink: finding a family's number and its multicast groups.
 
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Drives the Linux kernel's OpenVPN data path, the module `ovpn`, over netlink.
 //!
 //! The kernel encrypts and moves packets; a program that speaks the control channel tells it which peers

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! rtnetlink, as far as a VPN daemon needs it: links of kind `ovpn`, addresses and routes.
 
 use std::fmt;

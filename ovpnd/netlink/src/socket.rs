@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A netlink socket that asks the kernel and reads its answers.
 //!
 //! The kernel works on a request inside `send` and queues at least the start of its answer before `send`

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The vocabulary of the `ovpn` family: numbers are those of `include/uapi/linux/ovpn.h` and
 //! `include/uapi/linux/if_link.h`.
 

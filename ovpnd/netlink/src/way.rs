@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! By which of the kernel's routes an address is reached.
 
 use std::net::IpAddr;

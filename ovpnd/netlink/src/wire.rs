@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Netlink's framing: messages and attributes (TLVs), written and read without panics.
 //!
 //! Layout facts are from `include/uapi/linux/netlink.h` and `Documentation/userspace-api/netlink/intro.rst`:

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Arguments of calls: typed, with one sentence for each that is wrong.
 
 use std::ops::RangeInclusive;

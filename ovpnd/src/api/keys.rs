@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Key files: made and taken, never given out.
 
 use std::fs::{self, File, OpenOptions};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! What the ubus object's methods do; API.md describes them for callers.
 //!
 //! A method takes its typed arguments, calls the engine and makes an answer. Key material has no way into one:

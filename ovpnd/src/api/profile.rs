@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Takes an .ovpn file for stock OpenVPN: looked through, and refused when it would do more than make a tunnel.
 //!
 //! OpenVPN runs as root. Whoever may import a file must not rule the router by it, so directives that start programs,

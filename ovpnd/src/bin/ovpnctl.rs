@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! `ovpnctl`: see `ovpnd::ctl`.
 
 fn main() -> std::process::ExitCode {

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! `ovpnd`: see `ovpnd::daemon`. By the name of `ovpnctl` it is that program: a router's flash has one file for both.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! From UCI text to typed configuration, with every fault named by file, section, option and line.
 //!
 //! A fault in an interface's section takes that interface out, one in a peer's section that peer; everything

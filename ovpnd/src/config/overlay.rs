@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Changes of peers that came by ubus: they lie over the files until the daemon ends.
 //!
 //! They are changes of UCI sections, so that everything a file may say is read, checked and worded once.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Takes the options of one section, typed, and collects what is wrong with them.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Networks that peers are routed, and those that two of them want.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Interfaces whose control channel is ovpnd's own: OpenVPN's options under their own names, with underscores.
 //!
 //! A section is one of these when it says `client` or `tls_client`. Its `mode` is then OpenVPN's (`p2p` or `server`);
@@ -29,6 +29,7 @@ use super::interface::{Interface, NETIFD, SocketSpec, Transport};
 use super::reader::Reader;
 use super::{Endpoint, Problem, Routing};
 use crate::keyfile::{NotOpen, open_regular};
+use refused::{NEEDLESS, REFUSED};
 
 /// A bundle of CAs has 200 KiB.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -75,142 +76,6 @@ pub struct ClientEntry {
     pub warnings: Vec<Problem>,
 }
 
-/// Options that stock OpenVPN takes and this program does not, and an alternative.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "allow_compression",
-        "compression is not supported: remove it on both sides",
-    ),
-    (
-        "comp_lzo",
-        "compression is not supported: remove it on both sides",
-    ),
-    (
-        "compress",
-        "compression is not supported: remove it on both sides",
-    ),
-    (
-        "fragment",
-        "fragmentation is not supported: lower tun_mtu on both sides instead",
-    ),
-    (
-        "secret",
-        "static keys are not for use: set ca, cert and key, or peer_fingerprint",
-    ),
-    (
-        "config",
-        "a profile is not read at run time: ovpnctl import writes its options here",
-    ),
-    (
-        "http_proxy",
-        "proxies are not supported: connect without one",
-    ),
-    (
-        "socks_proxy",
-        "proxies are not supported: connect without one",
-    ),
-    ("pkcs11_id", "PKCS#11 is not supported: set cert and key"),
-    (
-        "pkcs11_providers",
-        "PKCS#11 is not supported: set cert and key",
-    ),
-    (
-        "pkcs12",
-        "PKCS#12 is not supported: openssl pkcs12 -in FILE -nodes -out NEW.pem converts it; set ca, cert and key",
-    ),
-    (
-        "capath",
-        "directories of CAs are not supported: join their files into one for ca",
-    ),
-    (
-        "management",
-        "there is no management interface: ubus call ovpnd tells the same",
-    ),
-    ("plugin", "plugins are not supported"),
-    (
-        "up",
-        "scripts are not supported: netifd's hotplug runs them (/etc/hotplug.d/iface)",
-    ),
-    (
-        "down",
-        "scripts are not supported: netifd's hotplug runs them (/etc/hotplug.d/iface)",
-    ),
-    (
-        "route_up",
-        "scripts are not supported: netifd's hotplug runs them (/etc/hotplug.d/iface)",
-    ),
-    (
-        "tls_verify",
-        "scripts are not supported: use verify_x509_name",
-    ),
-    (
-        "ipchange",
-        "scripts are not supported: subscribe to ovpnd on ubus",
-    ),
-    (
-        "shaper",
-        "is not supported: use OpenWrt's sqm on the interface",
-    ),
-    ("engine", "OpenSSL is not used"),
-    ("providers", "OpenSSL is not used"),
-    (
-        "tls_cipher",
-        "cipher suites of TLS are the library's: AES-GCM and ChaCha20-Poly1305",
-    ),
-    ("ns_cert_type", "is obsolete: use remote_cert_tls"),
-    ("remote_cert_eku", "use remote_cert_tls"),
-    ("remote_cert_ku", "use remote_cert_tls"),
-    ("verify_hash", "use peer_fingerprint"),
-    ("x509_username_field", "the common name is used"),
-    (
-        "server",
-        "only clients are supported so far: use the openvpn program for a server",
-    ),
-    (
-        "tls_server",
-        "only clients are supported so far: use the openvpn program for a server",
-    ),
-    (
-        "server_bridge",
-        "TAP devices are not supported: use server with topology subnet",
-    ),
-];
-
-/// Options that change nothing here, or that this program does in any case.
-const NEEDLESS: &[&str] = &[
-    "auth_nocache",
-    "auth_retry",
-    "cipher",
-    "dev",
-    "dh",
-    "explicit_exit_notify",
-    "float",
-    "key_method",
-    "mlock",
-    "ncp_ciphers",
-    "nobind",
-    "passtos",
-    "persist_key",
-    "persist_tun",
-    "pull",
-    "rcvbuf",
-    "resolv_retry",
-    "sndbuf",
-    "status",
-    "verb",
-    "mute",
-    "mute_replay_warnings",
-    "user",
-    "group",
-    "fast_io",
-    "script_security",
-    "tls_client",
-    "connect_retry",
-    "connect_timeout",
-    "data_ciphers_fallback",
-    "disable_dco",
-];
-
 /// Reads a section; none when it is switched off.
 pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, ClientEntry)> {
     if reader.boolean("disabled") == Some(true) {
@@ -228,7 +93,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
             reader.fault(Some(option), *why);
         }
     }
-    let repeated: Vec<String> = reader.section.repeated.iter().cloned().collect();
+    let repeated: Vec<String> = reader.section.repeated.to_vec();
     for option in repeated {
         reader.fault(Some(&option), "is there more than once");
     }
@@ -798,5 +663,6 @@ fn keepalive(reader: &mut Reader<'_>) -> Option<Keepalive> {
     }
 }
 
+mod refused;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! What lives as long as a process does.
 //!
 //! `hold`: an interface that its driver deletes when this process ends.

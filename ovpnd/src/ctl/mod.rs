@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! `ovpnctl`: drives the kernel's driver from the command line.
 
 mod args;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! `show` and `monitor`: the driver's state and notifications, for people and as JSON.
 
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Names of ciphers, digests, suites and groups that OpenVPN 2.7.8 takes, as `openvpn --show-ciphers` and its
 //! siblings list them with OpenSSL 3.5. Case does not matter to OpenSSL, except in names of suites.
 

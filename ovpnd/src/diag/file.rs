@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Reads OpenVPN's configuration files the way OpenVPN 2.7 does (`src/openvpn/options_parse.c`): the line is split
 //! into words first, and only then a line that is one word `<name>` opens a block.
 //!

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Why a tunnel does not use the kernel's data path, or not well.
 //!
 //! [`diagnose`] is a pure function over gathered [`Facts`]; [`gather`] gathers them. Each finding is a sentence

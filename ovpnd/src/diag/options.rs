@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Each directive by itself: whether OpenVPN 2.7.8 knows it, takes it where it stands, and takes its words.
 //!
 //! `options.txt` has a line for each: the name, marks, and a kind for each word.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! A text by itself, before it is on a router: whether OpenVPN starts with it, and the programs that the router is to
 //! run.
 

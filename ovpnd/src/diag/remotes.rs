@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! The ways to the server, as OpenVPN 2.7 puts them together (`src/openvpn/options.c`, add_option and
 //! options_postprocess_mutate).
 //!

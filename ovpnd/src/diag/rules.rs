@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! What keeps OpenVPN from the kernel's data path, or makes it slow there.
 //!
 //! The conditions are those of OpenVPN 2.7 (`src/openvpn/dco.c`, dco_check_option and

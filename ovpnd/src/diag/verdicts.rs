@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! The verdicts of OpenVPN 2.7.8 on directives with right and wrong words, and those of lint.
 
 use super::lint;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! What is known of one interface: what is wanted of it, what it is, what went wrong.
 
 use std::collections::{BTreeMap, BTreeSet};

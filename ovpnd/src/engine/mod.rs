@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Keeps the kernel as the configuration wants it.
 //!
 //! Everything that happens - a new configuration, an answer from the resolver, a notification, a wait that is

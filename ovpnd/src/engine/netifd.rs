@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Interfaces that are started and taken down by a call, and what netifd, which sets their addresses and routes, is told.
 //!
 //! netifd's handler asks for an interface to be up and is given an offer. When the offer changes by itself - a name is looked

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Tunnels that another program made on the same driver.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Which routes lead to which peer: all that are wanted, or none. With half of them, half of a network's traffic would take
 //! another way, unprotected.
 

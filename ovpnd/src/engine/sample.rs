@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! Rates, and when a peer was heard, from counters that are looked at now and then.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 use super::routes::Way;
 use super::*;
 use crate::keyfile::StaticKey;

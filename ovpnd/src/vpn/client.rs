@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! A tunnel to a server, from its configuration to the kernel's peer.
 
 use std::collections::{BTreeMap, BTreeSet};

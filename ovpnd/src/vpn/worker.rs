@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! The thread that speaks OpenVPN's control channel for all tunnels. A handshake takes half a second on a slow router,
 //! and the poll loop must answer ubus meanwhile.
 //!

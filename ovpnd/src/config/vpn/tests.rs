@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -252,8 +252,7 @@ fn faults_name_file_section_and_option() {
         if option.is_empty() {
             continue;
         }
-        let place = format!("network:");
-        assert!(said.starts_with(&place), "{changes:?}: {said:?}");
+        assert!(said.starts_with("network:"), "{changes:?}: {said:?}");
         assert!(
             said.contains(&format!("section 'vpn', option '{option}'")),
             "{changes:?}: {said}"
