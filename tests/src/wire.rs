@@ -223,6 +223,43 @@ fn addresses(packet: &[u8]) -> Option<(&[u8], usize)> {
     }
 }
 
+/// Whether lengths and checksums of an IP packet with a UDP datagram are right, of IPv4's header too.
+pub fn udp_is_right(packet: &[u8]) -> bool {
+    let right = || {
+        let (addresses, at) = addresses(packet)?;
+        let udp = packet.get(at..)?;
+        let field = |of: &[u8], at: usize| Some(u16::from_be_bytes(*of.get(at..)?.first_chunk()?));
+        let len = udp.len() as u16;
+        let v4 = at < 40;
+        let header = !v4 || fold(sum(packet.get(..at)?)) == 0;
+        let total = if v4 {
+            field(packet, 2)?
+        } else {
+            field(packet, 4)?.checked_add(40)?
+        };
+        let summed = fold(sum(addresses) + 17 + u32::from(len) + sum(udp)) == 0;
+        let proto = packet.get(if v4 { 9 } else { 6 }) == Some(&17);
+        Some(
+            header
+                && proto
+                && usize::from(total) == packet.len()
+                && field(udp, 4)? == len
+                && field(udp, 6)? != 0
+                && summed,
+        )
+    };
+    right().unwrap_or(false)
+}
+
+/// An IPv4 packet with another TOS byte.
+pub fn with_tos(mut packet: Vec<u8>, tos: u8) -> Vec<u8> {
+    packet.splice(1..2, [tos]);
+    packet.splice(10..12, [0, 0]);
+    let checksum = fold(sum(packet.get(..20).unwrap_or_default())).to_be_bytes();
+    packet.splice(10..12, checksum);
+    packet
+}
+
 /// A TCP segment without data, checksum filled in.
 pub fn ip_tcp(
     src: IpAddr,

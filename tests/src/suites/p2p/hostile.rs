@@ -128,6 +128,10 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
     let packet = good(soft)?;
     rows.push(row("a good packet", packet.clone(), Delivered));
     rows.push(row("the same again", packet.clone(), REPLAYED));
+    // Refused by its id, before the cipher is asked.
+    let mut broken = packet.clone();
+    broken.iter_mut().skip(8).for_each(|b| *b ^= 1);
+    rows.push(row("the same again, with a broken tag", broken, REPLAYED));
     rows.push(Row {
         stranger: true,
         ..row("the same again, from elsewhere", packet, REPLAYED)

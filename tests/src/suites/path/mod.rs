@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Effects of the path to a peer on the users of the tunnel: segment sizes, ICMP errors, floats, reverse path.
 
+mod bulk;
 mod drops;
 mod float;
 mod icmp;
@@ -18,6 +19,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = mss::cases();
     cases.extend(icmp::cases());
     cases.extend(float::cases());
+    cases.extend(bulk::cases());
     cases.extend(drops::cases());
     cases.extend(reverse::cases());
     cases.extend(inner::cases());
