@@ -20,8 +20,14 @@ use crate::{Ctx, check, check_eq};
 /// The address of the server inside the tunnel.
 const INSIDE: [u8; 4] = [10, 8, 0, 1];
 
-/// Protections of the control channel: the server's directive, and the client's option with the file's name.
-const WRAPS: [(&str, &str, &[(&str, &str)]); 4] = [
+/// A protection of the control channel: its name, the server's directive, and the client's options.
+type Wrap = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+const WRAPS: [Wrap; 4] = [
     ("none", "", &[]),
     (
         "tls-auth",
