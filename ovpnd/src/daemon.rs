@@ -505,17 +505,20 @@ impl Daemon {
         let name = args.needed("interface")?;
         let dir = &self.options.config_dir;
         let config = Config::load(dir, &self.overlay, self.options.netifd);
-        let Some(entry) = config.interfaces.get(name) else {
-            self.configure(config);
-            return Err(api::unknown(name));
-        };
         let known = self.engine.interfaces.get(name);
         let running = known.is_some_and(|managed| managed.state.is_some());
-        // One that runs goes on as it was; one that is down does not come up as it was once.
-        if let (None, false) = (&entry.interface, running) {
-            let faults = entry.problems.clone();
-            self.configure(config);
-            return Err(api::faulty(faults));
+        match config.faults_of(name) {
+            None => {
+                self.configure(config);
+                return Err(api::unknown(name));
+            }
+            // One that runs goes on as it was; one that is down does not come up as it was once.
+            Some(Err(faults)) if !running => {
+                let faults = faults.to_vec();
+                self.configure(config);
+                return Err(api::faulty(faults));
+            }
+            Some(_) => {}
         }
         let kept = self.switches.set(name, None);
         kept.map_err(|error| api::not_kept(&error))?;
@@ -533,7 +536,7 @@ impl Daemon {
         kept.map_err(|error| api::not_kept(&error))?;
         self.engine.stop(name, reason.to_owned(), now);
         self.reload();
-        if !self.engine.interfaces.contains_key(name) {
+        if !self.engine.has(name) {
             let gone = self.switches.forget(name);
             gone.map_err(|error| api::not_kept(&error))?;
         }

@@ -144,6 +144,22 @@ impl Config {
         (faults.collect(), warnings.collect())
     }
 
+    /// Whether an interface can be made as its section wants it, or the section's faults; None without such a section.
+    pub fn faults_of(&self, name: &str) -> Option<Result<(), &[Problem]>> {
+        #[cfg(feature = "tls")]
+        if let Some(client) = self.clients.get(name) {
+            return Some(match client.spec {
+                Some(_) => Ok(()),
+                None => Err(&client.problems),
+            });
+        }
+        let entry = self.interfaces.get(name)?;
+        Some(match entry.interface {
+            Some(_) => Ok(()),
+            None => Err(&entry.problems),
+        })
+    }
+
     /// Reads `network` and `ovpnd` in `dir`, with the changes of `overlay`, and the key files they name. `netifd` says
     /// whether that sets addresses and routes.
     pub fn load(dir: &Path, overlay: &Overlay, netifd: bool) -> Self {

@@ -72,8 +72,10 @@ pub struct ClientEntry {
     pub spec: Option<Box<ClientSpec>>,
     /// Its faults.
     pub problems: Vec<Problem>,
-    /// What is noticed and has no consequence.
+    /// Remarks without a consequence.
     pub warnings: Vec<Problem>,
+    /// Why it is to be down, although it is configured.
+    pub stopped: Option<String>,
 }
 
 /// Reads a section; none when it is switched off.
@@ -153,6 +155,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
                 spec: None,
                 problems,
                 warnings,
+                stopped: None,
             },
         ));
     };
@@ -176,6 +179,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
             spec: Some(Box::new(spec)),
             problems,
             warnings,
+            stopped: None,
         },
     ))
 }

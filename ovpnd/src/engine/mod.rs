@@ -25,6 +25,8 @@ use crate::resolver::{Answer, Lookup};
 use crate::state::{Op, State, diff};
 use crate::tunnel::{Control, News, Notice, Tunnel};
 pub use managed::{Managed, PeerRun};
+#[cfg(feature = "tls")]
+pub(crate) use netifd::Told;
 pub use netifd::{Ask, Offer};
 pub use observed::Observed;
 pub use sample::{Rate, Samples};
@@ -83,7 +85,7 @@ impl<K: Kernel> Engine<K> {
         }
         #[cfg(feature = "tls")]
         self.clients
-            .configure(config.clients, &mut self.kernel, now);
+            .configure(config.clients, self.netifd, &mut self.kernel, now);
         for (name, entry) in config.interfaces {
             let managed = self.interfaces.entry(name).or_default();
             managed.problems = entry.problems.clone();
@@ -99,6 +101,15 @@ impl<K: Kernel> Engine<K> {
         for name in names {
             self.reconcile(&name, now);
         }
+    }
+
+    /// Whether there is an interface of this name, with static keys or with a control channel.
+    pub fn has(&self, name: &str) -> bool {
+        #[cfg(feature = "tls")]
+        if self.clients.has(name) {
+            return true;
+        }
+        self.interfaces.contains_key(name)
     }
 
     fn remove(&mut self, name: &str, now: Instant) {

@@ -36,13 +36,36 @@ pub enum Ask {
 
 /// netifd's knowledge of an interface.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// The offer its handler fetched last.
     offer: Option<Offer>,
     /// The one it was asked to fetch.
     asked: Option<Offer>,
     /// The interface was made without its asking.
-    pub(super) remade: bool,
+    pub(crate) remade: bool,
+}
+
+impl Told {
+    /// Its handler has fetched this offer.
+    pub(crate) fn fetched(offer: Offer) -> Self {
+        Self {
+            offer: Some(offer),
+            ..Self::default()
+        }
+    }
+
+    /// The request to netifd that follows from an offer; each is given out once.
+    pub(crate) fn ask(&mut self, offer: Option<Offer>) -> Option<Ask> {
+        let ask = if std::mem::take(&mut self.remade) {
+            Ask::Restart
+        } else if self.offer != offer && self.asked != offer {
+            Ask::Renew
+        } else {
+            return None;
+        };
+        self.asked = offer;
+        Some(ask)
+    }
 }
 
 impl Managed {
@@ -61,24 +84,32 @@ impl<K: Kernel> Engine<K> {
     /// # Errors
     /// The reason why it is not up; it will be tried again.
     pub fn start(&mut self, name: &str, now: Instant) -> Option<Result<Offer, String>> {
+        #[cfg(feature = "tls")]
+        if let Some(started) = self.clients.start(name, &mut self.kernel, now) {
+            return Some(started);
+        }
         let managed = self.interfaces.get_mut(name)?;
         managed.stopped = None;
         managed.retry.succeeded();
         self.reconcile(name, now);
         let managed = self.interfaces.get_mut(name)?;
         let up = managed.state.as_ref().is_some_and(|state| state.up);
-        managed.told = Told::default();
         let Some(offer) = managed.offer().filter(|_| up) else {
+            managed.told = Told::default();
             let fault = managed.problems.first().map(ToString::to_string);
             let error = managed.error.clone().or(fault);
             return Some(Err(error.unwrap_or_else(|| "it is not up".into())));
         };
-        managed.told.offer = Some(offer.clone());
+        managed.told = Told::fetched(offer.clone());
         Some(Ok(offer))
     }
 
     /// Takes an interface down, and its routes with it. Whether there is one of this name.
     pub fn stop(&mut self, name: &str, reason: String, now: Instant) -> bool {
+        #[cfg(feature = "tls")]
+        if self.clients.stop(name, &reason, &mut self.kernel, now) {
+            return true;
+        }
         let Some(managed) = self.interfaces.get_mut(name) else {
             return false;
         };
@@ -108,14 +139,12 @@ impl<K: Kernel> Engine<K> {
                 continue;
             }
             let offer = managed.offer();
-            let told = &mut managed.told;
-            if std::mem::take(&mut told.remade) {
-                told.asked = offer;
-                asks.push((name.clone(), Ask::Restart));
-            } else if told.offer != offer && told.asked != offer {
-                told.asked = offer;
-                asks.push((name.clone(), Ask::Renew));
-            }
+            let ask = managed.told.ask(offer);
+            asks.extend(ask.map(|ask| (name.clone(), ask)));
+        }
+        #[cfg(feature = "tls")]
+        if self.netifd {
+            asks.extend(self.clients.asks());
         }
         asks
     }

@@ -11,15 +11,15 @@ use openvpn_control::exchange::options_string;
 use openvpn_control::keys::{Cipher, DirectionKey, Role};
 use openvpn_control::keystate::Failure;
 use openvpn_control::negotiate::Abilities;
-use openvpn_control::push::{Gateway, Options, Prefix};
+use openvpn_control::push::Options;
 use openvpn_control::session::{DataKey, KeyChange, KeySlot, Negotiated};
-use ovpn_netlink::{
-    CipherAlg, IpPrefix, Keepalive, KeyDir, KeyId, Mode, NewKey, PeerId, PeerInfo, PeerParams, Slot,
-};
+use ovpn_netlink::{CipherAlg, KeyDir, KeyId, Mode, NewKey, PeerId, PeerInfo, PeerParams, Slot};
 
+use super::options::{addresses, keepalive, routes};
 use super::worker::{Attempt, Start, Worker, sentence};
 use crate::config::vpn::{ClientEntry, ClientSpec};
 use crate::config::{Endpoint, Problem};
+use crate::engine::{Ask, Offer, Told};
 use crate::kernel::Kernel;
 use crate::keys::KeyEvent;
 use crate::resolver::Lookup;
@@ -100,10 +100,16 @@ pub struct Client {
     ask: bool,
     live: Option<Live>,
     losses: u32,
+    /// Why it is down, although it is configured.
+    stopped: Option<String>,
+    /// Whether netifd sets addresses and routes.
+    netifd: bool,
+    /// netifd's knowledge of it.
+    told: Told,
 }
 
 impl Client {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(netifd: bool, now: Instant) -> Self {
         Self {
             spec: None,
             problems: Vec::new(),
@@ -117,6 +123,9 @@ impl Client {
             ask: false,
             live: None,
             losses: 0,
+            stopped: None,
+            netifd,
+            told: Told::default(),
         }
     }
 
@@ -124,8 +133,10 @@ impl Client {
     pub(super) fn want(&mut self, entry: ClientEntry) -> bool {
         self.problems = entry.problems;
         self.warnings = entry.warnings;
+        let switched = self.stopped.is_some() != entry.stopped.is_some();
+        self.stopped = entry.stopped;
         let Some(mut spec) = entry.spec else {
-            return false;
+            return switched;
         };
         if spec.random {
             // Nothing secret depends on the order: the hasher's random keys make it.
@@ -137,7 +148,77 @@ impl Client {
         if !same {
             self.spec = Some(spec);
         }
-        !same
+        !same || switched
+    }
+
+    /// See [`Clients::start`](super::Clients::start).
+    pub(super) fn start<K: Kernel>(
+        &mut self,
+        name: &str,
+        (kernel, worker): (&mut K, &Worker),
+        now: Instant,
+    ) -> Result<Offer, String> {
+        // The configuration has begun a session already, unless that failed for good.
+        if self.stopped.take().is_some() || matches!(self.phase, Phase::Stopped) {
+            self.restart(name, kernel, worker, now);
+        }
+        if self.state.is_none() {
+            self.reconcile(name, kernel)?;
+        }
+        let offer = self.offer().ok_or("it is not configured")?;
+        self.told = Told::fetched(offer.clone());
+        Ok(offer)
+    }
+
+    /// See [`Clients::stop`](super::Clients::stop).
+    pub(super) fn stop<K: Kernel>(
+        &mut self,
+        name: &str,
+        reason: &str,
+        (kernel, worker): (&mut K, &Worker),
+        now: Instant,
+    ) {
+        if self.stopped.is_none() {
+            log::info!("{name}: down: {reason}");
+        }
+        self.stopped = Some(reason.to_owned());
+        self.told = Told::default();
+        self.failure = None;
+        self.close(name, kernel, worker, now);
+        self.retry = Retry::new(LONGEST_WAIT);
+    }
+
+    /// The request to netifd that is due.
+    pub(super) fn ask_netifd(&mut self) -> Option<Ask> {
+        if self.stopped.is_some() || self.state.is_none() {
+            return None;
+        }
+        let offer = self.offer();
+        self.told.ask(offer)
+    }
+
+    /// Addresses and routes of the session for netifd, and the server's address, as far as they are known.
+    fn offer(&self) -> Option<Offer> {
+        let spec = self.spec.as_ref()?;
+        let live = self.live.as_ref();
+        let up = live.and_then(|live| Some((live, live.up.as_ref()?)));
+        let (addresses, routes) = up.map_or_else(Default::default, |(live, up)| {
+            (
+                addresses(&up.options),
+                self.routes(spec, up, live.remote.ip()).0,
+            )
+        });
+        Some(Offer {
+            addresses: addresses.into_iter().collect(),
+            routes,
+            endpoints: live.map(|live| live.remote.ip()).into_iter().collect(),
+        })
+    }
+
+    /// Routes into the tunnel, and sentences about those that are not made.
+    fn routes(&self, spec: &ClientSpec, up: &Up, server: IpAddr) -> (BTreeSet<Route>, Vec<String>) {
+        let pinned = self.netifd && spec.interface.routing.pinned;
+        routes(&up.options, up.peer, (!pinned).then_some(server))
     }
 
     fn go(&mut self, phase: Phase, now: Instant) {
@@ -188,7 +269,7 @@ impl Client {
     }
 
     fn begin(&mut self, now: Instant) {
-        if self.spec.is_some() {
+        if self.spec.is_some() && self.stopped.is_none() {
             self.ask = true;
             self.go(Phase::Resolving, now);
         }
@@ -294,7 +375,7 @@ impl Client {
 
     /// The interface as it should be now.
     fn goal(&self) -> Option<State> {
-        let spec = self.spec.as_ref()?;
+        let spec = self.spec.as_ref().filter(|_| self.stopped.is_none())?;
         let mut goal = State::new(Mode::P2p);
         goal.mtu = self.state.as_ref().and_then(|state| state.mtu);
         let live = self.live.as_ref();
@@ -305,8 +386,10 @@ impl Client {
         let options = &up.options;
         goal.mtu = Some(spec.mtu.or(options.tun_mtu).unwrap_or(DEFAULT_MTU));
         goal.up = true;
-        goal.addresses = addresses(options);
-        goal.routes = routes(options, up.peer, live.remote.ip()).0;
+        if !self.netifd {
+            goal.addresses = addresses(options);
+            goal.routes = self.routes(spec, up, live.remote.ip()).0;
+        }
         let params = PeerParams {
             remote: Some(live.remote),
             keepalive: Some(keepalive(options, spec.keepalive)),
@@ -446,17 +529,21 @@ impl Client {
         for ignored in &options.ignored {
             log::info!("{name}: {ignored}");
         }
-        let (_, left_out) = routes(&options, peer, live.remote.ip());
-        for sentence in left_out {
-            log::warn!("{name}: {sentence}");
-        }
-        live.up = Some(Up {
+        let server = live.remote.ip();
+        let up = Up {
             peer,
             options,
             cipher: agreed.cipher,
             since: now,
             keyed: None,
-        });
+        };
+        live.up = Some(up);
+        let up = self.live.as_ref().and_then(|live| live.up.as_ref());
+        let left_out = self.spec.as_ref().zip(up);
+        let left_out = left_out.map(|(spec, up)| self.routes(spec, up, server).1);
+        for sentence in left_out.unwrap_or_default() {
+            log::warn!("{name}: {sentence}");
+        }
         self.reconcile(name, kernel)
     }
 
@@ -518,69 +605,6 @@ impl Client {
                 Err(_) => return,
             }
         }
-    }
-}
-
-fn addresses(options: &Options) -> BTreeSet<IpPrefix> {
-    let v4 = options.ipv4().map(|(prefix, _)| prefix);
-    let v4 = v4.and_then(|Prefix { address, len }| IpPrefix::new(address.into(), len));
-    let v6 = options.ifconfig_ipv6;
-    let v6 = v6.and_then(|Prefix { address, len }| IpPrefix::new(address.into(), len));
-    v4.into_iter().chain(v6).collect()
-}
-
-/// Routes into the tunnel, and sentences about those that are not made.
-fn routes(options: &Options, id: PeerId, server: IpAddr) -> (BTreeSet<Route>, Vec<String>) {
-    let (mut routes, mut left_out) = (BTreeSet::new(), Vec::new());
-    let v4 = options.routes.iter().map(|route| {
-        let vpn = route.gateway != Gateway::Net;
-        (IpAddr::from(route.network.address), route.network.len, vpn)
-    });
-    let v6 = options.routes_ipv6.iter().map(|route| {
-        let vpn = route.gateway != Gateway::Net;
-        (IpAddr::from(route.network.address), route.network.len, vpn)
-    });
-    // The other end, in a topology where it is no neighbour.
-    let peer = options.ipv4().and_then(|(_, peer)| peer);
-    let peer = peer.map(|peer| (IpAddr::from(peer), 32, true));
-    for (address, len, vpn) in v4.chain(v6).chain(peer) {
-        let Some(dst) = IpPrefix::new(address, len) else {
-            continue;
-        };
-        if !vpn {
-            left_out.push(format!(
-                "the route to {dst} around the tunnel is not made: netifd owns those"
-            ));
-        } else if dst.contains(server) {
-            // Its own packets would go into the tunnel.
-            left_out.push(format!(
-                "the route to {dst} is not made: the server {server} is behind it"
-            ));
-        } else {
-            routes.insert(Route {
-                dst,
-                via: None,
-                peer: id,
-            });
-        }
-    }
-    if options
-        .redirect
-        .is_some_and(|redirect| redirect.ipv4 || redirect.ipv6)
-    {
-        left_out.push("redirect-gateway of the server is not done: the default route stays".into());
-    }
-    (routes, left_out)
-}
-
-fn keepalive(options: &Options, own: Option<Keepalive>) -> Keepalive {
-    let pushed = Keepalive {
-        interval: options.ping.unwrap_or(0),
-        timeout: options.ping_timeout.unwrap_or(0),
-    };
-    match own {
-        Some(own) if pushed.interval == 0 && pushed.timeout == 0 => own,
-        _ => pushed,
     }
 }
 
@@ -652,7 +676,7 @@ impl Tunnel for Client {
             addresses: state.map_or(Vec::new(), |s| s.addresses.iter().copied().collect()),
             problems: self.problems.clone(),
             warnings: self.warnings.clone(),
-            stopped: None,
+            stopped: self.stopped.clone(),
         }
     }
 
@@ -671,6 +695,7 @@ impl Tunnel for Client {
             description: None,
             id: self.peer(),
             state: match self.phase {
+                _ if self.stopped.is_some() => tunnel::PeerState::Stopped,
                 Phase::Waiting => tunnel::PeerState::Waiting,
                 Phase::Resolving => tunnel::PeerState::Resolving,
                 Phase::Stopped => tunnel::PeerState::Error,

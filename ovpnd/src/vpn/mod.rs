@@ -5,8 +5,10 @@
 //! |---|---|
 //! | `worker` | the thread in which TLS and the protocol run |
 //! | `client` | a tunnel to a server |
+//! | `options` | the server's options as the kernel and netifd take them |
 
 pub mod client;
+mod options;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use openvpn_control::client::End;
 use ovpn_netlink::{DelReason, PeerId};
 
 use crate::config::vpn::ClientEntry;
+use crate::engine::{Ask, Offer};
 use crate::kernel::Kernel;
 use crate::resolver::{Answer, Lookup};
 pub use client::Client;
@@ -47,6 +50,7 @@ impl Clients {
     pub fn configure<K: Kernel>(
         &mut self,
         config: BTreeMap<String, ClientEntry>,
+        netifd: bool,
         kernel: &mut K,
         now: Instant,
     ) {
@@ -76,7 +80,7 @@ impl Clients {
             let client = self
                 .clients
                 .entry(name.clone())
-                .or_insert_with(|| Client::new(now));
+                .or_insert_with(|| Client::new(netifd, now));
             if client.want(entry) {
                 client.restart(&name, kernel, worker, now);
             }
@@ -89,6 +93,45 @@ impl Clients {
         };
         client.spec = None;
         client.close(name, kernel, worker, now);
+    }
+
+    /// Starts a client, or finds it started, and offers netifd the addresses and routes that there are so far. None when
+    /// there is no such client.
+    ///
+    /// # Errors
+    /// The reason why there is no interface.
+    pub fn start<K: Kernel>(
+        &mut self,
+        name: &str,
+        kernel: &mut K,
+        now: Instant,
+    ) -> Option<Result<Offer, String>> {
+        let (client, worker) = self.clients.get_mut(name).zip(self.worker.as_ref())?;
+        Some(client.start(name, (kernel, worker), now))
+    }
+
+    /// Ends a client's session and removes its interface. Whether there is one of this name.
+    pub fn stop<K: Kernel>(
+        &mut self,
+        name: &str,
+        reason: &str,
+        kernel: &mut K,
+        now: Instant,
+    ) -> bool {
+        let found = self.clients.get_mut(name).zip(self.worker.as_ref());
+        let Some((client, worker)) = found else {
+            return false;
+        };
+        client.stop(name, reason, (kernel, worker), now);
+        true
+    }
+
+    /// The requests to netifd that are due; each is given out once.
+    pub fn asks(&mut self) -> Vec<(String, Ask)> {
+        let clients = self.clients.iter_mut();
+        clients
+            .filter_map(|(name, client)| Some((name.clone(), client.ask_netifd()?)))
+            .collect()
     }
 
     /// Ends all sessions and removes their interfaces.

@@ -270,6 +270,38 @@ fn restart(_: &Ctx) -> Outcome {
     session.ping(20).lossless(&session.router.ns)
 }
 
+/// Taken down by a call, the session ends and its interface goes, also for the next daemon; a call brings it back.
+fn switch(_: &Ctx) -> Outcome {
+    let mut session = PLAIN.start()?;
+    session.up()?;
+    let router = &mut session.router;
+    let of = json!({"interface": "vpn0", "reason": "by hand"});
+    router.call_with("down", &of)?;
+    for _ in 0..2 {
+        let interface = router.interface("vpn0")?;
+        check_eq!(
+            json!([interface["state"], interface["stopped"]]),
+            json!(["stopped", "by hand"]),
+            "the interface"
+        );
+        check_eq!(router.ns.ifindex("vpn0")?, None, "vpn0 in the kernel");
+        router.crash()?;
+        router.start_again()?;
+    }
+    router.call_with("up", &json!({"interface": "vpn0"}))?;
+    session.up()?;
+    session.ping(20).lossless(&session.router.ns)?;
+    let offer = session
+        .router
+        .call_with("up", &json!({"interface": "vpn0"}))?;
+    check_eq!(
+        json!([offer["addresses"], offer["routes"], offer["endpoints"]]),
+        json!([["10.8.0.2/24"], ["10.99.0.0/24"], ["10.10.0.2"]]),
+        "offer"
+    );
+    Ok(())
+}
+
 /// A server of another CA is refused with a sentence, and so is a wrong key of tls-crypt.
 fn refused(_: &Ctx) -> Outcome {
     let setting = Setting {
@@ -323,6 +355,7 @@ pub(super) fn cases() -> Vec<Case> {
             renegotiation,
         ),
         Case::new("client of openvpn: the server restarts", restart),
+        Case::new("client of openvpn: down and up by a call", switch),
         Case::new("client of openvpn: another CA", refused),
     ]
 }
