@@ -10,7 +10,7 @@ use crate::lock::Lane;
 use crate::mips;
 use crate::musl;
 use crate::packages;
-use crate::plan::{BOTH, ONE, Plan};
+use crate::plan::{BOTH, HALF, ONE, Plan};
 use crate::selftests::{self, Column, Reader, Table};
 use crate::steps;
 use crate::tally::{Tally, Tap};
@@ -78,6 +78,11 @@ pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
     }
     plan.step("big-endian", &["rust tools"], ONE, || {
         checks::big_endian(ctx)
+    });
+    steps::um_lane(ctx, &mut plan);
+    let long = steps::LONG_SUITE;
+    plan.step(&format!("um {long}"), &steps::UM_READY, HALF, move || {
+        steps::suite(ctx, steps::UM, long, &[])
     });
     let sum = plan.run()?;
     show_table(ctx, &table, &[EMULATED_64])?;

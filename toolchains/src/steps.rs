@@ -26,7 +26,9 @@ const UM_OLD: &str = "um-6.12";
 pub const ARM: &str = "arm-6.12";
 /// Our module as the user-mode guests see it.
 pub const OURS: &str = "/lane/module/ovpn.ko";
-const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
+/// A suite of `lane test-lanes`: it asks OpenVPN about more than a thousand configurations.
+pub const LONG_SUITE: &str = "verdicts";
+pub const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
 /// The suite of `lane test-fast`.
 const FAST_SUITES: &str = "fast";
 /// Suites of `ovpn-tests`, the load they are, and what the kernel is told.
@@ -310,7 +312,7 @@ pub fn host<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     });
 }
 
-fn um_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+pub fn um_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("um source", &["host packages"], ONE, || {
         fetch::unpack(ctx, "linux-source-7.2").map(drop)
     });
@@ -422,7 +424,11 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
         Ok(names.map(|(suite, _)| suite.to_owned()).collect())
     };
     let mut run = BTreeSet::new();
-    for name in SUITES.iter().map(|(name, ..)| *name).chain([WAITING_SUITE]) {
+    for name in SUITES
+        .iter()
+        .map(|(name, ..)| *name)
+        .chain([WAITING_SUITE, LONG_SUITE])
+    {
         run.extend(suites(name)?);
     }
     run.extend(suites("faults")?);
@@ -437,7 +443,7 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
 }
 
 /// Runs suites of `ovpn-tests` in one user-mode guest.
-fn suite(ctx: &Ctx, lane: &str, suites: &str, args: &[&str]) -> Result<Tally> {
+pub fn suite(ctx: &Ctx, lane: &str, suites: &str, args: &[&str]) -> Result<Tally> {
     let command = [
         "/lane/bin/ovpn-tests",
         "--module",

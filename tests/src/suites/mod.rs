@@ -64,6 +64,10 @@ const SUITES: &[Suite] = &[
         cases: daemon::cases,
     },
     Suite {
+        name: "verdicts",
+        cases: daemon::verdicts,
+    },
+    Suite {
         name: "leak",
         cases: leak::cases,
     },
@@ -100,7 +104,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("openvpn-server", "openvpn-matrix,openvpn-clients"),
     (
         "all",
-        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,engine,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,leak,faults",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,engine,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,verdicts,leak,faults",
     ),
 ];
 

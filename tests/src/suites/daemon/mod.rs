@@ -361,6 +361,11 @@ fn wishes(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// Comparisons of lint with the real program.
+pub fn verdicts() -> Vec<Case> {
+    stock::verdicts()
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
