@@ -82,7 +82,6 @@ return baseclass.extend({
 		const files = [];
 		let block = null;
 		let lines = 0;
-		let asksUser = false;
 
 		for (const line of text.replace(/^\ufeff/, '').split('\n')) {
 			if (block) {
@@ -128,7 +127,7 @@ return baseclass.extend({
 			if (FILES.includes(name) && path && path != '[inline]' && !(name == 'auth-user-pass' && path == 'username-only'))
 				files.push([ name, path ]);
 
-		asksUser = user != null && (!user[1] || user[1] == 'username-only');
+		const asksUser = user != null && (!user[1] || user[1] == 'username-only');
 
 		return { directives, files, asksUser, preview: preview.join('\n') };
 	},
