@@ -8,13 +8,16 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Ns, PingStats, patience};
-use crate::tap::{During, Outcome};
+use crate::tap::{During, Failure, Outcome};
 
 /// Length of an ICMP echo header (RFC 792, RFC 4443).
 const HEADER: usize = 8;
+/// Longest IP packet, bytes.
+const PACKET: usize = 65_535;
 
 /// A series of echo requests.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +63,21 @@ impl Echo {
 
     /// Sends them all and waits for all replies.
     pub fn run(&self, ns: &Ns) -> Outcome<PingStats> {
+        self.exchange(&self.socket(ns)?)
+    }
+
+    /// Does so in a thread of its own.
+    pub fn start(self, ns: &Ns) -> Outcome<Echoes> {
+        let socket = self.socket(ns)?;
+        let count = self.count;
+        let thread = thread::spawn(move || self.exchange(&socket));
+        Ok(Echoes { count, thread })
+    }
+
+    fn exchange(&self, socket: &UdpSocket) -> Outcome<PingStats> {
         static IDS: AtomicU16 = AtomicU16::new(1);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let socket = self.socket(ns)?;
+        let mut packet = vec![0; PACKET];
         let target = SocketAddr::new(self.dst, 0);
         let interval = Duration::from_millis(self.interval.into());
         let mut answered = vec![false; self.count.into()];
@@ -91,7 +106,6 @@ impl Echo {
                 });
             }
             socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            let mut packet = [0; 2048];
             if let Ok((len, from)) = socket.recv_from(&mut packet) {
                 let packet = packet.get(..len).unwrap_or_default();
                 let reply = self.reply_to(id, packet).filter(|_| from.ip() == self.dst);
@@ -161,6 +175,31 @@ impl Echo {
         let ours =
             found == kind && u16::from_be_bytes([i0, i1]) == id && icmp.len() == HEADER + self.size;
         ours.then(|| u16::from_be_bytes([s0, s1]))
+    }
+}
+
+/// A series under way.
+pub struct Echoes {
+    count: u16,
+    thread: JoinHandle<Outcome<PingStats>>,
+}
+
+impl Echoes {
+    /// Whether requests are still sent or replies waited for.
+    pub fn running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Waits for the end and demands that every request was answered.
+    pub fn lossless(self) -> Outcome {
+        let all = PingStats {
+            sent: self.count.into(),
+            received: self.count.into(),
+        };
+        let stats = self.thread.join();
+        let stats = stats.unwrap_or_else(|_| Err(Failure::new("panic")))?;
+        crate::check_eq!(stats, all, "echo requests");
+        Ok(())
     }
 }
 

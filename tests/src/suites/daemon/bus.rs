@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Module, Ns, Pair, Ping, Proc, wait_for};
+use crate::lab::{Echo, Module, Ns, Pair, Ping, Proc, wait_for};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq, note};
 
@@ -140,8 +140,7 @@ fn changes(_: &Ctx) -> Outcome {
     let hub = Hub::new()?;
     let losses = || hub.client.daemon.stderr().matches("trying again").count();
     let before = losses();
-    let pings = Ping::new(IpAddr::from([10, 8, 0, 2]), 300);
-    let series = pings.spawn(&hub.server.ns)?;
+    let series = Echo::new(IpAddr::from([10, 8, 0, 2]), 300).start(&hub.server.ns)?;
     let call = |method: &str, args: &Value| -> Outcome {
         let answer = hub.server.call_with(method, args)?;
         check_eq!(answer["ok"], true, "{method}: {answer}");
@@ -195,8 +194,7 @@ fn changes(_: &Ctx) -> Outcome {
     call("peer_add", &hub.bob())?;
     call("reload", &json!({"discard": true}))?;
     check_eq!(hub.kernel_ids()?, [1], "after a reload that forgets");
-    let stats = Ping::stats(&series.finish(pings.limit())?)?;
-    check_eq!(stats.received, stats.sent, "pings to the other peer");
+    series.lossless().during("pings to the other peer")?;
     // No address of the kernel's own, from which each end would look for routers that the other must drop.
     for router in [&hub.server, &hub.client] {
         let own = router.ns.cmd("ip -6 addr show dev vpn0 scope link").ok()?;

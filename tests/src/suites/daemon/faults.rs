@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::lab::{Pair, Ping, wait_for};
+use crate::lab::{Echo, Pair, wait_for};
 use crate::tap::{Case, During, Outcome};
 use crate::{Ctx, check, check_eq};
 
@@ -132,8 +132,7 @@ fn table(_: &Ctx) -> Outcome {
     let a = Router::start(a, &first, true)?;
     let _b = Router::start(b, &Uci::side(2, false, &good).text(), true)?;
     a.reaches("10.8.0.2")?;
-    let ping = Ping::new(IpAddr::from([10, 8, 0, 2]), 600);
-    let pings = ping.spawn(&a.ns)?;
+    let pings = Echo::new(IpAddr::from([10, 8, 0, 2]), 600).start(&a.ns)?;
     let dir = keys.path().display().to_string();
     for fault in FAULTS {
         let says = fault.says.replace('$', &dir);
@@ -146,12 +145,9 @@ fn table(_: &Ctx) -> Outcome {
         // Away with it, so that the next fault does not leave this one's interface running.
         a.reload(&first)?;
     }
-    let stats = Ping::stats(&pings.finish(ping.limit())?)?;
-    check_eq!(
-        stats.received,
-        stats.sent,
-        "pings through the faultless interface"
-    );
+    pings
+        .lossless()
+        .during("pings through the faultless interface")?;
     check_eq!(
         a.peer("vpn0")?["losses"],
         0,

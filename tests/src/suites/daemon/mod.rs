@@ -16,7 +16,7 @@ mod stock;
 use std::fs;
 use std::net::IpAddr;
 
-use crate::lab::{Module, Pair, Ping, wait_for};
+use crate::lab::{Echo, Module, Pair, Ping, wait_for};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 use router::{Dir, LATER, Router, SOON, Uci, genkey};
@@ -286,16 +286,13 @@ fn broker(_: &Ctx) -> Outcome {
     let mut a = Router::start(a, &Uci::side(1, false, &file).text(), false)?;
     let _b = Router::start(b, &Uci::side(2, false, &file).text(), false)?;
     a.reaches("10.8.0.2")?;
-    let pings = Ping::new(IpAddr::from([10, 8, 0, 2]), 200);
-    let series = pings.spawn(&a.ns)?;
+    let series = Echo::new(IpAddr::from([10, 8, 0, 2]), 200).start(&a.ns)?;
     for _ in 0..2 {
         a.start_broker()?;
         check_eq!(a.interface("vpn0")?["state"], "up", "state");
         a.broker = None;
     }
-    let stats = Ping::stats(&series.finish(pings.limit())?)?;
-    check_eq!(stats.received, stats.sent, "pings");
-    Ok(())
+    series.lossless()
 }
 
 /// The driver comes after the daemon.
