@@ -6,11 +6,12 @@
 //! sent beyond those asked for.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::lab::flow::{BUFFER, receive_buffer};
 use crate::lab::{Ns, PingStats, patience};
 use crate::tap::{During, Failure, Outcome};
 
@@ -145,6 +146,7 @@ impl Echo {
             }
             // SAFETY: `fd` is a fresh descriptor that nothing else owns.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            receive_buffer(fd.as_raw_fd(), BUFFER)?;
             // A raw socket sends and receives like one of UDP: whole packets, with an address.
             Ok(UdpSocket::from(fd))
         })

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -124,7 +124,7 @@ impl Ping {
 }
 
 /// Bytes of socket buffer where a burst after a stall of the machine must not count as loss.
-const BUFFER: u32 = 4 << 20;
+pub const BUFFER: u32 = 4 << 20;
 /// Bytes of payload of a UDP datagram: fits the tunnel's default MTU of 1416 over IPv6.
 const DATAGRAM: u32 = 1350;
 
@@ -138,20 +138,22 @@ pub fn large_buffers() -> Outcome {
 
 /// Gives a socket more send buffer than it can fill, so that it never waits.
 pub fn huge_send_buffer(sock: &UdpSocket) -> Outcome {
-    let bytes: libc::c_int = 256 << 20;
+    set_buffer(sock.as_raw_fd(), libc::SO_SNDBUFFORCE, 256 << 20)
+}
+
+/// Gives a socket a receive buffer of this many bytes, so that nothing is lost in it while its reader waits for a
+/// processor.
+pub fn receive_buffer(fd: RawFd, bytes: u32) -> Outcome {
+    set_buffer(fd, libc::SO_RCVBUFFORCE, bytes)
+}
+
+fn set_buffer(fd: RawFd, option: libc::c_int, bytes: u32) -> Outcome {
     let len = size_of_val(&bytes) as libc::socklen_t;
     // SAFETY: the value is an int of the length given.
-    let ret = unsafe {
-        libc::setsockopt(
-            sock.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_SNDBUFFORCE,
-            (&raw const bytes).cast(),
-            len,
-        )
-    };
+    let ret =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const bytes).cast(), len) };
     if ret != 0 {
-        return Err(std::io::Error::last_os_error()).during("SO_SNDBUFFORCE");
+        return Err(std::io::Error::last_os_error()).during("buffer of a socket");
     }
     Ok(())
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::{Random, figure, pinged_while, rounds};
 use crate::lab::{
-    Cipher, DropReasons, Echo, Flow, Hub, Module, Ns, Outer, Pair, Soft, Tunnel, burst, wait_for,
+    Cipher, DropReasons, Echo, Flow, Hub, Module, Ns, Outer, Pair, Soft, Tunnel, burst,
+    receive_buffer, wait_for,
 };
 use crate::nl::link::Links;
 use crate::nl::ovpn::{Ovpn, PRIMARY, Stats};
@@ -290,22 +291,6 @@ fn overflowed(ns: &Ns, port: u16) -> Outcome<u64> {
     })
 }
 
-fn receive_buffer(sock: &UdpSocket) -> Outcome {
-    let size: libc::c_int = 8 << 20;
-    // SAFETY: the value is readable for its size during the call.
-    let ret = unsafe {
-        libc::setsockopt(
-            sock.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const size).cast(),
-            size_of_val(&size) as libc::socklen_t,
-        )
-    };
-    check_eq!(ret, 0, "SO_RCVBUFFORCE");
-    Ok(())
-}
-
 pub fn udp(_: &Ctx) -> Outcome {
     let backlog = "/proc/sys/net/core/netdev_max_backlog";
     let usual = fs::read_to_string(backlog)?;
@@ -335,7 +320,7 @@ fn under_attack() -> Outcome {
     let sock = server.sock.as_ref();
     let sock = sock.ok_or_else(|| Failure::new("no socket"))?;
     for sock in [sock, sink] {
-        receive_buffer(sock)?;
+        receive_buffer(sock.as_raw_fd(), 8 << 20)?;
     }
     let stats = |id: u32| server.nl.stats(server.ifindex, id);
     let reasons = DropReasons::open(&server.ns, "mp")?;
