@@ -36,13 +36,9 @@ const ALL_ROUTERS: [&str; 6] = [
 /// One of each processor with a kernel like OpenWrt's: memory is measured there.
 const MEASURED: [&str; 4] = [steps::ARM, "mips-6.12", "mipsel-6.12", ARM64];
 const ARM64: &str = "arm64-6.12";
-/// The kernel's own selftests on ARM64. Debian has no userland for MIPS.
-const EMULATED_64: Column = Column {
-    title: ARM64,
-    lane: ARM64,
-    module: None,
-    ours: true,
-};
+/// The kernel's own selftests on emulated machines. Debian has no userland for MIPS.
+pub const EMULATED_ARM: Column = emulated(steps::ARM);
+const EMULATED: [Column; 2] = [EMULATED_ARM, emulated(ARM64)];
 const TIMEOUT: Duration = Duration::from_secs(25 * 60);
 
 /// The emulated routers of every processor and every kernel, and what else is about processors.
@@ -59,17 +55,10 @@ pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
     for lane in ALL_ROUTERS {
         test(ctx, &mut plan, lane);
     }
-    // Not beside the other root of this architecture: they share a package manager's state.
-    let roots = [ARM64, "arm64-debian"].map(|lane| format!("{lane} programs"));
-    let roots = roots.each_ref().map(String::as_str);
-    plan.prepare("selftests root", &roots, ONE, || {
-        crate::arm::selftests_root(ctx, ARM64)
-    });
-    let packages = format!("{ARM64} packages");
-    let ready = [packages.as_str(), "selftests root"];
-    plan.step(&format!("{ARM64} selftests"), &ready, ONE, || {
-        selftests(ctx, &table, &EMULATED_64)
-    });
+    for column in &EMULATED {
+        let packages = format!("{} packages", column.lane);
+        selftest_steps(ctx, &mut plan, &table, column, &packages);
+    }
     for lane in MEASURED {
         let packages = format!("{lane} packages");
         plan.step(&format!("{lane} memory"), &[&packages], ONE, move || {
@@ -85,8 +74,36 @@ pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
         steps::suite(ctx, steps::UM, long, &[])
     });
     let sum = plan.run()?;
-    show_table(ctx, &table, &[EMULATED_64])?;
+    show_table(ctx, &table, &EMULATED)?;
     Ok(sum)
+}
+
+const fn emulated(lane: &'static str) -> Column {
+    Column {
+        title: lane,
+        lane,
+        module: None,
+        ours: true,
+    }
+}
+
+/// The kernel's own selftests on the emulated machine of a column, after its lane's packages.
+pub fn selftest_steps<'a>(
+    ctx: &'a Ctx,
+    plan: &mut Plan<'a>,
+    table: &'a Table,
+    column: &'a Column,
+    packages: &str,
+) {
+    let root = format!("{} selftests root", column.lane);
+    // A root of its own, after the one that the lane's packages are tested in: both share a package manager's state.
+    plan.prepare(&root, &[packages], ONE, move || {
+        crate::arm::selftests_root(ctx, column.lane)
+    });
+    let name = format!("{} selftests", column.lane);
+    plan.step(&name, &[packages, &root], ONE, move || {
+        selftests(ctx, table, column)
+    });
 }
 
 /// The packages of every lane with routers, or of those named, and their sizes.

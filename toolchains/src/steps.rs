@@ -66,13 +66,7 @@ const EMBEDDED: Column = Column {
     module: Some(OURS),
     ours: true,
 };
-const EMULATED: Column = Column {
-    title: "arm-6.12",
-    lane: ARM,
-    module: None,
-    ours: true,
-};
-const COLUMNS: [Column; 4] = [NATIVE, MAINLINE, EMBEDDED, EMULATED];
+const COLUMNS: [Column; 3] = [NATIVE, MAINLINE, EMBEDDED];
 /// Steps before guests of the kernel that notices faults can start.
 const DEBUG_READY: [&str; 3] = ["um programs", "debug module", "um root"];
 /// Guests share two processors with everything else: deadlines are this many times longer.
@@ -185,21 +179,14 @@ pub fn selftests(ctx: &Ctx) -> Result<Tally> {
     arm_lane(ctx, &mut plan);
     um_old_lane(ctx, &mut plan);
     selftest_steps(ctx, &mut plan, &table);
+    lanes::selftest_steps(ctx, &mut plan, &table, &lanes::EMULATED_ARM, "arm packages");
     let sum = plan.run()?;
-    lanes::show_table(ctx, &table, &COLUMNS)?;
+    let columns = [&COLUMNS[..], &[lanes::EMULATED_ARM]].concat();
+    lanes::show_table(ctx, &table, &columns)?;
     Ok(sum)
 }
 
 fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
-    // Not beside the other root of this architecture: they share a package manager's state.
-    plan.prepare("selftests root", &["arm root", "um source"], ONE, || {
-        selftests::stage(ctx)?;
-        crate::arm::selftests_root(ctx, ARM)
-    });
-    let ready = ["arm packages", "selftests root"];
-    plan.step("selftests arm", &ready, ONE, || {
-        lanes::selftests(ctx, table, &EMULATED)
-    });
     plan.step("selftests um-7.2", &UM_READY, ONE, || {
         selftests::um(ctx, table, &[NATIVE, MAINLINE], 2)
     });
