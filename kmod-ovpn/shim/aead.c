@@ -4,7 +4,7 @@
  * all keys, so that no packet allocates: 6.12 has no request on the stack.
  * These requests are reached by per-CPU pointers and not per-CPU memory
  * themselves: ciphers map parts of them by scatterlist, which vmalloc memory
- * does not allow. What asynchronous ones need is in engine.c.
+ * does not allow. What asynchronous ones need is in order.c.
  */
 
 #include <crypto/aead.h>

@@ -15,7 +15,7 @@
  * left in it, and only then to that of the CPU they came to.
  *
  * The kernel's GRO cells do the second half, but do not tell how full they are,
- * and a TCP stream or an engine's lane, which has a place for its packets, must
+ * and a TCP stream or the ordered queue of an engine, which has a place for its packets, must
  * stop before any is lost.
  */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the C files share among themselves. */
+/* Shared by the C files alone. */
 #ifndef OVPN_INTERNAL_H
 #define OVPN_INTERNAL_H
 
@@ -109,10 +109,6 @@ struct ovpn_sock {
 /* sock.c. The object behind a socket, with a reference, or NULL. */
 struct ovpn_sock *ovpn_sock_find(struct sock *sk);
 void ovpn_sock_put(struct ovpn_sock *os);
-/* [sleep] Wait until no socket is ours and nobody is in our functions. No new one
- * may come.
- */
-void ovpn_socks_wait(void);
 
 /* udp.c, tcp.c. Attaching and detaching happen under the socket lock. */
 int ovpn_udp_attach(struct ovpn_sock *os, struct socket *sock);
@@ -191,9 +187,6 @@ struct net_device *ovpn_home_find(const struct net *net, u32 ifindex,
 u32 ovpn_home_ifindex(const struct ovpn_dev *dev, const struct net *net);
 int ovpn_homes_start(void);
 void ovpn_homes_stop(void);
-
-/* engine.c. [sleep] Wait until no job is in an engine and none comes back. */
-void ovpn_jobs_wait(void);
 
 /* aead.c. A request for one contiguous packet, header first, of which len bytes
  * are text; the parts of the request that must live as long as it.

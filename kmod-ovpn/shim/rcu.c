@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Deferred release: what readers under RCU may still hold is dropped after a
- * grace period, from a context that may sleep (freeing a cipher may). What an
- * engine works for is held beyond that: the last one to let go starts another
+ * grace period, from a context that may sleep (freeing a cipher may). A job in an
+ * engine holds its owners beyond that: the last one to let go starts another
  * grace period, because it still stands in the code that lets go.
  */
 
@@ -36,8 +36,6 @@ void ovpn_defer_exit(void)
 {
 	int round;
 
-	ovpn_jobs_wait();
-	ovpn_socks_wait();
 	/* Dropping one object may retire another: a peer its keys and its
 	 * socket. No chain is longer than two.
 	 */

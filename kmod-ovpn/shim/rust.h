@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What Rust defines (src/sys/entry.rs) and C calls. Only C reads this header.
+ * Functions that Rust defines (src/sys/entry.rs) and C calls. Only C reads this header.
  * rs is the Rust side of a device, as ovpn_rs_dev_new() returned it.
  */
 #ifndef OVPN_RUST_H
@@ -49,10 +49,10 @@ void ovpn_rs_tcp_broken(void *rs, const struct ovpn_sock *sock);
 void ovpn_rs_tick(void *rs);
 /* [sleep] Send notifications that wait; true when some still do. */
 bool ovpn_rs_tell(void *rs);
-/* [rcu, BH off] A job came out of its lane; packets are given up. */
+/* [rcu, BH off] A job left its queue; its packets are given up. */
 void ovpn_rs_job_done(void *rs, const struct ovpn_job_owner *owner,
 		      const struct ovpn_batch *batch);
-/* What is wrong with a preference, NULL when nothing is. */
+/* The fault of a preference as text; NULL when it has none. */
 const char *ovpn_rs_check_preference(const char *text, u32 len);
 /* Name of a drop reason, without a NUL: its length, 0 past the last reason. */
 u32 ovpn_rs_drop_name(u32 reason, const char **name);

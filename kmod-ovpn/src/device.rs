@@ -4,9 +4,11 @@
 use kernel::prelude::*;
 
 use crate::compat::{new_mutex, Arc, Mutex};
-use crate::peer::{DelReason, Peer};
+use crate::config::Config;
+use crate::peer::Peer;
 use crate::peers::{Conflict, Peers};
 use crate::proto::attrs::Mode;
+use crate::proto::del_reason::DelReason;
 use crate::proto::refusal::Refusal;
 use crate::proto::wire::PeerId;
 use crate::sys::genl::{notify_del, notify_float};
@@ -17,12 +19,6 @@ use crate::sys::table::IdSet;
 
 /// Notifications that may follow each other without a pause.
 pub(crate) const NEWS_AT_ONCE: u32 = 64;
-
-/// What only the holder of the configuration lock may know or change.
-pub(crate) struct Config {
-    /// The interface is being unregistered and takes no more peers.
-    down: bool,
-}
 
 /// The Rust side of an interface; lives as long as the interface.
 #[pin_data]
@@ -193,7 +189,7 @@ impl<'a> Burial<'a> {
             let id = peer.id().get();
             let (net, stats) = (&self.device.net, peer.stats.read());
             notify_del(net, socket.by_ref(), id, self.reason as u32, &stats);
-            if !matches!(self.reason, DelReason::Userspace | DelReason::Teardown) {
+            if self.reason.is_surprise() {
                 self.device.vanished.insert(id);
             }
         }

@@ -12,7 +12,8 @@ use crate::proto::cipher::CipherAlg;
 use crate::proto::nonce::{Exhausted, IdRange, TxCounter};
 use crate::proto::replay::ReplayWindow;
 use crate::proto::wire::{KeyId, PacketId};
-use crate::sys::crypto::{AsyncAead, DriverName};
+use crate::sys::crypto::{AsyncAead, Cipher, DriverName};
+use crate::sys::driver::JobKey;
 use crate::sys::params::first_packet_id;
 use crate::sys::rcu::{Retire, Ticket};
 use crate::sys::skb::Batch;
@@ -41,6 +42,28 @@ pub(crate) struct Key {
 impl Retire for Key {
     fn ticket(&self) -> &Ticket {
         &self.ticket
+    }
+}
+
+impl Cipher for Key {
+    /// Does nothing when the key has an engine.
+    fn seal(&self, batch: &mut Batch, op: u32, first: PacketId) {
+        if let Some(cipher) = self.backend.cipher() {
+            cipher.seal(batch, op, first);
+        }
+    }
+
+    /// Does nothing when the key has an engine.
+    fn open(&self, batch: &mut Batch) {
+        if let Some(cipher) = self.backend.cipher() {
+            cipher.open(batch);
+        }
+    }
+}
+
+impl JobKey for Key {
+    fn engine(&self) -> Option<&AsyncAead> {
+        self.backend.engine()
     }
 }
 
@@ -94,30 +117,9 @@ impl Key {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// What its implementation is called.
+    /// Name of its implementation.
     pub(crate) fn driver(&self) -> DriverName {
         self.backend.driver()
-    }
-
-    /// The engine, if packets come back later: then only jobs may use the key.
-    pub(crate) fn engine(&self) -> Option<&AsyncAead> {
-        self.backend.engine()
-    }
-
-    /// See [`Cipher::seal`](crate::sys::crypto::Cipher::seal). Nothing without a cipher that works
-    /// at once.
-    pub(crate) fn seal(&self, batch: &mut Batch, op: u32, first: PacketId) {
-        if let Some(cipher) = self.backend.cipher() {
-            cipher.seal(batch, op, first);
-        }
-    }
-
-    /// See [`Cipher::open`](crate::sys::crypto::Cipher::open). Nothing without a cipher that works
-    /// at once.
-    pub(crate) fn open(&self, batch: &mut Batch) {
-        if let Some(cipher) = self.backend.cipher() {
-            cipher.open(batch);
-        }
     }
 
     /// The window against replayed packets, to be locked once for a batch.

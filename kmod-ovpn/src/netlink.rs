@@ -1,42 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What requests of the family `ovpn` do. Their attributes are within range; what they may say
-//! together is checked here by `proto::attrs`, and nothing changes before all checks are passed.
+//! Requests of the family `ovpn`. Each attribute is within its range already; `proto::attrs` checks
+//! the attributes together, and nothing changes before all checks are passed.
 
 use kernel::prelude::*;
 
 use crate::compat::Arc;
 use crate::device::Device;
 use crate::key::Key;
-use crate::peer::{DelReason, Peer};
+use crate::peer::Peer;
 use crate::peers::Conflict;
 use crate::proto::attrs::{
     KeyRequest, PeerOp, PeerRequest, SocketFd, Transport, ValidKey, ValidPeer,
 };
+use crate::proto::del_reason::DelReason;
 use crate::proto::refusal::Refusal;
 use crate::proto::slots::Role;
 use crate::proto::wire::PeerId;
-use crate::sys::engine::Lanes;
-use crate::sys::genl::{Dump, KeyInfo, Req};
+use crate::sys::driver::JobKey;
+use crate::sys::genl::{Answer, Denied, Dump, KeyInfo, Req};
+use crate::sys::order::Order;
 use crate::sys::params;
 use crate::sys::rcu::{self, Rcu};
 use crate::sys::socket::{FdSocket, Socket};
 use crate::tick;
-
-/// Why a request fails.
-pub(crate) enum Denied {
-    /// It is wrong, and the answer says why.
-    Refused(Refusal),
-    /// The kernel could not do it, in these words.
-    Failed(Error, &'static core::ffi::CStr),
-    /// The answer could not be built.
-    Reply(Error),
-}
-
-impl From<Refusal> for Denied {
-    fn from(refusal: Refusal) -> Self {
-        Denied::Refused(refusal)
-    }
-}
 
 impl From<Conflict> for Denied {
     fn from(conflict: Conflict) -> Self {
@@ -48,9 +34,6 @@ impl From<Conflict> for Denied {
 }
 
 const NO_MEMORY: &core::ffi::CStr = c"ovpn: no memory for the peer";
-
-/// Result of a request.
-pub(crate) type Answer = Result<(), Denied>;
 
 /// PEER_NEW. In P2P mode it takes the place of the present peer.
 pub(crate) fn peer_new(device: &Device, request: &PeerRequest) -> Answer {
@@ -66,7 +49,7 @@ pub(crate) fn peer_new(device: &Device, request: &PeerRequest) -> Answer {
         tick::arrange(device, peer);
         peer.socket.get(rcu)?.end()
     });
-    // The socket ended before the table had its peer, so nobody deleted that one.
+    // The socket ended before the table had its peer, so the end did not delete this one.
     if let Some(reason) = end {
         device.delete_id(&mut config, valid.id, reason);
     }
@@ -150,17 +133,17 @@ fn install_key(device: &Device, req: &Req, valid: &ValidKey<'_>) -> Answer {
     with_keys(device, valid.peer_id, |_, _| ())?;
     let (key, as_wished) = Key::new(valid)
         .map_err(|e| Denied::Failed(e, c"ovpn: the kernel has no cipher for this key"))?;
-    let lanes = key
+    let order = key
         .engine()
-        .map(|_| Lanes::new())
+        .map(|_| Order::new())
         .transpose()
         .map_err(|e| Denied::Failed(e, NO_MEMORY))?;
     let _config = device.config.lock();
-    // What is left of these is dropped here: in a read section nothing may sleep.
-    let (mut key, mut lanes) = (Some(key), lanes);
+    // These are dropped here if they were not used: in a read section nothing may sleep.
+    let (mut key, mut order) = (Some(key), order);
     let replaced = with_keys(device, valid.peer_id, |_, peer| {
-        // The lanes first, or a packet would meet a key that it cannot use.
-        lanes = lanes.take().and_then(|lanes| peer.lanes.fill(lanes));
+        // The queues first, or a packet would meet a key that it cannot use.
+        order = order.take().and_then(|order| peer.order.fill(order));
         key.take()
             .and_then(|key| peer.keys.install(valid.role, key))
     })?;
@@ -177,7 +160,15 @@ pub(crate) fn key_get(device: &Device, req: &Req, request: &KeyRequest<'_>) -> A
     let _config = device.config.lock();
     let info = with_keys(device, peer_id, |rcu, peer| {
         let key = peer.keys.of(rcu, role)?;
-        Some(KeyInfo::new(peer_id.get(), role as u32, key))
+        let is_async = key.engine().is_some();
+        let place = (peer_id.get(), role as u32);
+        Some(KeyInfo::new(
+            place,
+            key.id(),
+            key.alg(),
+            key.driver(),
+            is_async,
+        ))
     })?
     .ok_or(Refusal::SlotEmpty)?;
     req.reply_key(&info).map_err(Denied::Reply)

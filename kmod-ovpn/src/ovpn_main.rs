@@ -3,19 +3,22 @@
 //!
 //! | layer | files |
 //! |---|---|
-//! | configuration | [`netlink`] (requests), [`device`] (interface), [`peers`] (peer table) |
-//! | state | [`peer`], [`keys`] (two key slots), [`key`] (one key), [`engine`] (which implementation carries it) |
+//! | entry points | [`entry`]: the functions that C calls |
+//! | configuration | [`netlink`] (requests), [`device`] (interface), [`config`] (its lock), [`peers`] (peer table) |
+//! | state | [`peer`], [`keys`] (two key slots), [`key`] (one key), [`engine`] (choice of its crypto implementation) |
 //! | packets | [`rx`], [`tx`], [`stream`] (TCP), [`tick`] (keepalive and expiry) |
 //! | pure rules | `proto`: wire format, replay window, packet ids, request checks |
-//! | border to C | `sys`: the only place that holds `unsafe`; `compat`: kernel versions |
+//! | border to C | `sys`: the only `unsafe`, knows nothing above; `compat`: kernel versions |
 //!
 //! Lock order: RTNL, the configuration lock of a [`device::Device`], a socket's lock. Packets
 //! take none of these; they see peers and keys under RCU and take one lock, that of a key's
 //! replay window.
 
 mod compat;
+mod config;
 mod device;
 mod engine;
+mod entry;
 mod key;
 mod keys;
 mod netlink;
@@ -49,22 +52,28 @@ module! {
     license: "GPL",
 }
 
-/// What the loaded module keeps registered; dropped from the last field to the first, that is,
-/// in the order of the fields: no new requests, no interfaces, no deferred work.
+/// The registrations of the loaded module. Rust drops fields in the order of their declaration:
+/// requests end first, then interfaces; then jobs, sockets and deferred releases are waited for.
 struct Ovpn {
     _genl: sys::genl::Family,
     _link: sys::netdev::LinkKind,
+    _jobs: sys::order::Jobs,
+    _sockets: sys::socket::Sockets,
     _defer: sys::rcu::Deferral,
 }
 
 impl kernel::Module for Ovpn {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let defer = sys::rcu::Deferral::start()?;
+        let sockets = sys::socket::Sockets::open();
+        let jobs = sys::order::Jobs::open();
         let link = sys::netdev::LinkKind::register()?;
         let genl = sys::genl::Family::register()?;
         Ok(Ovpn {
             _genl: genl,
             _link: link,
+            _jobs: jobs,
+            _sockets: sockets,
             _defer: defer,
         })
     }

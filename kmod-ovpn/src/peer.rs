@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A peer: where it is, its keys, what went to and fro.
+//! A peer: its address, its keys, its counters.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -13,30 +13,14 @@ use crate::proto::keepalive::Timers;
 use crate::proto::mss::Syn;
 use crate::proto::wire::{map_ipv4, PeerId};
 use crate::sys::drops::Drops;
-use crate::sys::engine::LanesSlot;
 use crate::sys::genl::PeerInfo;
 use crate::sys::netdev::NetDev;
+use crate::sys::order::OrderSlot;
 use crate::sys::path::Path;
 use crate::sys::rcu::{Rcu, Retire, Ticket};
 use crate::sys::skb::Pkt;
 use crate::sys::socket::{Socket, SocketRef, SocketSlot};
 use crate::sys::stats::{now, Stats};
-
-/// Why a peer was deleted (`enum ovpn_del_peer_reason` of the UAPI).
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub(crate) enum DelReason {
-    /// The interface went, or another peer took the only place.
-    Teardown = 0,
-    /// PEER_DEL.
-    Userspace = 1,
-    /// Nothing was heard of it for the keepalive timeout.
-    Expired = 2,
-    /// Its TCP stream broke.
-    TransportError = 3,
-    /// Userspace closed its socket.
-    TransportDisconnect = 4,
-}
 
 /// A moment that several CPUs may write and none needs exactly.
 struct Stamp(AtomicU32);
@@ -89,7 +73,7 @@ pub(crate) struct Peer {
     pub(crate) socket: SocketSlot,
     pub(crate) path: Path,
     pub(crate) keys: Keys,
-    pub(crate) lanes: LanesSlot,
+    pub(crate) order: OrderSlot,
     pub(crate) stats: Stats,
     drops: Drops,
     vpn4: VpnAddr<1>,
@@ -117,14 +101,14 @@ impl Peer {
     /// `ENOMEM` without memory. May sleep.
     pub(crate) fn new(config: &ValidPeer, socket: Socket) -> Result<Peer> {
         let at = now();
-        let path = Path::new(&socket)?;
+        let path = socket.path()?;
         let peer = Peer {
             id: config.id,
             tx_id: AtomicU32::new(config.id.get()),
             socket: SocketSlot::new(socket),
             path,
             keys: Keys::new(),
-            lanes: LanesSlot::empty(),
+            order: OrderSlot::empty(),
             stats: Stats::new()?,
             drops: Drops::new(),
             vpn4: VpnAddr::none(),

@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 
 use crate::compat::Arc;
-use crate::device::Config;
+use crate::config::Config;
 use crate::peer::Peer;
 use crate::proto::attrs::{Mode, ValidPeer};
 use crate::proto::refusal::Refusal;

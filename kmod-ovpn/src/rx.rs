@@ -13,7 +13,10 @@ use crate::proto::ecn;
 use crate::proto::wire::{
     classify, inner_protocol, is_from_link, is_keepalive, Header, KeyId, Verdict,
 };
-use crate::sys::engine::{Job, LanesRef, NoJob, Way};
+use crate::sys::cells;
+use crate::sys::crypto::Cipher;
+use crate::sys::driver::JobKey;
+use crate::sys::order::{Job, NoJob, OrderRef, Way};
 use crate::sys::path::Learnt;
 use crate::sys::rcu::Rcu;
 use crate::sys::skb::{Batch, Failure, Fate, Pkt, Skb};
@@ -124,9 +127,9 @@ fn submit(
         return;
     }
     let way = Way::In(via);
-    if let Some(lanes) = peer.lanes.get() {
-        if key.engine().is_some() || lanes.are_busy(way) {
-            return queue(device, rcu, (peer, lanes), key, batch, way);
+    if let Some(order) = peer.order.get() {
+        if key.engine().is_some() || order.is_busy(way) {
+            return queue(device, rcu, (peer, order), key, batch, way);
         }
     }
     key.open(&mut batch);
@@ -137,14 +140,14 @@ fn submit(
 fn queue(
     device: &Device,
     rcu: &Rcu,
-    (peer, lanes): (&Peer, LanesRef<'_>),
+    (peer, order): (&Peer, OrderRef<'_>),
     key: &Key,
     batch: Batch,
     way: Way,
 ) {
     let count = batch.count();
     let of = (way, count);
-    let reason = match Job::enter(rcu, &device.net, (peer, lanes), key, of, || ()) {
+    let reason = match Job::<Device>::enter(rcu, &device.net, (peer, order), key, of, || ()) {
         Ok((job, ())) => return job.open(batch),
         Err(NoJob::Gone) => DropReason::RxGone,
         Err(NoJob::Full) => DropReason::RxQueueFull,
@@ -225,7 +228,7 @@ fn complete(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch
     if count == 0 {
         return;
     }
-    let (packets, bytes) = device.net.deliver(batch);
+    let (packets, bytes) = cells::deliver(&device.net, batch);
     peer.stats.add(Traffic::VpnRx, packets, bytes);
     if let Some(refused @ 1..) = count.checked_sub(packets) {
         peer.rx_dropped(&device.net, DropReason::RxRefused, refused);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What time brings: keepalives to send, peers that went silent, keys that ran out.
+//! The tick of an interface: keepalives to send, silent peers, keys without packet ids.
 
 use crate::device::{Burial, Device, NEWS_AT_ONCE};
-use crate::peer::{DelReason, Peer};
+use crate::peer::Peer;
+use crate::proto::del_reason::DelReason;
 use crate::proto::slots::Role;
 use crate::sys::rcu::Rcu;
 use crate::sys::stats::now;
@@ -39,7 +40,7 @@ pub(crate) fn run(device: &Device) {
     drop(burial);
     device.update_carrier();
     if expired > NEWS_AT_ONCE {
-        // Userspace has to hear of each, and its ear is small.
+        // Userspace hears of each, and its socket buffer is bounded.
         return device.net.tick_again();
     }
     if let Some(seconds) = next {

@@ -10,8 +10,10 @@ use crate::peer::Peer;
 use crate::proto::counters::DropReason;
 use crate::proto::nonce::{Exhausted, IdRange};
 use crate::proto::wire::{Header, PacketId, KEEPALIVE};
-use crate::sys::engine::{Job, LanesRef, NoJob, Way};
+use crate::sys::crypto::Cipher;
+use crate::sys::driver::JobKey;
 use crate::sys::genl::notify_swap;
+use crate::sys::order::{Job, NoJob, OrderRef, Way};
 use crate::sys::rcu::Rcu;
 use crate::sys::skb::{Batch, Failure, Fate, Skb};
 use crate::sys::stats::{now, Traffic};
@@ -59,9 +61,9 @@ fn submit(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
     let Some(key) = peer.keys.tx(rcu) else {
         return peer.tx_dropped(&device.net, DropReason::TxNoKey, batch.count());
     };
-    if let Some(lanes) = peer.lanes.get() {
-        if key.engine().is_some() || lanes.are_busy(Way::Out) {
-            return queue(device, rcu, (peer, lanes), key, batch);
+    if let Some(order) = peer.order.get() {
+        if key.engine().is_some() || order.is_busy(Way::Out) {
+            return queue(device, rcu, (peer, order), key, batch);
         }
     }
     let ids = key.number(batch.count());
@@ -75,16 +77,16 @@ fn submit(device: &Device, rcu: &Rcu, peer: &Peer, mut batch: Batch) {
 fn queue(
     device: &Device,
     rcu: &Rcu,
-    (peer, lanes): (&Peer, LanesRef<'_>),
+    (peer, order): (&Peer, OrderRef<'_>),
     key: &Key,
     mut batch: Batch,
 ) {
     let count = batch.count();
     // Packet ids are drawn in the order in which packets will leave.
-    let job = Job::enter(
+    let job = Job::<Device>::enter(
         rcu,
         &device.net,
-        (peer, lanes),
+        (peer, order),
         key,
         (Way::Out, count),
         || key.number(count),

@@ -16,18 +16,19 @@
 //! | [`wire`] | data packet header, demultiplexing, inner protocol |
 //! | [`nonce`] | AEAD nonce, transmit packet ids |
 //! | [`replay`] | receive window |
-//! | [`slots`] | which of two keys serves whom |
+//! | [`slots`] | the two keys of a peer and their roles |
 //! | [`cipher`] | algorithms, key lengths, usage limits |
 //! | [`engine`] | which implementation of a cipher is taken |
 //! | [`keepalive`] | the two timers of a peer |
 //! | [`clock`] | seconds since boot |
 //! | [`attrs`] | checks of netlink requests |
-//! | [`refusal`] | what a refused request is told |
+//! | [`refusal`] | answers to refused requests |
 //! | [`framing`] | packets in a TCP stream |
 //! | [`mss`] | TCP segment size, clamped to the tunnel |
 //! | [`runs`] | which packets leave as one |
 //! | [`ecn`] | congestion marks between inner and outer header |
 //! | [`counters`] | reasons of packet drops |
+//! | [`del_reason`] | reasons of a peer's end |
 #![cfg_attr(not(ovpn_kmod), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -46,6 +47,7 @@ pub mod attrs;
 pub mod cipher;
 pub mod clock;
 pub mod counters;
+pub mod del_reason;
 pub mod ecn;
 pub mod engine;
 pub mod framing;

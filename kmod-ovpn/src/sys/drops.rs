@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Counters of lost packets by reason that cost a pointer until something is lost.
 
+use core::ffi::c_char;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
@@ -86,5 +87,20 @@ impl Drop for Drops {
             // SAFETY: Ours by the invariant, and nobody else has access to `self` any more.
             drop(unsafe { KBox::from_raw(counters.as_ptr()) });
         }
+    }
+}
+
+/// # Safety
+/// `name` may be written.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_drop_name(reason: u32, name: *mut *const c_char) -> u32 {
+    match DropReason::ALL.get(reason as usize) {
+        Some(reason) => {
+            let text = reason.name();
+            // SAFETY: By this function's contract.
+            unsafe { *name = text.as_ptr().cast() };
+            text.len() as u32
+        }
+        None => 0,
     }
 }

@@ -1,42 +1,118 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What C calls, as `shim/rust.h` declares it: raw pointers become types here, and nothing else
-//! happens.
+//! The functions of `shim/rust.h`, for any [`Driver`]: raw pointers become types here, and nothing
+//! else happens. [`entry_points!`] gives them their symbols.
+//!
+//! Contracts that all of them share: `rs` comes from [`dev_new`] and is not freed during the call;
+//! the other pointers are live during the call.
 
-use core::ffi::{c_char, c_int, c_ulong, c_void};
+use core::ffi::{c_int, c_ulong, c_void};
 use core::ptr::{self, NonNull};
 
 use kernel::prelude::*;
 
-use super::engine::Way;
+use super::driver::Driver;
 use super::ffi;
 use super::genl::{bytes, key_request, peer_request, Dump, Req};
 use super::netdev::NetDev;
+use super::order::Way;
 use super::rcu::Rcu;
 use super::skb::{Batch, Skb};
 use super::socket::{SocketId, SocketRef};
 use crate::compat::Arc;
-use crate::device::Device;
-use crate::key::Key;
-use crate::netlink::{self, Answer, Denied};
-use crate::peer::{DelReason, Peer};
 use crate::proto::attrs::Mode;
-use crate::proto::counters::DropReason;
-use crate::proto::engine::Preference;
-use crate::proto::wire::{PeerId, DATA_V2};
-use crate::stream::Stream;
-use crate::{rx, tick, tx};
+use crate::proto::wire::{PeerId, DATA_V2, HEADER_LEN};
+
+/// Types in the signatures of the exported functions.
+pub(crate) mod raw {
+    pub(crate) use super::super::ffi::{
+        ovpn_batch, ovpn_dev, ovpn_dump, ovpn_job_owner, ovpn_key_attrs, ovpn_peer_attrs, ovpn_req,
+        ovpn_sock, sk_buff,
+    };
+    pub(crate) use core::ffi::{c_int, c_ulong, c_void};
+}
+
+/// Exports functions of this module under the names that C knows.
+macro_rules! shells {
+    ($device:ty: $($symbol:ident = $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)?;)*) => {
+        $(
+            /// # Safety
+            /// The contract of the function that it calls.
+            #[no_mangle]
+            unsafe extern "C" fn $symbol($($arg: $type),*) $(-> $out)? {
+                // SAFETY: By this function's contract.
+                unsafe { $crate::sys::entry::$name::<$device>($($arg),*) }
+            }
+        )*
+    };
+}
+pub(crate) use shells;
+
+/// Defines all functions of `shim/rust.h` that belong to an interface of this type. Once, by the
+/// layer above.
+macro_rules! entry_points {
+    ($device:ty) => {
+        // SAFETY: The symbols below cannot be defined twice.
+        unsafe impl $crate::sys::driver::Exported for $device {}
+
+        const _: () = {
+            use $crate::sys::entry::raw::*;
+            $crate::sys::entry::shells! { $device:
+                ovpn_rs_dev_new = dev_new(dev: *mut ovpn_dev, mode: u8) -> *mut c_void;
+                ovpn_rs_dev_down = dev_down(rs: *mut c_void);
+                ovpn_rs_dev_free = dev_free(rs: *mut c_void);
+                ovpn_rs_dev_mode = dev_mode(rs: *const c_void) -> u8;
+                ovpn_rs_xmit = xmit(rs: *mut c_void, skb: *mut sk_buff);
+                ovpn_rs_udp_rx = udp_rx(rs: *mut c_void, sock: *mut ovpn_sock, skb: *mut sk_buff,
+                    head: *const u8, head_len: u32, len: u32) -> c_int;
+                ovpn_rs_udp_batch = udp_batch(rs: *mut c_void, sock: *mut ovpn_sock, op: u32,
+                    batch: *const ovpn_batch, lost: u32);
+                ovpn_rs_sock_gone = sock_gone(rs: *mut c_void, sock: *const ovpn_sock);
+                ovpn_rs_tcp_broken = tcp_broken(rs: *mut c_void, sock: *const ovpn_sock);
+                ovpn_rs_tcp_new = tcp_new(peer_id: u32) -> *mut c_void;
+                ovpn_rs_tcp_free = tcp_free(stream: *mut c_void);
+                ovpn_rs_tcp_bytes = tcp_bytes(rs: *mut c_void, sock: *mut ovpn_sock,
+                    stream: *mut c_void, data: *const u8, len: u32) -> bool;
+                ovpn_rs_tcp_flush = tcp_flush(rs: *mut c_void, sock: *mut ovpn_sock,
+                    stream: *mut c_void);
+                ovpn_rs_tick = tick(rs: *mut c_void);
+                ovpn_rs_tell = tell(rs: *mut c_void) -> bool;
+                ovpn_rs_job_done = job_done(rs: *mut c_void, owner: *const ovpn_job_owner,
+                    batch: *const ovpn_batch);
+                ovpn_rs_peer_new = peer_new(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_peer_attrs) -> c_int;
+                ovpn_rs_peer_set = peer_set(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_peer_attrs) -> c_int;
+                ovpn_rs_peer_get = peer_get(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_peer_attrs) -> c_int;
+                ovpn_rs_peer_del = peer_del(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_peer_attrs) -> c_int;
+                ovpn_rs_peer_dump = peer_dump(rs: *mut c_void, dump: *mut ovpn_dump,
+                    cursor: *mut c_ulong) -> c_int;
+                ovpn_rs_key_new = key_new(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_key_attrs) -> c_int;
+                ovpn_rs_key_get = key_get(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_key_attrs) -> c_int;
+                ovpn_rs_key_swap = key_swap(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_key_attrs) -> c_int;
+                ovpn_rs_key_del = key_del(rs: *mut c_void, req: *mut ovpn_req,
+                    attrs: *const ovpn_key_attrs) -> c_int;
+            }
+        };
+    };
+}
+pub(crate) use entry_points;
 
 /// # Safety
-/// `rs` comes from `ovpn_rs_dev_new` and is not freed while the result is used.
-unsafe fn device<'a>(rs: *const c_void) -> &'a Device {
-    // SAFETY: By this function's contract; `Arc::into_raw` made the pointer.
-    unsafe { &*rs.cast::<Device>() }
+/// `rs` comes from [`dev_new`] and is not freed while the result is used.
+unsafe fn device<'a, D: Driver>(rs: *const c_void) -> &'a D {
+    // SAFETY: By this function's contract; `Arc::into_raw` made the pointer, of the one type that
+    // is `Exported`.
+    unsafe { &*rs.cast::<D>() }
 }
 
 /// # Safety
-/// `dev` is live and outlives the result, which goes to `ovpn_rs_dev_free` once.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_dev_new(dev: *mut ffi::ovpn_dev, mode: u8) -> *mut c_void {
+/// `dev` outlives the result, which goes to [`dev_free`] once.
+pub(crate) unsafe fn dev_new<D: Driver>(dev: *mut ffi::ovpn_dev, mode: u8) -> *mut c_void {
     let Some(dev) = NonNull::new(dev) else {
         return ptr::null_mut();
     };
@@ -47,53 +123,48 @@ unsafe extern "C" fn ovpn_rs_dev_new(dev: *mut ffi::ovpn_dev, mode: u8) -> *mut 
     };
     // SAFETY: The interface outlives its Rust side, by this function's contract.
     let net = unsafe { NetDev::new(dev) };
-    match Device::new(net, mode) {
+    match D::dev_new(net, mode) {
         Ok(device) => Arc::into_raw(device).cast_mut().cast(),
         Err(_) => ptr::null_mut(),
     }
 }
 
 /// # Safety
-/// See `device`.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_dev_down(rs: *mut c_void) {
+/// The module's contract.
+pub(crate) unsafe fn dev_down<D: Driver>(rs: *mut c_void) {
     // SAFETY: By this function's contract.
-    unsafe { device(rs) }.down();
+    unsafe { device::<D>(rs) }.dev_down();
 }
 
 /// # Safety
-/// `rs` comes from `ovpn_rs_dev_new` and is not used again.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_dev_free(rs: *mut c_void) {
-    // SAFETY: The reference that `ovpn_rs_dev_new` gave away.
-    drop(unsafe { Arc::from_raw(rs.cast_const().cast::<Device>()) });
+/// `rs` comes from [`dev_new`] and is not used again.
+pub(crate) unsafe fn dev_free<D: Driver>(rs: *mut c_void) {
+    // SAFETY: The reference that `dev_new` gave away.
+    drop(unsafe { Arc::from_raw(rs.cast_const().cast::<D>()) });
 }
 
 /// # Safety
-/// See `device`.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_dev_mode(rs: *const c_void) -> u8 {
+/// The module's contract.
+pub(crate) unsafe fn dev_mode<D: Driver>(rs: *const c_void) -> u8 {
     // SAFETY: By this function's contract.
-    unsafe { device(rs) }.mode as u8
+    unsafe { device::<D>(rs) }.dev_mode() as u8
 }
 
 /// # Safety
-/// See `device`; the RCU read lock is held, and `skb` is handed over.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_xmit(rs: *mut c_void, skb: *mut ffi::sk_buff) {
+/// The module's contract. The RCU read lock is held, and `skb` is handed over.
+pub(crate) unsafe fn xmit<D: Driver>(rs: *mut c_void, skb: *mut ffi::sk_buff) {
     let Some(skb) = NonNull::new(skb) else {
         return;
     };
     // SAFETY: By this function's contract, in the order of its sentences.
-    let (device, rcu, skb) = unsafe { (device(rs), Rcu::assume(), Skb::from_raw(skb)) };
-    tx::xmit(device, &rcu, skb);
+    let (device, rcu, skb) = unsafe { (device::<D>(rs), Rcu::assume(), Skb::from_raw(skb)) };
+    device.xmit(&rcu, skb);
 }
 
 /// # Safety
-/// See `device`; the RCU read lock is held, `sock` is live, `head_len` bytes are readable at
-/// `head`, and `skb` is handed over unless the result is 1.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_udp_rx(
+/// The module's contract. The RCU read lock is held, `head_len` bytes are readable at `head`, and
+/// `skb` is handed over unless the result is 1.
+pub(crate) unsafe fn udp_rx<D: Driver>(
     rs: *mut c_void,
     sock: *mut ffi::ovpn_sock,
     skb: *mut ffi::sk_buff,
@@ -105,7 +176,7 @@ unsafe extern "C" fn ovpn_rs_udp_rx(
         return 0;
     };
     // The bytes are copied, because the packet that holds them changes hands first.
-    let mut copy = [0; crate::proto::wire::HEADER_LEN];
+    let mut copy = [0; HEADER_LEN];
     // SAFETY: By this function's contract.
     let seen = unsafe { bytes(head, head_len) };
     let seen_len = seen.len().min(copy.len());
@@ -114,10 +185,10 @@ unsafe extern "C" fn ovpn_rs_udp_rx(
     }
     let head = copy.get(..seen_len).unwrap_or_default();
     // SAFETY: By this function's contract.
-    let (device, rcu, skb) = unsafe { (device(rs), Rcu::assume(), Skb::from_raw(skb)) };
+    let (device, rcu, skb) = unsafe { (device::<D>(rs), Rcu::assume(), Skb::from_raw(skb)) };
     // SAFETY: By this function's contract.
     let socket = unsafe { SocketRef::new(sock) };
-    match rx::datagram(device, &rcu, socket, skb, head, len as usize) {
+    match device.udp_rx(&rcu, socket, skb, head, len as usize) {
         None => 0,
         Some(skb) => {
             // It stays with the caller.
@@ -133,10 +204,8 @@ const _: () = assert!(
 );
 
 /// # Safety
-/// See `device`; the RCU read lock is held, `sock` is live, and the packets of `batch` are handed
-/// over.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_udp_batch(
+/// The module's contract. The RCU read lock is held, and the packets of `batch` are handed over.
+pub(crate) unsafe fn udp_batch<D: Driver>(
     rs: *mut c_void,
     sock: *mut ffi::ovpn_sock,
     op: u32,
@@ -144,51 +213,49 @@ unsafe extern "C" fn ovpn_rs_udp_batch(
     lost: u32,
 ) {
     // SAFETY: By this function's contract.
-    let (device, rcu, batch) = unsafe { (device(rs), Rcu::assume(), Batch::from_raw(*batch)) };
+    let (device, rcu, batch) = unsafe { (device::<D>(rs), Rcu::assume(), Batch::from_raw(*batch)) };
     let Some(sock) = NonNull::new(sock) else {
         return;
     };
     // SAFETY: By this function's contract.
     let socket = unsafe { SocketRef::new(sock) };
-    rx::datagrams(device, &rcu, socket, op, batch, lost);
+    device.udp_batch(&rcu, socket, op, batch, lost);
 }
 
 /// # Safety
-/// See `device`; may sleep.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_sock_gone(rs: *mut c_void, sock: *const ffi::ovpn_sock) {
+/// The module's contract. The caller may sleep.
+pub(crate) unsafe fn sock_gone<D: Driver>(rs: *mut c_void, sock: *const ffi::ovpn_sock) {
     // SAFETY: By this function's contract.
-    unsafe { device(rs) }.socket_gone(SocketId(sock), DelReason::TransportDisconnect);
+    unsafe { device::<D>(rs) }.sock_gone(SocketId(sock));
 }
 
 /// # Safety
-/// See `device`; may sleep.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_tcp_broken(rs: *mut c_void, sock: *const ffi::ovpn_sock) {
+/// The module's contract. The caller may sleep.
+pub(crate) unsafe fn tcp_broken<D: Driver>(rs: *mut c_void, sock: *const ffi::ovpn_sock) {
     // SAFETY: By this function's contract.
-    unsafe { device(rs) }.socket_gone(SocketId(sock), DelReason::TransportError);
+    unsafe { device::<D>(rs) }.tcp_broken(SocketId(sock));
 }
 
-/// A stream to be given back to `ovpn_rs_tcp_free`, or null.
-#[no_mangle]
-extern "C" fn ovpn_rs_tcp_new(peer_id: u32) -> *mut c_void {
-    let stream = PeerId::new(peer_id).and_then(|id| KBox::new(Stream::new(id), GFP_KERNEL).ok());
+/// A stream to be given back to [`tcp_free`], or null.
+///
+/// # Safety
+/// None; the exported functions are unsafe alike.
+pub(crate) unsafe fn tcp_new<D: Driver>(peer_id: u32) -> *mut c_void {
+    let stream = PeerId::new(peer_id).and_then(|id| D::tcp_new(id).ok());
     stream.map_or(ptr::null_mut(), |stream| KBox::into_raw(stream).cast())
 }
 
 /// # Safety
-/// `stream` comes from `ovpn_rs_tcp_new` and is not used again.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_tcp_free(stream: *mut c_void) {
+/// `stream` comes from [`tcp_new`] and is not used again.
+pub(crate) unsafe fn tcp_free<D: Driver>(stream: *mut c_void) {
     // SAFETY: By this function's contract.
-    drop(unsafe { KBox::from_raw(stream.cast::<Stream>()) });
+    drop(unsafe { KBox::from_raw(stream.cast::<D::Stream>()) });
 }
 
 /// # Safety
-/// See `device`; the RCU read lock is held, `sock` is live, `stream` comes from
-/// `ovpn_rs_tcp_new` and is used by nobody else, and `len` bytes are readable at `data`.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_tcp_bytes(
+/// The module's contract. The RCU read lock is held, `stream` comes from [`tcp_new`] and has no
+/// other user, and `len` bytes are readable at `data`.
+pub(crate) unsafe fn tcp_bytes<D: Driver>(
     rs: *mut c_void,
     sock: *mut ffi::ovpn_sock,
     stream: *mut c_void,
@@ -199,17 +266,21 @@ unsafe extern "C" fn ovpn_rs_tcp_bytes(
         return false;
     };
     // SAFETY: By this function's contract.
-    let (device, rcu, stream) =
-        unsafe { (device(rs), Rcu::assume(), &mut *stream.cast::<Stream>()) };
+    let (device, rcu, stream) = unsafe {
+        (
+            device::<D>(rs),
+            Rcu::assume(),
+            &mut *stream.cast::<D::Stream>(),
+        )
+    };
     // SAFETY: By this function's contract.
     let (socket, data) = unsafe { (SocketRef::new(sock), bytes(data, len)) };
-    stream.bytes(device, &rcu, socket, data).is_ok()
+    device.tcp_bytes(&rcu, socket, stream, data)
 }
 
 /// # Safety
-/// As `ovpn_rs_tcp_bytes`.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_tcp_flush(
+/// As [`tcp_bytes`].
+pub(crate) unsafe fn tcp_flush<D: Driver>(
     rs: *mut c_void,
     sock: *mut ffi::ovpn_sock,
     stream: *mut c_void,
@@ -218,95 +289,63 @@ unsafe extern "C" fn ovpn_rs_tcp_flush(
         return;
     };
     // SAFETY: By this function's contract.
-    let (device, rcu, stream) =
-        unsafe { (device(rs), Rcu::assume(), &mut *stream.cast::<Stream>()) };
+    let (device, rcu, stream) = unsafe {
+        (
+            device::<D>(rs),
+            Rcu::assume(),
+            &mut *stream.cast::<D::Stream>(),
+        )
+    };
     // SAFETY: By this function's contract.
     let socket = unsafe { SocketRef::new(sock) };
-    stream.flush(device, &rcu, socket);
+    device.tcp_flush(&rcu, socket, stream);
 }
 
 /// # Safety
-/// See `device`; may sleep.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_tick(rs: *mut c_void) {
+/// The module's contract. The caller may sleep.
+pub(crate) unsafe fn tick<D: Driver>(rs: *mut c_void) {
     // SAFETY: By this function's contract.
-    tick::run(unsafe { device(rs) });
+    unsafe { device::<D>(rs) }.tick();
 }
 
 /// # Safety
-/// See `device`; may sleep.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_tell(rs: *mut c_void) -> bool {
+/// The module's contract. The caller may sleep.
+pub(crate) unsafe fn tell<D: Driver>(rs: *mut c_void) -> bool {
     // SAFETY: By this function's contract.
-    unsafe { device(rs) }.tell_floats()
+    unsafe { device::<D>(rs) }.tell()
 }
 
 /// # Safety
-/// See `device`; the RCU read lock is held, `owner` is that of a job that holds its peer and key,
-/// and the packets of `batch` are handed over.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_job_done(
+/// The module's contract. The RCU read lock is held, `owner` is that of a job that holds its peer
+/// and key, and the packets of `batch` are handed over.
+pub(crate) unsafe fn job_done<D: Driver>(
     rs: *mut c_void,
     owner: *const ffi::ovpn_job_owner,
     batch: *const ffi::ovpn_batch,
 ) {
-    // SAFETY: By this function's contract; `Job::enter` made the pointers.
-    let (device, rcu, owner, batch) =
-        unsafe { (device(rs), Rcu::assume(), &*owner, Batch::from_raw(*batch)) };
-    // SAFETY: As above.
-    let (peer, key) = unsafe { (&*owner.peer.cast::<Peer>(), &*owner.key.cast::<Key>()) };
-    match Way::from_raw(owner.what) {
-        Way::Out => tx::complete(device, &rcu, peer, batch),
-        Way::In(via) => rx::resume(device, &rcu, peer, key, batch, via),
-    }
-}
-
-/// # Safety
-/// `len` bytes are readable at `text`.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_check_preference(text: *const u8, len: u32) -> *const c_char {
     // SAFETY: By this function's contract.
-    match Preference::parse(unsafe { bytes(text, len) }) {
-        Ok(_) => ptr::null(),
-        Err(fault) => ffi::c_str(fault.message()),
+    let (device, rcu, owner, batch) = unsafe {
+        (
+            device::<D>(rs),
+            Rcu::assume(),
+            &*owner,
+            Batch::from_raw(*batch),
+        )
+    };
+    // SAFETY: `Job::enter` made the pointers of these types: one type is `Exported`.
+    let (peer, key) = unsafe { (&*owner.peer.cast::<D::Peer>(), &*owner.key.cast::<D::Key>()) };
+    match Way::from_raw(owner.what) {
+        Way::Out => device.job_sealed(&rcu, peer, batch),
+        Way::In(via) => device.job_opened(&rcu, peer, key, batch, via),
     }
 }
 
-/// # Safety
-/// `name` may be written.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_drop_name(reason: u32, name: *mut *const c_char) -> u32 {
-    match DropReason::ALL.get(reason as usize) {
-        Some(reason) => {
-            let text = reason.name();
-            // SAFETY: By this function's contract.
-            unsafe { *name = text.as_ptr().cast() };
-            text.len() as u32
-        }
-        None => 0,
-    }
-}
-
-/// Turns the outcome of a request into its errno, explained in the answer.
-fn answer(req: &Req, outcome: Answer) -> c_int {
-    match outcome {
-        Ok(()) => 0,
-        Err(Denied::Refused(refusal)) => req.refuse(refusal).to_errno(),
-        Err(Denied::Failed(error, text)) => {
-            req.explain(text);
-            error.to_errno()
-        }
-        Err(Denied::Reply(error)) => error.to_errno(),
-    }
-}
-
-/// Defines the entry point of a request on a peer or a key.
+/// Defines a request on a peer or a key, whose attributes `$parse` reads.
 macro_rules! request {
-    ($name:ident, $attrs:ty, |$device:ident, $req:ident, $parsed:ident = $parse:ident| $run:expr) => {
+    ($name:ident($attrs:ty), $parse:expr) => {
         /// # Safety
-        /// See `device`; `req` and `attrs` are live during the call, with what they point to.
-        #[no_mangle]
-        unsafe extern "C" fn $name(
+        /// The module's contract, also for pointers in `attrs`. The caller may sleep.
+        pub(crate) unsafe fn $name<D: Driver>(
             rs: *mut c_void,
             req: *mut ffi::ovpn_req,
             attrs: *const $attrs,
@@ -315,40 +354,33 @@ macro_rules! request {
                 return EINVAL.to_errno();
             };
             // SAFETY: By this function's contract.
-            let ($device, $req, attrs) = unsafe { (device(rs), Req::new(req), &*attrs) };
-            let $parsed = $parse(attrs);
-            answer(&$req, $run)
+            let (device, req, attrs) = unsafe { (device::<D>(rs), Req::new(req), &*attrs) };
+            let request = $parse(attrs);
+            req.answer(device.$name(&req, &request))
         }
     };
 }
 
-/// The KEYCONF nest; only for `request!`, whose attributes are those of a live request.
-fn key<'a>(attrs: &'a ffi::ovpn_key_attrs) -> crate::proto::attrs::KeyRequest<'a> {
+/// The KEYCONF nest; only for `request!`, whose attributes are those of a live request. One
+/// copy: four requests use it.
+#[inline(never)]
+fn keyconf(attrs: &ffi::ovpn_key_attrs) -> crate::proto::attrs::KeyRequest<'_> {
     // SAFETY: `request!` hands over attributes whose pointers are valid during the call.
     unsafe { key_request(attrs) }
 }
 
-request!(ovpn_rs_peer_new, ffi::ovpn_peer_attrs,
-    |device, req, peer = peer_request| netlink::peer_new(device, &peer));
-request!(ovpn_rs_peer_set, ffi::ovpn_peer_attrs,
-    |device, req, peer = peer_request| netlink::peer_set(device, &peer));
-request!(ovpn_rs_peer_get, ffi::ovpn_peer_attrs,
-    |device, req, peer = peer_request| netlink::peer_get(device, &req, &peer));
-request!(ovpn_rs_peer_del, ffi::ovpn_peer_attrs,
-    |device, req, peer = peer_request| netlink::peer_del(device, &peer));
-request!(ovpn_rs_key_new, ffi::ovpn_key_attrs,
-    |device, req, request = key| netlink::key_new(device, &req, &request));
-request!(ovpn_rs_key_get, ffi::ovpn_key_attrs,
-    |device, req, request = key| netlink::key_get(device, &req, &request));
-request!(ovpn_rs_key_swap, ffi::ovpn_key_attrs,
-    |device, req, request = key| netlink::key_swap(device, &request));
-request!(ovpn_rs_key_del, ffi::ovpn_key_attrs,
-    |device, req, request = key| netlink::key_del(device, &request));
+request!(peer_new(ffi::ovpn_peer_attrs), peer_request);
+request!(peer_set(ffi::ovpn_peer_attrs), peer_request);
+request!(peer_get(ffi::ovpn_peer_attrs), peer_request);
+request!(peer_del(ffi::ovpn_peer_attrs), peer_request);
+request!(key_new(ffi::ovpn_key_attrs), keyconf);
+request!(key_get(ffi::ovpn_key_attrs), keyconf);
+request!(key_swap(ffi::ovpn_key_attrs), keyconf);
+request!(key_del(ffi::ovpn_key_attrs), keyconf);
 
 /// # Safety
-/// See `device`; `dump` and `cursor` are live during the call.
-#[no_mangle]
-unsafe extern "C" fn ovpn_rs_peer_dump(
+/// The module's contract. The caller may sleep.
+pub(crate) unsafe fn peer_dump<D: Driver>(
     rs: *mut c_void,
     dump: *mut ffi::ovpn_dump,
     cursor: *mut c_ulong,
@@ -357,9 +389,9 @@ unsafe extern "C" fn ovpn_rs_peer_dump(
         return EINVAL.to_errno();
     };
     // SAFETY: By this function's contract.
-    let (device, dump, cursor) = unsafe { (device(rs), Dump::new(dump), &mut *cursor) };
+    let (device, dump, cursor) = unsafe { (device::<D>(rs), Dump::new(dump), &mut *cursor) };
     let mut at = *cursor as usize;
-    let result = netlink::peer_dump(device, &dump, &mut at);
+    let result = device.peer_dump(&dump, &mut at);
     *cursor = at as c_ulong;
     match result {
         Ok(()) => 0,

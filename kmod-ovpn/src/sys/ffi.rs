@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What bindgen made of `shim/shim.h`.
+//! The bindings that bindgen makes of `shim/shim.h`.
 #![allow(
     clippy::all,
     dead_code,

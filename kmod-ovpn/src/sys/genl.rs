@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Generic netlink: requests as the checks want them, answers, notifications.
 
-use core::ffi::CStr;
+use core::ffi::{c_int, CStr};
 use core::ptr::NonNull;
 
 use kernel::error::to_result;
 use kernel::prelude::*;
 
+use super::crypto::DriverName;
 use super::drops::DropCounts;
 use super::ffi::{self, c_str};
 use super::netdev::NetDev;
 use super::path::{Ends, Path};
 use super::socket::SocketRef;
-use crate::key::Key;
 use crate::proto::attrs::{KeyDirRequest, KeyRequest, PeerRequest};
+use crate::proto::cipher::CipherAlg;
 use crate::proto::refusal::{Attr, Blame, Errno, KeyAttr, KeyDirAttr, PeerAttr, Refusal};
+use crate::proto::wire::KeyId;
 
 /// The family `ovpn`; dropping it ends all requests.
 pub(crate) struct Family(());
@@ -35,6 +37,25 @@ impl Drop for Family {
     }
 }
 
+/// Why a request fails.
+pub(crate) enum Denied {
+    /// It is wrong, and the answer says why.
+    Refused(Refusal),
+    /// The kernel could not do it, in these words.
+    Failed(Error, &'static CStr),
+    /// The answer could not be built.
+    Reply(Error),
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Denied::Refused(refusal)
+    }
+}
+
+/// Result of a request.
+pub(crate) type Answer = Result<(), Denied>;
+
 /// A request that waits for its answer.
 ///
 /// # Invariants
@@ -49,8 +70,21 @@ impl Req {
         Req(raw)
     }
 
+    /// The errno of a result, 0 for none; a failure is explained in the answer.
+    pub(super) fn answer(&self, result: Answer) -> c_int {
+        match result {
+            Ok(()) => 0,
+            Err(Denied::Refused(refusal)) => self.refuse(refusal).to_errno(),
+            Err(Denied::Failed(error, text)) => {
+                self.explain(text);
+                error.to_errno()
+            }
+            Err(Denied::Reply(error)) => error.to_errno(),
+        }
+    }
+
     /// Puts the refusal's text and attribute into the answer and returns its error.
-    pub(super) fn refuse(&self, refusal: Refusal) -> Error {
+    fn refuse(&self, refusal: Refusal) -> Error {
         let (nest, attr) = match refusal.blame() {
             Blame::Nothing => (ffi::ovpn_nest_OVPN_NEST_TOP, 0),
             Blame::Bad(attr) | Blame::Missing(attr) => (nest_of(attr), u32::from(attr.number())),
@@ -155,15 +189,22 @@ impl PeerInfo {
 pub(crate) struct KeyInfo(ffi::ovpn_key_info);
 
 impl KeyInfo {
-    pub(crate) fn new(peer_id: u32, slot: u32, key: &Key) -> Self {
+    /// Of the key in a `(peer id, slot)`.
+    pub(crate) fn new(
+        (peer_id, slot): (u32, u32),
+        key_id: KeyId,
+        cipher: CipherAlg,
+        driver: DriverName,
+        is_async: bool,
+    ) -> Self {
         // INVARIANT: as the name has it.
         KeyInfo(ffi::ovpn_key_info {
             peer_id,
             slot,
-            key_id: u32::from(key.id().get()),
-            cipher: key.alg() as u32,
-            driver: key.driver().0,
-            async_: key.engine().is_some(),
+            key_id: u32::from(key_id.get()),
+            cipher: cipher as u32,
+            driver: driver.0,
+            async_: is_async,
         })
     }
 }

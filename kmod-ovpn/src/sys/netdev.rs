@@ -7,7 +7,6 @@ use kernel::error::to_result;
 use kernel::prelude::*;
 
 use super::ffi;
-use super::skb::Batch;
 use crate::proto::counters::DropReason;
 
 /// The link kind `ovpn`; dropping it deletes all interfaces of that kind.
@@ -56,15 +55,6 @@ impl NetDev {
     pub(crate) fn carrier(&self, on: bool) {
         // SAFETY: Live by the invariant.
         unsafe { ffi::ovpn_netdev_carrier(self.0.as_ptr(), on) };
-    }
-
-    /// Hands inner packets to the stack; says how many packets and bytes it took.
-    pub(crate) fn deliver(&self, batch: Batch) -> (u32, u32) {
-        let mut raw = batch.into_raw();
-        let (mut packets, mut bytes) = (0, 0);
-        // SAFETY: Live by the invariant; the packets are given up.
-        unsafe { ffi::ovpn_cells_deliver(self.0.as_ptr(), &mut raw, &mut packets, &mut bytes) };
-        (packets, bytes)
     }
 
     /// Counts received packets as lost.

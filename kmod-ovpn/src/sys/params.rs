@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Module parameters.
 
+use core::ffi::c_char;
+use core::ptr;
+
 use super::ffi;
+use super::genl::bytes;
 use crate::proto::cipher::CipherAlg;
 use crate::proto::engine::{Preference, MAX_LEN};
 use crate::proto::wire::PacketId;
@@ -40,4 +44,15 @@ pub(crate) fn allow_none() -> bool {
 pub(crate) fn first_packet_id() -> PacketId {
     // SAFETY: May be called anywhere.
     PacketId::new(unsafe { ffi::ovpn_params_first_packet_id() }).unwrap_or(PacketId::FIRST)
+}
+
+/// # Safety
+/// `len` bytes are readable at `text`.
+#[no_mangle]
+unsafe extern "C" fn ovpn_rs_check_preference(text: *const u8, len: u32) -> *const c_char {
+    // SAFETY: By this function's contract.
+    match Preference::parse(unsafe { bytes(text, len) }) {
+        Ok(_) => ptr::null(),
+        Err(fault) => ffi::c_str(fault.message()),
+    }
 }

@@ -3,11 +3,8 @@
 
 use core::ptr::NonNull;
 
-use kernel::prelude::*;
-
 use super::ffi;
 use super::skb::{Pkt, Skb};
-use super::socket::Socket;
 use super::table::Addr;
 use crate::proto::attrs::Endpoint;
 use crate::proto::wire::map_ipv4;
@@ -24,13 +21,11 @@ unsafe impl Send for Path {}
 unsafe impl Sync for Path {}
 
 impl Path {
-    /// The path of packets that leave by this socket. `ENOMEM` without memory. May sleep.
-    pub(crate) fn new(socket: &Socket) -> Result<Self> {
-        // SAFETY: The socket lives; callers configure, and may sleep.
-        let raw = unsafe { ffi::ovpn_path_new(socket.by_ref().as_raw()) };
-        let raw = NonNull::new(raw).ok_or(ENOMEM)?;
-        // INVARIANT: fresh from the shim.
-        Ok(Path(raw))
+    /// # Safety
+    /// `raw` must be fresh from the shim.
+    pub(super) unsafe fn from_raw(raw: NonNull<ffi::ovpn_path>) -> Self {
+        // INVARIANT: promised by the caller.
+        Path(raw)
     }
 
     pub(crate) fn set(&self, endpoint: &Endpoint) {

@@ -13,8 +13,8 @@ use super::netdev::NetDev;
 use super::path::Path;
 use super::rcu::Rcu;
 use super::skb::{Batch, Skb};
-use crate::peer::DelReason;
 use crate::proto::attrs::Transport;
+use crate::proto::del_reason::DelReason;
 use crate::proto::wire::PeerId;
 
 fn transport_of(proto: u32) -> Option<Transport> {
@@ -22,6 +22,23 @@ fn transport_of(proto: u32) -> Option<Transport> {
         ffi::OVPN_PROTO_UDP => Some(Transport::Udp),
         ffi::OVPN_PROTO_TCP => Some(Transport::Tcp),
         _ => None,
+    }
+}
+
+/// The sockets of all interfaces; dropping it waits for their end.
+pub(crate) struct Sockets(());
+
+impl Sockets {
+    /// To be made once, when the module is loaded, before the first interface.
+    pub(crate) fn open() -> Self {
+        Sockets(())
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        // SAFETY: The module is being unloaded: requests have ended, and no interface is left.
+        unsafe { ffi::ovpn_socks_wait() };
     }
 }
 
@@ -43,13 +60,13 @@ impl FdSocket {
             .ok_or_else(|| Error::from_errno(err))
     }
 
-    /// What it speaks; `None` if it is nothing that can carry a tunnel.
+    /// Its protocol; `None` if that cannot carry a tunnel.
     pub(crate) fn transport(&self) -> Option<Transport> {
         // SAFETY: Live by the invariant.
         transport_of(unsafe { ffi::ovpn_fd_proto(self.0.as_ptr()) })
     }
 
-    /// Takes the socket over for an interface; what comes by TCP is the peer's. `EBUSY` when the
+    /// Takes the socket over for an interface; data packets of a TCP stream are the peer's. `EBUSY` when the
     /// socket belongs to something else, `ENOTCONN` for TCP without a connection.
     pub(crate) fn attach(&self, net: &NetDev, peer: PeerId) -> Result<Socket> {
         let mut err = 0;
@@ -82,6 +99,14 @@ impl Socket {
         // INVARIANT: our reference keeps it.
         SocketRef(self.0, PhantomData)
     }
+
+    /// A path of packets that leave by this socket. `ENOMEM` without memory. May sleep.
+    pub(crate) fn path(&self) -> Result<Path> {
+        // SAFETY: The socket lives; callers configure, and may sleep.
+        let raw = NonNull::new(unsafe { ffi::ovpn_path_new(self.0.as_ptr()) }).ok_or(ENOMEM)?;
+        // SAFETY: Fresh from the shim.
+        Ok(unsafe { Path::from_raw(raw) })
+    }
 }
 
 impl Drop for Socket {
@@ -106,7 +131,7 @@ impl SocketRef<'_> {
         SocketRef(raw, PhantomData)
     }
 
-    /// What it speaks.
+    /// Its protocol.
     pub(crate) fn transport(self) -> Option<Transport> {
         // SAFETY: Live by the invariant.
         transport_of(unsafe { ffi::ovpn_sock_proto(self.0.as_ptr()) })

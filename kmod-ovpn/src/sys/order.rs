@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Crypto that comes back later: jobs, and the lanes that keep their order.
+//! Asynchronous crypto: jobs, and the queues that keep their order.
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
@@ -7,16 +7,16 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use kernel::prelude::*;
 
+use super::crypto::Cipher;
+use super::driver::{Driver, JobKey};
 use super::ffi;
 use super::netdev::NetDev;
 use super::rcu::{Rcu, Retire};
 use super::skb::Batch;
-use crate::key::Key;
-use crate::peer::Peer;
 use crate::proto::attrs::Transport;
 use crate::proto::wire::PacketId;
 
-/// What becomes of a job's packets when they come out, and thereby which lane they take.
+/// The way of a job's packets, which has a queue for each direction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// They are sent.
@@ -26,10 +26,10 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    fn lane(self) -> u32 {
+    fn queue(self) -> u32 {
         match self {
-            Way::Out => ffi::OVPN_LANE_OUT,
-            Way::In(_) => ffi::OVPN_LANE_IN,
+            Way::Out => ffi::OVPN_ORDER_OUT,
+            Way::In(_) => ffi::OVPN_ORDER_IN,
         }
     }
 
@@ -50,46 +50,46 @@ impl Way {
     }
 }
 
-/// A peer's two lanes.
+/// A peer's two order.
 ///
 /// # Invariants
 /// A live object of the shim, ours alone.
-pub(crate) struct Lanes(NonNull<ffi::ovpn_lanes>);
+pub(crate) struct Order(NonNull<ffi::ovpn_order>);
 
-impl Lanes {
+impl Order {
     /// `ENOMEM` without memory. May sleep.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: Callers configure, and may sleep.
-        let raw = NonNull::new(unsafe { ffi::ovpn_lanes_new() }).ok_or(ENOMEM)?;
+        let raw = NonNull::new(unsafe { ffi::ovpn_order_new() }).ok_or(ENOMEM)?;
         // INVARIANT: fresh from the shim.
-        Ok(Lanes(raw))
+        Ok(Order(raw))
     }
 }
 
-impl Drop for Lanes {
+impl Drop for Order {
     fn drop(&mut self) {
-        // SAFETY: Ours alone by the invariant. Jobs hold the peer that owns the lanes, so none is
+        // SAFETY: Ours alone by the invariant. Jobs hold the peer that owns the order, so none is
         // left; peers are released where sleeping is allowed.
-        unsafe { ffi::ovpn_lanes_free(self.0.as_ptr()) };
+        unsafe { ffi::ovpn_order_free(self.0.as_ptr()) };
     }
 }
 
-/// Where a peer keeps its lanes, once it has a key that needs them: most never have.
+/// Where a peer keeps its order, once it has a key that needs them: most never have.
 ///
 /// # Invariants
-/// Null, or a pointer that [`Lanes`] held. It is set once.
-pub(crate) struct LanesSlot(AtomicPtr<ffi::ovpn_lanes>);
+/// Null, or a pointer that [`Order`] held. It is set once.
+pub(crate) struct OrderSlot(AtomicPtr<ffi::ovpn_order>);
 
-impl LanesSlot {
+impl OrderSlot {
     pub(crate) fn empty() -> Self {
         // INVARIANT: null.
-        LanesSlot(AtomicPtr::new(ptr::null_mut()))
+        OrderSlot(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// Takes lanes over, unless there are some: then they come back, to be dropped where that may
+    /// Takes order over, unless there are some: then they come back, to be dropped where that may
     /// sleep.
-    pub(crate) fn fill(&self, lanes: Lanes) -> Option<Lanes> {
-        let raw = lanes.0.as_ptr();
+    pub(crate) fn fill(&self, order: Order) -> Option<Order> {
+        let raw = order.0.as_ptr();
         let empty = ptr::null_mut();
         // INVARIANT: set once, because only null is exchanged. Release pairs with `get`.
         if self
@@ -97,68 +97,85 @@ impl LanesSlot {
             .compare_exchange(empty, raw, Ordering::Release, Ordering::Relaxed)
             .is_err()
         {
-            return Some(lanes);
+            return Some(order);
         }
-        core::mem::forget(lanes);
+        core::mem::forget(order);
         None
     }
 
-    /// The lanes, if packets must look at them.
-    pub(crate) fn get(&self) -> Option<LanesRef<'_>> {
-        NonNull::new(self.0.load(Ordering::Acquire)).map(|raw| LanesRef { raw, _of: self })
+    /// The order, if packets must look at them.
+    pub(crate) fn get(&self) -> Option<OrderRef<'_>> {
+        NonNull::new(self.0.load(Ordering::Acquire)).map(|raw| OrderRef { raw, _of: self })
     }
 }
 
-impl Drop for LanesSlot {
+impl Drop for OrderSlot {
     fn drop(&mut self) {
         // INVARIANT: what `fill` forgot.
-        drop(NonNull::new(*self.0.get_mut()).map(Lanes));
+        drop(NonNull::new(*self.0.get_mut()).map(Order));
     }
 }
 
-/// The lanes of a peer that is there.
+/// The order of a peer that is there.
 #[derive(Clone, Copy)]
-pub(crate) struct LanesRef<'a> {
-    raw: NonNull<ffi::ovpn_lanes>,
-    _of: &'a LanesSlot,
+pub(crate) struct OrderRef<'a> {
+    raw: NonNull<ffi::ovpn_order>,
+    _of: &'a OrderSlot,
 }
 
-impl LanesRef<'_> {
+impl OrderRef<'_> {
     /// Whether packets are on their way: others must queue behind them.
-    pub(crate) fn are_busy(self, way: Way) -> bool {
+    pub(crate) fn is_busy(self, way: Way) -> bool {
         // SAFETY: The slot owns them and is borrowed.
-        unsafe { ffi::ovpn_lanes_busy(self.raw.as_ptr(), way.lane()) }
+        unsafe { ffi::ovpn_order_busy(self.raw.as_ptr(), way.queue()) }
     }
 }
 
-/// A batch's place in a lane. It holds the interface, the peer and the key until its packets are
+/// The jobs of all interfaces; dropping it waits for their end.
+pub(crate) struct Jobs(());
+
+impl Jobs {
+    /// To be made once, when the module is loaded, before the first interface.
+    pub(crate) fn open() -> Self {
+        Jobs(())
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        // SAFETY: The module is being unloaded: no interface is left that could make jobs.
+        unsafe { ffi::ovpn_jobs_wait() };
+    }
+}
+
+/// A place of a batch in a queue. It holds the interface, the peer and the key until its packets are
 /// out.
 ///
 /// # Invariants
 /// A live job of the shim, not yet consumed, that holds the key.
-pub(crate) struct Job<'a> {
+pub(crate) struct Job<'a, D: Driver> {
     raw: NonNull<ffi::ovpn_job>,
-    key: &'a Key,
+    key: &'a D::Key,
 }
 
 /// Why there is no job.
 pub(crate) enum NoJob {
     /// The peer or the key is on its way out.
     Gone,
-    /// Too many packets of the lane are in the engine.
+    /// Too many packets of the queue are in the engine.
     Full,
     /// No memory.
     NoMemory,
 }
 
-impl<'a> Job<'a> {
-    /// A job for so many packets of a peer, in the last place of its lane; `turn` runs when that
-    /// place is taken and before anybody else takes the next one.
+impl<'a, D: Driver> Job<'a, D> {
+    /// A job for so many packets of a peer, in the last place of its queue; `turn` runs when that
+    /// place is taken and before another takes the next one.
     pub(crate) fn enter<R>(
         rcu: &'a Rcu,
         net: &NetDev,
-        (peer, lanes): (&Peer, LanesRef<'_>),
-        key: &'a Key,
+        (peer, order): (&D::Peer, OrderRef<'_>),
+        key: &'a D::Key,
         (way, packets): (Way, u32),
         turn: impl FnOnce() -> R,
     ) -> Result<(Self, R), NoJob> {
@@ -172,16 +189,17 @@ impl<'a> Job<'a> {
             key_ticket: key_ticket.as_ptr(),
             what: way.to_raw(),
         };
-        let (mut err, lane) = (0, way.lane());
+        let (mut err, queue) = (0, way.queue());
         // SAFETY: All live during the read section, and the tickets may be held in it; the job
         // holds what it keeps.
-        let raw = unsafe { ffi::ovpn_job_new(lanes.raw.as_ptr(), lane, &owner, packets, &mut err) };
+        let raw =
+            unsafe { ffi::ovpn_job_new(order.raw.as_ptr(), queue, &owner, packets, &mut err) };
         let raw = NonNull::new(raw).ok_or(if err == ENOMEM.to_errno() {
             NoJob::NoMemory
         } else {
             NoJob::Full
         })?;
-        // SAFETY: The job is fresh, and the lane is left below. `turn` cannot unwind in the kernel.
+        // SAFETY: The job is fresh, and the queue is left below. `turn` cannot unwind in the kernel.
         unsafe { ffi::ovpn_job_enter(raw.as_ptr()) };
         let result = turn();
         // SAFETY: Pairs with the above.
@@ -228,7 +246,7 @@ impl<'a> Job<'a> {
     }
 }
 
-impl Drop for Job<'_> {
+impl<D: Driver> Drop for Job<'_, D> {
     fn drop(&mut self) {
         let nothing = Batch::empty().into_raw();
         // SAFETY: Not consumed yet, by the invariant. A job that has entered must come out, or

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Crypto that comes back later. A batch enters the lane of its peer and
- * direction as a job, its packets go to the engine, which may answer in any
- * order and on any CPU, and the job comes out when all of them are back and all
- * jobs before it are out. All jobs of a lane come out on one CPU: transmit
- * queues, virtual links and cells keep the order of one CPU only.
+ * Asynchronous crypto. A batch enters the queue of its peer and direction as a
+ * job, its packets go to the engine, which may answer in any order and on any
+ * CPU, and the job leaves the queue when all of them are back and all jobs
+ * before it are out. All jobs of a queue leave it on one CPU: transmit queues,
+ * virtual links and cells keep the order of one CPU only.
  *
- * A job holds its interface, its peer and its key. A lane is the peer's: it
- * lives as long as there is a job, and a grace period more, which is what the
- * read sections below are for.
+ * A job holds its interface, its peer and its key. The queue belongs to the
+ * peer: it lives as long as there is a job, and a grace period more, which
+ * covers the read sections below.
  */
 
 #include <crypto/aead.h>
@@ -21,31 +21,31 @@
 
 #include "internal.h"
 
-/* Packets of a lane in the engine at a time. What is behind that is lost: a
- * sender that waits is told so by its own congestion control, and one that does
- * not must not fill the memory.
+/* Packets of a queue in the engine at a time. Packets beyond that are lost: a
+ * sender with congestion control slows down, and one without it must not fill
+ * the memory.
  */
-#define LANE_PACKETS	2048
+#define ORDER_PACKETS	2048
 /* Jobs taken out in one go; then others get the CPU, the stack behind the
  * interface among them.
  */
 #define DRAIN_BUDGET	64
 
-struct lane {
+struct order_queue {
 	spinlock_t lock;
 	/* In the order in which they entered. */
 	struct list_head jobs;
-	/* Entered and not done with; more than the list while one comes out. */
+	/* Entered and not done with; more than the list while one leaves it. */
 	u32 count;
 	u32 packets;
 	bool draining;
-	/* Where they come out. */
+	/* Jobs leave the queue here. */
 	int cpu;
 	struct work_struct work;
 };
 
-struct ovpn_lanes {
-	struct lane lane[OVPN_LANES];
+struct ovpn_order {
+	struct order_queue queue[OVPN_ORDER_QUEUES];
 };
 
 /* A packet in the engine; the driver's own request context follows. */
@@ -59,14 +59,14 @@ struct job_part {
 
 struct ovpn_job {
 	struct list_head link;
-	struct lane *lane;
+	struct order_queue *queue;
 	struct ovpn_job_owner owner;
 	netdevice_tracker tracker;
 	u32 packets;
 	bool inbound;
 	/* Headers are still in front of what was opened. */
 	bool strip;
-	/* Packets in the engine, and one for whoever hands them over. */
+	/* Packets in the engine, and one for the caller that hands them over. */
 	atomic_t pending;
 	struct ovpn_batch batch;
 	struct job_part *parts;
@@ -79,7 +79,7 @@ static DECLARE_WAIT_QUEUE_HEAD(jobs_gone);
 void ovpn_jobs_wait(void)
 {
 	wait_event(jobs_gone, !atomic_read(&jobs));
-	/* The last one has left its lane, but not yet this code. */
+	/* The last one has left its queue, but not yet this code. */
 	synchronize_rcu();
 }
 
@@ -111,65 +111,65 @@ static void job_done(struct ovpn_job *job)
 	ovpn_rs_job_done(job->owner.dev->rs, &job->owner, &job->batch);
 }
 
-/* In a read section, on the lane's CPU. */
-static void lane_drain(struct lane *lane)
+/* In a read section, on the queue's CPU. */
+static void order_drain(struct order_queue *queue)
 {
 	int budget = DRAIN_BUDGET;
 	struct ovpn_job *job;
 	u32 packets;
 
-	spin_lock_bh(&lane->lock);
-	if (lane->draining)
-		/* Whoever drains looks again before it stops. */
+	spin_lock_bh(&queue->lock);
+	if (queue->draining)
+		/* The CPU that drains looks again before it stops. */
 		goto out;
-	lane->draining = true;
-	while ((job = list_first_entry_or_null(&lane->jobs, struct ovpn_job, link)) &&
+	queue->draining = true;
+	while ((job = list_first_entry_or_null(&queue->jobs, struct ovpn_job, link)) &&
 	       !atomic_read_acquire(&job->pending)) {
 		if (!budget-- || (job->inbound &&
 				  !ovpn_cells_have_room(job->owner.dev))) {
-			queue_work_on(lane->cpu, ovpn_wq, &lane->work);
+			queue_work_on(queue->cpu, ovpn_wq, &queue->work);
 			break;
 		}
 		list_del(&job->link);
-		spin_unlock(&lane->lock);
+		spin_unlock(&queue->lock);
 		job_done(job);
 		packets = job->packets;
 		job_free(job);
-		spin_lock(&lane->lock);
-		lane->count--;
-		lane->packets -= packets;
+		spin_lock(&queue->lock);
+		queue->count--;
+		queue->packets -= packets;
 	}
-	lane->draining = false;
+	queue->draining = false;
 out:
-	spin_unlock_bh(&lane->lock);
+	spin_unlock_bh(&queue->lock);
 }
 
-static void lane_work(struct work_struct *work)
+static void order_work(struct work_struct *work)
 {
 	rcu_read_lock();
-	lane_drain(container_of(work, struct lane, work));
+	order_drain(container_of(work, struct order_queue, work));
 	rcu_read_unlock();
 }
 
 /* One packet less in the engine, or all handed over. */
 static void job_put(struct ovpn_job *job)
 {
-	struct lane *lane = job->lane;
+	struct order_queue *queue = job->queue;
 
 	rcu_read_lock();
 	local_bh_disable();
 	if (!atomic_dec_and_test(&job->pending))
 		goto out;
-	if (smp_processor_id() == lane->cpu)
-		lane_drain(lane);
+	if (smp_processor_id() == queue->cpu)
+		order_drain(queue);
 	else
-		queue_work_on(lane->cpu, ovpn_wq, &lane->work);
+		queue_work_on(queue->cpu, ovpn_wq, &queue->work);
 out:
 	local_bh_enable();
 	rcu_read_unlock();
 }
 
-/* Called by the engine, in whatever context it has. */
+/* Called by the engine, in any context. */
 static void job_part_done(void *data, int err)
 {
 	struct job_part *part = data;
@@ -181,10 +181,10 @@ static void job_part_done(void *data, int err)
 	job_put(part->job);
 }
 
-/* --- lanes ----------------------------------------------------------------------- */
+/* --- queues ---------------------------------------------------------------------- */
 
 /* Spread over the CPUs, whichever of them userspace asks from. */
-static int lane_cpu(void)
+static int order_cpu(void)
 {
 	static atomic_t next;
 
@@ -195,56 +195,58 @@ static int lane_cpu(void)
 	return cpu < nr_cpu_ids ? cpu : cpumask_first(cpu_online_mask);
 }
 
-struct ovpn_lanes *ovpn_lanes_new(void)
+struct ovpn_order *ovpn_order_new(void)
 {
-	struct ovpn_lanes *lanes = kzalloc(sizeof(*lanes), GFP_KERNEL);
+	struct ovpn_order *order = kzalloc(sizeof(*order), GFP_KERNEL);
 	int n;
 
-	for (n = 0; lanes && n < OVPN_LANES; n++) {
-		spin_lock_init(&lanes->lane[n].lock);
-		INIT_LIST_HEAD(&lanes->lane[n].jobs);
-		INIT_WORK(&lanes->lane[n].work, lane_work);
-		lanes->lane[n].cpu = lane_cpu();
+	for (n = 0; order && n < OVPN_ORDER_QUEUES; n++) {
+		spin_lock_init(&order->queue[n].lock);
+		INIT_LIST_HEAD(&order->queue[n].jobs);
+		INIT_WORK(&order->queue[n].work, order_work);
+		order->queue[n].cpu = order_cpu();
 	}
-	return lanes;
+	return order;
 }
 
-/* In a work of the same queue as the lanes' own, which does not wait for it. */
-void ovpn_lanes_free(struct ovpn_lanes *lanes)
+/* Runs in a work of the same workqueue as the queues' own works, which do not
+ * wait for it.
+ */
+void ovpn_order_free(struct ovpn_order *order)
 {
 	int n;
 
-	for (n = 0; n < OVPN_LANES; n++)
-		cancel_work_sync(&lanes->lane[n].work);
-	kfree(lanes);
+	for (n = 0; n < OVPN_ORDER_QUEUES; n++)
+		cancel_work_sync(&order->queue[n].work);
+	kfree(order);
 }
 
-bool ovpn_lanes_busy(const struct ovpn_lanes *lanes, u32 lane)
+bool ovpn_order_busy(const struct ovpn_order *order, u32 queue)
 {
-	/* Who sends one packet after the other sees its own. */
-	return READ_ONCE(lanes->lane[lane].count);
+	/* A CPU that sends one packet after the other sees its own. */
+	return READ_ONCE(order->queue[queue].count);
 }
 
 /* --- going in -------------------------------------------------------------------- */
 
-struct ovpn_job *ovpn_job_new(struct ovpn_lanes *lanes, u32 number,
+struct ovpn_job *ovpn_job_new(struct ovpn_order *order, u32 number,
 			      const struct ovpn_job_owner *owner, u32 packets,
 			      s32 *err)
 {
-	struct lane *lane = &lanes->lane[number];
+	struct order_queue *queue = &order->queue[number];
 	struct ovpn_job *job;
 
 	*err = -ENOBUFS;
-	if (READ_ONCE(lane->packets) >= LANE_PACKETS)
+	if (READ_ONCE(queue->packets) >= ORDER_PACKETS)
 		return NULL;
 	*err = -ENOMEM;
 	job = kzalloc(sizeof(*job), GFP_ATOMIC);
 	if (!job)
 		return NULL;
-	job->lane = lane;
+	job->queue = queue;
 	job->owner = *owner;
 	job->packets = packets;
-	job->inbound = number == OVPN_LANE_IN;
+	job->inbound = number == OVPN_ORDER_IN;
 	atomic_set(&job->pending, 1);
 	atomic_inc(&jobs);
 	netdev_hold(owner->dev->net, &job->tracker, GFP_ATOMIC);
@@ -255,17 +257,17 @@ struct ovpn_job *ovpn_job_new(struct ovpn_lanes *lanes, u32 number,
 
 void ovpn_job_enter(struct ovpn_job *job)
 {
-	struct lane *lane = job->lane;
+	struct order_queue *queue = job->queue;
 
-	spin_lock_bh(&lane->lock);
-	list_add_tail(&job->link, &lane->jobs);
-	WRITE_ONCE(lane->count, lane->count + 1);
-	WRITE_ONCE(lane->packets, lane->packets + job->packets);
+	spin_lock_bh(&queue->lock);
+	list_add_tail(&job->link, &queue->jobs);
+	WRITE_ONCE(queue->count, queue->count + 1);
+	WRITE_ONCE(queue->packets, queue->packets + job->packets);
 }
 
 void ovpn_job_entered(struct ovpn_job *job)
 {
-	spin_unlock_bh(&job->lane->lock);
+	spin_unlock_bh(&job->queue->lock);
 }
 
 /* Take the packets over, for longer than the read section of their sender. */
@@ -301,8 +303,8 @@ static void job_submit(struct ovpn_job *job, struct ovpn_aead *aead,
 	job->parts = part;
 	ovpn_aead_prepare(aead, &part->req, &part->part, tail, pkt->data, len,
 			  encrypt);
-	/* A full engine may keep it waiting: how much can wait is bounded by
-	 * the lane.
+	/* A full engine may keep it waiting: the ordered queue bounds how
+	 * much can wait.
 	 */
 	aead_request_set_callback(&part->req, CRYPTO_TFM_REQ_MAY_BACKLOG,
 				  job_part_done, part);
