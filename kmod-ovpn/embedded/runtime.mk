@@ -14,10 +14,14 @@ ovpn-rt  := $(obj)/runtime/rust
 ovpn-objtree := $(OVPN_OUT)/runtime
 ovpn-krust := $(OVPN_RUST_KERNEL)/rust
 
-ifneq ($(VERSION).$(PATCHLEVEL),6.12)
-$(error embedded mode knows the Rust crates of Linux 6.12, not those of \
-$(VERSION).$(PATCHLEVEL))
+# Between these pin-init became a crate of its own, and the macros began to need
+# crates from elsewhere (embedded/crates.mk).
+ovpn-release := $(VERSION).$(PATCHLEVEL)
+ifeq ($(filter 6.12 7.2 7.3,$(ovpn-release)),)
+$(error embedded mode knows the Rust crates of Linux 6.12, 7.2 and 7.3, not \
+those of $(ovpn-release))
 endif
+ovpn-more-crates := $(filter-out 6.12,$(ovpn-release))
 
 # --- target ------------------------------------------------------------------
 # kbuild gives a target where the architecture has Rust support, else it is
@@ -94,16 +98,17 @@ endef
 
 quiet_cmd_ovpn_rustc_macro = RUSTC P $@
       cmd_ovpn_rustc_macro = : '$(OVPN_RUSTC_VERSION)'; \
-	$(RUSTC) $(rust_common_flags) --cap-lints=allow \
+	$(RUSTC) $(rust_common_flags) $(ovpn-crate-flags) --cap-lints=allow \
 	-Clinker-flavor=gcc -Clinker=$(HOSTCC) --extern proc_macro \
 	--emit=dep-info=$(depfile) --emit=link=$@ --crate-type proc-macro \
-	--crate-name $(patsubst lib%.so,%,$(notdir $@)) $<
+	-L $(ovpn-rt) --crate-name $(patsubst lib%.so,%,$(notdir $@)) \
+	$(call ovpn-source,%.rs)
 
 # --- bindings ----------------------------------------------------------------
 # libclang gets what decides about types and macros, and none of GCC's options
 # it may not know: search paths, definitions, and the machine.
 ovpn-bindgen-cflags = $(filter -nostdinc -I% -isystem -include %.h -D% -U% -std=% \
-	-march=% -mips% -EB -EL -mlittle-endian -mbig-endian -msoft-float -marm \
+	-march=% -mips% -fms-% -EB -EL -mlittle-endian -mbig-endian -msoft-float -marm \
 	-fshort-wchar -funsigned-char -fno-builtin,$(c_flags)) \
 	-fno-builtin -w -D__BINDGEN__ -DMODULE --target=$(ovpn-clang-target) \
 	-Wp$(comma)-MMD$(comma)$(depfile)
@@ -120,7 +125,8 @@ ovpn-bindgen-fixup = \
 	-e 's/^( *)pub fn _printk\(/\1\#[link_name = "ovpn_rust_printk"]\n&/'
 
 quiet_cmd_ovpn_kbindgen = BINDGEN $@
-      cmd_ovpn_kbindgen = $(BINDGEN) $(call ovpn-source,%.h %.c) $(ovpn-bindgen-flags) --rust-target 1.68 \
+      cmd_ovpn_kbindgen = $(BINDGEN) $(call ovpn-source,%.h %.c) $(ovpn-bindgen-flags) \
+	--rust-target $(if $(ovpn-more-crates),1.85,1.68) \
 	--use-core --with-derive-default --ctypes-prefix ffi --no-layout-tests \
 	--no-debug '.*' --enable-function-attribute-detection -o $@ \
 	-- $(ovpn-bindgen-cflags) && sed -Ei $(ovpn-bindgen-fixup) $@
@@ -143,7 +149,8 @@ $(ovpn-bindings): %: FORCE
 	$(call if_changed_dep,ovpn_kbindgen)
 
 # --- crates ------------------------------------------------------------------
-ovpn-crates := core compiler_builtins ffi build_error bindings uapi kernel
+ovpn-crates := core compiler_builtins ffi build_error bindings uapi kernel \
+	$(if $(ovpn-more-crates),zerocopy pin_init)
 ovpn-crate-objs := $(patsubst %,$(ovpn-rt)/%.o,$(ovpn-crates))
 
 # They become part of the module, so they get the flags of one.
@@ -152,9 +159,11 @@ $(ovpn-rt)/%: modname := ovpn
 
 $(ovpn-rt)/core.o: private ovpn-skip-flags = --edition=2021 -Wunreachable_pub
 $(ovpn-rt)/core.o: private ovpn-crate-flags = --edition=2024 --cfg no_fp_fmt_parse
-$(ovpn-rt)/bindings.o $(ovpn-rt)/uapi.o: private ovpn-crate-flags = --extern ffi
+$(ovpn-rt)/bindings.o $(ovpn-rt)/uapi.o: private ovpn-crate-flags = --extern ffi \
+	$(if $(ovpn-more-crates),--extern pin_init)
 $(ovpn-rt)/kernel.o: private ovpn-crate-flags = --extern ffi --extern build_error \
-	--extern macros=$(ovpn-rt)/libmacros.so --extern bindings --extern uapi
+	--extern macros=$(ovpn-rt)/libmacros.so --extern bindings --extern uapi \
+	$(if $(ovpn-more-crates),--extern pin_init --extern zerocopy --extern zerocopy_derive)
 
 $(ovpn-rt)/core.o: $(OVPN_RUST_LIB)/core/src/lib.rs
 $(ovpn-rt)/compiler_builtins.o: $(ovpn-krust)/compiler_builtins.rs $(ovpn-rt)/core.o
@@ -168,10 +177,16 @@ $(ovpn-rt)/kernel.o: $(ovpn-krust)/kernel/lib.rs $(ovpn-rt)/build_error.o \
 	$(ovpn-rt)/libmacros.so $(ovpn-rt)/bindings.o $(ovpn-rt)/uapi.o
 $(ovpn-rt)/ovpn_print.o: $(src)/embedded/print.rs $(ovpn-rt)/compiler_builtins.o
 
+ifneq ($(ovpn-more-crates),)
+include $(src)/embedded/crates.mk
+endif
+
 $(ovpn-crate-objs) $(ovpn-rt)/ovpn_print.o: %: $(ovpn-rt)/rustc_cfg $(ovpn-target-json) FORCE
 	+$(call if_changed_rule,ovpn_rustc)
 
-$(ovpn-rt)/libmacros.so: $(ovpn-krust)/macros/lib.rs FORCE
+ovpn-macros := $(ovpn-rt)/libmacros.so $(ovpn-more-macros)
+$(ovpn-rt)/libmacros.so: $(ovpn-krust)/macros/lib.rs
+$(ovpn-macros): %: FORCE
 	+$(call if_changed_dep,ovpn_rustc_macro)
 
 $(obj)/src/ovpn_main.o: $(ovpn-rt)/kernel.o
@@ -180,7 +195,8 @@ $(obj)/src/ovpn_main.o: $(ovpn-rt)/kernel.o
 # Not compiler_builtins: its functions panic, and a 64-bit division or a float
 # on a 32-bit machine is better refused by the build. Not build_error: reaching
 # it is the error.
-ovpn-linked := core ffi bindings uapi kernel ovpn_print
+ovpn-linked := core ffi bindings uapi kernel ovpn_print \
+	$(if $(ovpn-more-crates),zerocopy pin_init)
 ovpn-rust-objs := src/ovpn_main.o $(patsubst %,runtime/rust/%.o,$(ovpn-linked))
 
 ovpn-y += $(patsubst %,runtime/rust/%.o,$(ovpn-linked)) \
@@ -189,12 +205,15 @@ ovpn-y += $(patsubst %,runtime/rust/%.o,$(ovpn-linked)) \
 # Helpers the module calls. All of them would do, were it not for the tables
 # under KEEP (__bug_table and the like): these hold on to every function of the
 # file they come from, and with it to symbols no module may use.
+#
+# Newer kernels build modules in their directory, and make drops the "./".
+ovpn-rust-prereqs := $(patsubst ./%,%,$(addprefix $(obj)/,$(ovpn-rust-objs)))
 quiet_cmd_ovpn_helpers = GEN     $@
       cmd_ovpn_helpers = LD="$(LD) $(KBUILD_LDFLAGS)" READELF=$(READELF) \
 	$(CONFIG_SHELL) $(src)/embedded/select-helpers.sh $@ \
 	$(ovpn-krust)/helpers $(src)/embedded/module-gc.lds \
-	"$(filter $(addprefix $(obj)/,$(ovpn-rust-objs)),$(real-prereqs))" \
-	"$(filter-out $(addprefix $(obj)/,$(ovpn-rust-objs)),$(filter %.o,$(real-prereqs)))"
+	"$(filter $(ovpn-rust-prereqs),$(real-prereqs))" \
+	"$(filter-out $(ovpn-rust-prereqs),$(filter %.o,$(real-prereqs)))"
 
 $(obj)/runtime/helpers.c: $(addprefix $(obj)/,$(filter-out runtime/helpers.o,$(ovpn-y))) \
 	$(src)/embedded/module-gc.lds $(src)/embedded/select-helpers.sh FORCE
@@ -209,5 +228,5 @@ LDFLAGS_ovpn.o := --gc-sections -T $(src)/embedded/module-gc.lds \
 	-u init_module -u cleanup_module
 
 targets += $(patsubst $(obj)/%,%,$(ovpn-bindings) $(ovpn-crate-objs)) \
-	runtime/rust/rustc_cfg runtime/rust/ovpn_print.o runtime/rust/libmacros.so \
-	runtime/helpers.c
+	$(patsubst $(obj)/%,%,$(ovpn-macros) $(ovpn-host-crates) $(ovpn-generated)) \
+	runtime/rust/rustc_cfg runtime/rust/ovpn_print.o runtime/helpers.c
