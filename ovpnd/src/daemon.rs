@@ -19,9 +19,9 @@ use crate::config::overlay::Overlay;
 use crate::config::{Config, Globals, Problem};
 use crate::diag::gather::gather;
 use crate::diag::{self, diagnose};
-use crate::engine::{Ask, Engine, news, routes};
 use crate::kernel::{Happened, Kernel, Netlink};
 use crate::killswitch;
+use crate::reconcile::{Ask, Reconciler, news, routes};
 use crate::resolver::Resolver;
 use crate::retry::Retry;
 use crate::switches::{self, Switches};
@@ -236,7 +236,7 @@ struct Daemon {
     options: Options,
     switches: Switches,
     started: Instant,
-    engine: Engine<Netlink>,
+    engine: Reconciler<Netlink>,
     globals: Globals,
     /// What peers were changed to by ubus.
     overlay: Overlay,
@@ -263,9 +263,9 @@ impl Daemon {
         Ok(Self {
             started: Instant::now(),
             switches: Switches::new(options.state_dir.clone(), options.netifd),
-            engine: Engine {
+            engine: Reconciler {
                 netifd: options.netifd,
-                ..Engine::new(Netlink::new(options.netifd))
+                ..Reconciler::new(Netlink::new(options.netifd))
             },
             globals: Globals::default(),
             overlay: Overlay::default(),

@@ -11,10 +11,10 @@ use ovpn_netlink::{
 };
 
 use crate::config::{HwCrypto, Interface, MssFix};
-use crate::engine::routes::Way;
 use crate::engines::{Chosen, Refused};
 use crate::keys::{KeyEvent, KeySource};
 use crate::net;
+use crate::reconcile::routes::Way;
 use crate::state::{Op, Route};
 
 /// A step that failed.

@@ -2,8 +2,8 @@
 //! A tunnel, whoever speaks its control channel.
 //!
 //! Two kinds are here: [`Control::Static`], configured by UCI with keys from files, is
-//! [`crate::engine::Managed`]; [`Control::Observed`], made by stock OpenVPN on the same driver, is
-//! [`crate::engine::Observed`]. The third, a TLS control channel of ovpnd's own, will be a `Managed` tunnel too:
+//! [`crate::reconcile::Managed`]; [`Control::Observed`], made by stock OpenVPN on the same driver, is
+//! [`crate::reconcile::Observed`]. The third, a TLS control channel of ovpnd's own, will be a `Managed` tunnel too:
 //! its peers come from UCI as well, and its keys from another [`crate::keys::KeySource`], whose
 //! [`crate::keys::KeyStatus`] says which kind it is.
 

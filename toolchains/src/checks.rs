@@ -4,6 +4,7 @@
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
+use crate::layers;
 use crate::musl;
 use crate::packages;
 use crate::tally::{Tally, cargo_result};
@@ -99,11 +100,17 @@ pub fn workspace(ctx: &Ctx) -> Result<Tally> {
         .filter(|f| !f.is_empty())
         .filter_map(|f| fault(&ctx.project, f))
         .collect();
-    tally += match faults.is_empty() {
-        true => Tally::pass(),
-        false => Tally::fail(format!("files: {}", faults.join("; "))),
-    };
+    tally += none_of("files", faults);
+    tally += none_of("layers", layers::faults(&ctx.project)?);
     Ok(tally)
+}
+
+/// One case: there is no such fault.
+fn none_of(name: &str, faults: Vec<String>) -> Tally {
+    match faults.is_empty() {
+        true => Tally::pass(),
+        false => Tally::fail(format!("{name}: {}", faults.join("; "))),
+    }
 }
 
 /// Licence of a file by its folder. The libraries are for programs of any licence. ovpnd links ring, of which a part is

@@ -7,7 +7,7 @@
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
-use crate::kernel;
+use crate::kbuild;
 use crate::lock::{Lane, Stock};
 use crate::stamp::{self, Key};
 use crate::ui;
@@ -23,7 +23,7 @@ pub fn build(ctx: &Ctx, lane: &Lane, stock: &Stock) -> Result<()> {
     let mut key = Key::new("stock 1")
         .with(lane.make.join(" "))
         .with(stock.modules.join(" "))
-        .with(kernel::compiler_version(ctx, lane)?);
+        .with(kbuild::compiler_version(ctx, lane)?);
     for deb in names {
         key = key.with(&ctx.deb(deb)?.sha256);
     }
@@ -52,11 +52,11 @@ fn prepare(ctx: &Ctx, lane: &Lane, source: &Path, headers: &Path, build: &Path) 
     let config = headers.join(".config");
     fs::copy(&config, build.join(".config"))?;
     // The compiler is another one: options for the newer one fall away, so that nothing asks for them.
-    kernel::kbuild(ctx, lane, source)?
+    kbuild::kbuild(ctx, lane, source)?
         .arg("olddefconfig")
         .run()?;
     ui::say("building the host programs of the header package");
-    kernel::kbuild(ctx, lane, source)?
+    kbuild::kbuild(ctx, lane, source)?
         .arg("modules_prepare")
         .run()?;
     let arch = format!("arch/{}/include/generated", lane.arch);

@@ -5,31 +5,16 @@ use std::os::fd::BorrowedFd;
 
 use crate::error::{Error, Result};
 use crate::event::Monitor;
+use crate::family::{FAMILY, GROUP, IFINDEX, KEYCONF, PEER, SCHEMA, find};
 use crate::genl::{Family, genl_request};
-use crate::key::{KEY_SCHEMA, KeyAttrs, KeyInfo, NewKey, write_key_name};
-use crate::peer::{self, PEER_SCHEMA, PeerAttrs, PeerInfo, PeerParams, write_peer};
+use crate::key::{KeyAttrs, KeyInfo, NewKey, write_key_name};
+use crate::peer::{self, PeerAttrs, PeerInfo, PeerParams, write_peer};
 use crate::socket::{Request, Socket};
 use crate::types::{PeerId, Slot};
-use crate::wire::{Attr, Attrs, GENL_HEADER_LEN, Schema, Writer};
+use crate::wire::{GENL_HEADER_LEN, Writer};
 
-/// Name of the family, of the link kind and of the module.
-pub const FAMILY: &str = "ovpn";
 /// Asks for the answers of kmod-ovpn/uapi/ovpn-ext.yaml; mainline's driver does not look at it.
 const VERSION: u8 = 0x80;
-pub(crate) const GROUP: &str = "peers";
-
-// include/uapi/linux/ovpn.h, OVPN_A_*
-pub(crate) const IFINDEX: u16 = 1;
-pub(crate) const PEER: u16 = 2;
-pub(crate) const KEYCONF: u16 = 3;
-
-pub(crate) static SCHEMA: Schema = Schema {
-    attrs: &[
-        (IFINDEX, "ifindex", None),
-        (PEER, "peer", Some(&PEER_SCHEMA)),
-        (KEYCONF, "keyconf", Some(&KEY_SCHEMA)),
-    ],
-};
 
 /// Commands of the family, `OVPN_CMD_*`. The three gaps (5, 9, 11) are notifications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,17 +277,6 @@ impl Ovpn {
         request.body.put_u32(IFINDEX, ifindex);
         request
     }
-}
-
-/// The attribute `kind` at the top of a message of the family.
-pub(crate) fn find(payload: &[u8], kind: u16) -> Result<Option<Attr<'_>>> {
-    for attr in Attrs::after(payload, GENL_HEADER_LEN) {
-        let attr = attr?;
-        if attr.kind == kind {
-            return Ok(Some(attr));
-        }
-    }
-    Ok(None)
 }
 
 fn read_peer(payload: &[u8]) -> Result<Option<PeerInfo>> {

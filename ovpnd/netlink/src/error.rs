@@ -166,7 +166,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::SCHEMA;
+    use crate::family::SCHEMA;
     use crate::wire::Writer;
 
     /// A PEER_NEW whose ifindex stands at 20, peer at 28, peer.id at 32, peer.remote-port at 40.

@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use crate::client::{IFINDEX, KEYCONF, PEER, find};
 use crate::error::{Error, Result};
+use crate::family::{IFINDEX, KEYCONF, PEER, find};
 use crate::key::KeyAttrs;
 use crate::peer::{PeerAttrs, Totals};
 use crate::socket::Socket;

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::str::FromStr;
 
-use crate::client::FAMILY;
 use crate::error::{Error, Result};
+use crate::family::FAMILY;
 use crate::socket::{Request, Socket};
 use crate::types::{Mode, ValueError};
 use crate::wire::{Attrs, Messages, Schema, Writer, bytes_at, u32_at};

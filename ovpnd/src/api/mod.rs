@@ -19,8 +19,8 @@ use serde_json::{Map, Value, json};
 
 use crate::config::overlay::{self, Edit, Overlay, What};
 use crate::config::{Config, Problem};
-use crate::engine::Engine;
 use crate::kernel::{Failure, Kernel};
+use crate::reconcile::Reconciler;
 use crate::tunnel::{News, Notice};
 use crate::ubus::{Data, Reply, Status};
 pub use args::Args;
@@ -127,7 +127,7 @@ const MAX_SECTION: usize = 64;
 /// # Errors
 /// Arguments are wrong, or the configuration would have faults it does not have now.
 pub fn change<K: Kernel>(
-    engine: &Engine<K>,
+    engine: &Reconciler<K>,
     dir: &Path,
     overlay: &Overlay,
     kind: Change,
@@ -217,7 +217,7 @@ fn options(args: Args<'_>) -> Result<Vec<(String, Option<crate::uci::Value>)>, R
 /// # Errors
 /// There is none, or the kernel refuses.
 pub fn disconnect<K: Kernel>(
-    engine: &mut Engine<K>,
+    engine: &mut Reconciler<K>,
     args: Args<'_>,
     now: std::time::Instant,
 ) -> Result<Value, Refusal> {
@@ -245,7 +245,7 @@ pub fn disconnect<K: Kernel>(
 }
 
 /// The number of a peer by its section or its number.
-fn peer_id<K: Kernel>(engine: &Engine<K>, interface: &str, peer: &str) -> Option<PeerId> {
+fn peer_id<K: Kernel>(engine: &Reconciler<K>, interface: &str, peer: &str) -> Option<PeerId> {
     let managed = engine.interfaces.get(interface);
     let named = managed.and_then(|managed| managed.peers.get(peer));
     named.map(|run| run.id).or_else(|| peer.parse().ok())

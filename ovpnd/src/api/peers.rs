@@ -12,8 +12,8 @@ use super::{Args, Refusal};
 use crate::answer::Answer;
 use crate::config::Problem;
 use crate::config::overlay::Overlay;
-use crate::engine::{Engine, Rate, Samples};
 use crate::kernel::Kernel;
+use crate::reconcile::{Rate, Reconciler, Samples};
 use crate::tunnel::{Control, PeerView, Tunnel, Wanted};
 
 /// Most peers of one answer: each is up to 2 KiB, and a message holds 1 MiB.
@@ -28,7 +28,7 @@ const SINGLE: usize = 64;
 /// # Errors
 /// Arguments are wrong, or name what is not there.
 pub fn peers<K: Kernel>(
-    engine: &mut Engine<K>,
+    engine: &mut Reconciler<K>,
     overlay: &Overlay,
     args: Args<'_>,
     now: Instant,
@@ -102,12 +102,12 @@ struct Page<'a> {
 }
 
 fn page<'a, K: Kernel>(
-    engine: &mut Engine<K>,
+    engine: &mut Reconciler<K>,
     interface: &'a str,
     now: Instant,
     wanted: &mut Wanted<'_>,
 ) -> Page<'a> {
-    let tunnel = |engine: &Engine<K>, there: &[PeerInfo], wanted: &mut Wanted<'_>| {
+    let tunnel = |engine: &Reconciler<K>, there: &[PeerInfo], wanted: &mut Wanted<'_>| {
         let (_, tunnel) = engine.tunnels().find(|(known, _)| *known == interface)?;
         Some((tunnel.control(), tunnel.peers(there, now, wanted)))
     };
@@ -143,7 +143,7 @@ fn page<'a, K: Kernel>(
     }
 }
 
-fn all<K: Kernel>(engine: &mut Engine<K>, interface: &str, now: Instant) -> Vec<PeerInfo> {
+fn all<K: Kernel>(engine: &mut Reconciler<K>, interface: &str, now: Instant) -> Vec<PeerInfo> {
     let there = engine.kernel.peers(interface).unwrap_or_default();
     engine.samples.look(interface, &there, now);
     there
@@ -151,7 +151,7 @@ fn all<K: Kernel>(engine: &mut Engine<K>, interface: &str, now: Instant) -> Vec<
 
 /// What the kernel tells of these peers of an interface, on which `up` peers are there.
 fn infos<K: Kernel>(
-    engine: &mut Engine<K>,
+    engine: &mut Reconciler<K>,
     interface: &str,
     ids: &[PeerId],
     up: usize,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::view::texts;
 use super::{Refusal, Status};
 use crate::config::Problem;
-use crate::engine::Offer;
+use crate::reconcile::Offer;
 use crate::state::Route;
 
 /// The needs of an interface that is up: addresses, routes, ways to its peers.

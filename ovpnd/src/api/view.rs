@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use super::{Args, Refusal};
 use crate::config::Problem;
 use crate::config::overlay::Overlay;
-use crate::engine::Engine;
 use crate::json::counters;
 use crate::kernel::{Failure, Kernel};
+use crate::reconcile::Reconciler;
 use crate::tunnel::{InterfaceView, Tunnel};
 
 /// Where the kernel tells of its module; only kmod-ovpn has a version.
@@ -34,7 +34,7 @@ pub fn problems(list: &[Problem]) -> Value {
 
 /// Describes everything in short. `driver` is what came of looking for the driver.
 pub fn status<K: Kernel>(
-    engine: &Engine<K>,
+    engine: &Reconciler<K>,
     driver: Result<(), Failure>,
     uptime: std::time::Duration,
 ) -> Value {
@@ -95,7 +95,7 @@ fn kernel(driver: Result<(), Failure>) -> Value {
 /// # Errors
 /// There is none of this name.
 pub fn interfaces<K: Kernel>(
-    engine: &mut Engine<K>,
+    engine: &mut Reconciler<K>,
     overlay: &Overlay,
     args: Args<'_>,
 ) -> Result<Value, Refusal> {

@@ -12,9 +12,9 @@ use ovpn_netlink::Rtnl;
 use super::file::{ConfigFile, Directive};
 use super::{DeviceKind, Instance, Ours, Unreadable};
 use crate::api::VERSION_FILE;
-use crate::engine::Engine;
 use crate::kernel::{Failure, Kernel};
 use crate::keyfile::{NotOpen, open_regular};
+use crate::reconcile::Reconciler;
 use crate::tunnel::Tunnel;
 use crate::uci::{File, Section, Value};
 
@@ -71,7 +71,11 @@ impl Driver {
 }
 
 /// Gathers the facts: configuration from `dir`, the rest from the engine and the kernel.
-pub fn gather<K: Kernel>(engine: &mut Engine<K>, driver: Result<(), Failure>, dir: &Path) -> Facts {
+pub fn gather<K: Kernel>(
+    engine: &mut Reconciler<K>,
+    driver: Result<(), Failure>,
+    dir: &Path,
+) -> Facts {
     let version = fs::read_to_string(VERSION_FILE).ok();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let uci = |name| {
@@ -100,7 +104,7 @@ pub fn gather<K: Kernel>(engine: &mut Engine<K>, driver: Result<(), Failure>, di
     }
 }
 
-fn ours<K: Kernel>(engine: &mut Engine<K>) -> Vec<Ours> {
+fn ours<K: Kernel>(engine: &mut Reconciler<K>) -> Vec<Ours> {
     let mut list = Vec::new();
     let names: Vec<String> = engine.interfaces.keys().cloned().collect();
     for name in &names {

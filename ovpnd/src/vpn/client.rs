@@ -19,9 +19,9 @@ use super::options::{addresses, keepalive, routes};
 use super::worker::{Attempt, Start, Worker, sentence};
 use crate::config::vpn::{ClientEntry, ClientSpec};
 use crate::config::{Endpoint, Problem};
-use crate::engine::{Ask, Offer, Told};
 use crate::kernel::Kernel;
 use crate::keys::KeyEvent;
+use crate::reconcile::{Ask, Offer, Told};
 use crate::resolver::Lookup;
 use crate::retry::Retry;
 use crate::state::{PeerState, Route, State, diff};
@@ -433,7 +433,7 @@ impl Client {
         now: Instant,
     ) {
         log::log!(
-            crate::engine::news(self.failure.as_ref(), why),
+            crate::reconcile::news(self.failure.as_ref(), why),
             "{name}: {why}"
         );
         self.failure = Some(why.to_owned());

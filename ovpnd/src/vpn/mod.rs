@@ -19,8 +19,8 @@ use openvpn_control::client::End;
 use ovpn_netlink::{DelReason, PeerId};
 
 use crate::config::vpn::ClientEntry;
-use crate::engine::{Ask, Offer};
 use crate::kernel::Kernel;
+use crate::reconcile::{Ask, Offer};
 use crate::resolver::{Answer, Lookup};
 pub use client::Client;
 use worker::{Attempt, Worker};

@@ -160,14 +160,14 @@ fn config(text: &str) -> Config {
 }
 
 struct Test {
-    engine: Engine<Fake>,
+    engine: Reconciler<Fake>,
     now: Instant,
 }
 
 impl Test {
     fn new(text: &str) -> Self {
         let mut test = Self {
-            engine: Engine::new(Fake::default()),
+            engine: Reconciler::new(Fake::default()),
             now: Instant::now(),
         };
         test.reload(text);

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use ovpn_netlink::IpPrefix;
 
-use super::{Engine, Managed};
+use super::{Managed, Reconciler};
 use crate::kernel::Kernel;
 use crate::state::Route;
 
@@ -78,7 +78,7 @@ impl Managed {
     }
 }
 
-impl<K: Kernel> Engine<K> {
+impl<K: Kernel> Reconciler<K> {
     /// Starts an interface, or finds it started, and makes an offer. None when there is no such interface.
     ///
     /// # Errors

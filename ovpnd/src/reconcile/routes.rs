@@ -91,7 +91,7 @@ pub fn refused(
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::engine::tests::load_key;
+    use crate::reconcile::tests::load_key;
     use crate::uci;
 
     const TEXT: &str = "config interface v\noption proto openvpn_dco\nlist addresses 10.8.0.1/24\noption mode mp\n\

@@ -29,7 +29,7 @@ impl Test {
 
     fn netifd(text: &str, stopped: Option<&str>) -> Self {
         let mut test = Self {
-            engine: Engine::new(Fake::default()),
+            engine: Reconciler::new(Fake::default()),
             now: Instant::now(),
         };
         test.engine.netifd = true;

@@ -2,7 +2,7 @@
 //! Keeps the kernel as the configuration wants it.
 //!
 //! Everything that happens - a new configuration, an answer from the resolver, a notification, a wait that is
-//! over - changes what is known and ends in [`Engine::reconcile`], which takes the difference between what
+//! over - changes what is known and ends in [`Reconciler::reconcile`], which takes the difference between what
 //! should be and what is and carries out its steps. Time is an argument everywhere, and the kernel is behind
 //! a trait, so that all of it is tested without either.
 
@@ -33,7 +33,7 @@ pub use sample::{Rate, Samples};
 
 /// The daemon's interfaces and what is known of them.
 #[derive(Debug)]
-pub struct Engine<K> {
+pub struct Reconciler<K> {
     /// The kernel.
     pub kernel: K,
     /// By name.
@@ -53,7 +53,7 @@ pub struct Engine<K> {
     pub netifd: bool,
 }
 
-impl<K: Kernel> Engine<K> {
+impl<K: Kernel> Reconciler<K> {
     /// No interfaces so far.
     pub fn new(kernel: K) -> Self {
         Self {
