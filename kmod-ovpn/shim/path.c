@@ -116,6 +116,12 @@ bool ovpn_path_is_source(const struct ovpn_path *path,
 	return ovpn_same_remote(&ends, &seen);
 }
 
+bool ovpn_path_is_sender(const struct ovpn_path *path,
+			 const struct ovpn_pkt *pkt)
+{
+	return ovpn_path_is_source(path, ovpn_pkt_skb((struct ovpn_pkt *)pkt));
+}
+
 void ovpn_skb_source(const struct sk_buff *skb, struct ovpn_addr *source)
 {
 	struct ovpn_endpoint ends;

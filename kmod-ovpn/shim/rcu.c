@@ -109,3 +109,15 @@ void ovpn_rcu_read_unlock(void)
 {
 	rcu_read_unlock();
 }
+
+void ovpn_rx_begin(void)
+{
+	local_bh_disable();
+	rcu_read_lock();
+}
+
+void ovpn_rx_end(void)
+{
+	rcu_read_unlock();
+	local_bh_enable();
+}

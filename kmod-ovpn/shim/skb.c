@@ -193,3 +193,24 @@ int ovpn_rx_take(struct sk_buff *skb, u32 strip, struct ovpn_batch *out)
 	out->tail->ecn = ovpn_ecn_of(skb);
 	return 0;
 }
+
+u32 ovpn_rx_put_aside(struct ovpn_dev *dev, struct ovpn_pkt *pkt)
+{
+	struct sk_buff *skb = ovpn_pkt_skb(pkt);
+
+	skb_orphan(skb);
+	skb_dst_drop(skb);
+	nf_reset_ct(skb);
+	skb_ext_reset(skb);
+	skb->dev = dev->net;
+	return skb->truesize;
+}
+
+u32 ovpn_pkts_memory(const struct ovpn_pkt *head)
+{
+	u32 bytes = 0;
+
+	for (; head; head = head->next)
+		bytes += ovpn_pkt_skb((struct ovpn_pkt *)head)->truesize;
+	return bytes;
+}

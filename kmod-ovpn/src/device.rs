@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::peer::Peer;
 use crate::peers::{Conflict, Peers};
 use crate::proto::attrs::Mode;
+use crate::proto::counters::DropReason;
 use crate::proto::del_reason::DelReason;
+use crate::proto::early::Memory;
 use crate::proto::refusal::Refusal;
 use crate::proto::wire::PeerId;
 use crate::sys::genl::{notify_del, notify_float};
@@ -29,6 +31,8 @@ pub(crate) struct Device {
     /// Ids of peers that the kernel deleted of itself and userspace has not yet heard of, as far
     /// as we know: until PEER_NEW or PEER_DEL names them.
     vanished: IdSet,
+    /// Of all packets that came before their key.
+    pub(crate) early: Memory,
     #[pin]
     pub(crate) config: Mutex<Config>,
 }
@@ -44,6 +48,7 @@ impl Device {
                 mode,
                 peers,
                 vanished,
+                early: Memory::new(),
                 config <- new_mutex!(Config { down: false }, "ovpn_config"),
             }),
             GFP_KERNEL,
@@ -186,6 +191,9 @@ impl<'a> Burial<'a> {
         self.count = 0;
         rcu::wait();
         for (peer, socket) in self.peers.iter_mut().filter_map(Option::take) {
+            // After the wait nobody has one more packet of this peer wait.
+            let lost = peer.early(|early| early.clear(&self.device.early));
+            peer.rx_dropped(&self.device.net, DropReason::NoKey, lost.count());
             let id = peer.id().get();
             let (net, stats) = (&self.device.net, peer.stats.read());
             notify_del(net, socket.by_ref(), id, self.reason as u32, &stats);

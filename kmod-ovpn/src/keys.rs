@@ -6,6 +6,7 @@
 
 use crate::compat::Arc;
 use crate::key::Key;
+use crate::proto::early;
 use crate::proto::slots::{Place, Role, Slots};
 use crate::proto::wire::KeyId;
 use crate::sys::rcu::{Rcu, Retired, Slot};
@@ -45,6 +46,11 @@ impl Keys {
     /// The key a received packet names, primary slot first.
     pub(crate) fn rx<'a>(&'a self, rcu: &'a Rcu, id: KeyId) -> Option<&'a Key> {
         self.slots.rx(id, |place| self.look(rcu, place))
+    }
+
+    /// Whether the key of that id, which is not there, must come next.
+    pub(crate) fn awaits(&self, id: KeyId) -> bool {
+        early::is_next(self.slots.load(), id)
     }
 
     /// The key of a slot; under the configuration lock, or it may be on its way out.

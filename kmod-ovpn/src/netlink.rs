@@ -4,7 +4,6 @@
 
 use kernel::prelude::*;
 
-use crate::compat::Arc;
 use crate::device::Device;
 use crate::key::Key;
 use crate::peer::Peer;
@@ -21,6 +20,7 @@ use crate::sys::genl::{Answer, Denied, Dump, KeyInfo, Req};
 use crate::sys::order::Order;
 use crate::sys::params;
 use crate::sys::rcu::{self, Rcu};
+use crate::rx;
 use crate::sys::socket::{FdSocket, Socket};
 use crate::tick;
 
@@ -39,9 +39,7 @@ const NO_MEMORY: &core::ffi::CStr = c"ovpn: no memory for the peer";
 pub(crate) fn peer_new(device: &Device, request: &PeerRequest) -> Answer {
     let (valid, fd) = request.validate_new(device.mode)?;
     let socket = attach(device, &valid, fd)?;
-    let peer = Peer::new(&valid, socket)
-        .and_then(|peer| Ok(Arc::new(peer, GFP_KERNEL)?))
-        .map_err(|e| Denied::Failed(e, NO_MEMORY))?;
+    let peer = Peer::new(&valid, socket).map_err(|e| Denied::Failed(e, NO_MEMORY))?;
     let mut config = device.config.lock();
     device.add(&mut config, peer)?;
     let end = rcu::read(|rcu| {
@@ -141,11 +139,18 @@ fn install_key(device: &Device, req: &Req, valid: &ValidKey<'_>) -> Answer {
     let _config = device.config.lock();
     // These are dropped here if they were not used: in a read section nothing may sleep.
     let (mut key, mut order) = (Some(key), order);
-    let replaced = with_keys(device, valid.peer_id, |_, peer| {
-        // The queues first, or a packet would meet a key that it cannot use.
-        order = order.take().and_then(|order| peer.order.fill(order));
-        key.take()
-            .and_then(|key| peer.keys.install(valid.role, key))
+    // On this CPU nothing is received between the key and the packets that wait for it: those with
+    // the same key that come later stay behind them.
+    let replaced = rcu::read_as_rx(|_| {
+        with_keys(device, valid.peer_id, |rcu, peer| {
+            // The queues first, or a packet would meet a key that it cannot use.
+            order = order.take().and_then(|order| peer.order.fill(order));
+            let replaced = key
+                .take()
+                .and_then(|key| peer.keys.install(valid.role, key));
+            rx::key_came(device, rcu, peer, valid.key_id);
+            replaced
+        })
     })?;
     drop(replaced);
     if !as_wished {

@@ -5,18 +5,19 @@
 //! |---|---|
 //! | entry points | [`entry`]: the functions that C calls |
 //! | configuration | [`netlink`] (requests), [`device`] (interface), [`config`] (its lock), [`peers`] (peer table) |
-//! | state | [`peer`], [`keys`] (two key slots), [`key`] (one key), [`engine`] (choice of its crypto implementation) |
+//! | state | [`peer`], [`keys`] (two key slots), [`key`] (one key), [`engine`] (choice of its crypto implementation), [`early`] (packets that came before their key) |
 //! | packets | [`rx`], [`tx`], [`stream`] (TCP), [`tick`] (keepalive and expiry) |
 //! | pure rules | `proto`: wire format, replay window, packet ids, request checks |
 //! | border to C | `sys`: the only `unsafe`, knows nothing above; `compat`: kernel versions |
 //!
 //! Lock order: RTNL, the configuration lock of a [`device::Device`], a socket's lock. Packets
 //! take none of these; they see peers and keys under RCU and take one lock, that of a key's
-//! replay window.
+//! replay window, and if the key is not there yet that of the packets that wait for it.
 
 mod compat;
 mod config;
 mod device;
+mod early;
 mod engine;
 mod entry;
 mod key;

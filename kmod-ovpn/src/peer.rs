@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use kernel::prelude::*;
 
+use crate::compat::{new_spinlock, Arc, SpinLock};
+use crate::early::Early;
 use crate::keys::Keys;
 use crate::proto::attrs::ValidPeer;
 use crate::proto::clock::BootSecs;
@@ -17,7 +19,7 @@ use crate::sys::genl::PeerInfo;
 use crate::sys::netdev::NetDev;
 use crate::sys::order::OrderSlot;
 use crate::sys::path::Path;
-use crate::sys::rcu::{Rcu, Retire, Ticket};
+use crate::sys::rcu::{self, Rcu, Retire, Ticket};
 use crate::sys::skb::Pkt;
 use crate::sys::socket::{Socket, SocketRef, SocketSlot};
 use crate::sys::stats::{now, Stats};
@@ -67,6 +69,7 @@ impl<const N: usize> VpnAddr<N> {
 }
 
 /// A peer of an interface.
+#[pin_data]
 pub(crate) struct Peer {
     id: PeerId,
     tx_id: AtomicU32,
@@ -88,6 +91,8 @@ pub(crate) struct Peer {
     heard: AtomicBool,
     /// The only peer of a P2P interface has moved, and userspace does not know it yet.
     pub(crate) floated: AtomicBool,
+    #[pin]
+    early: SpinLock<Early>,
     ticket: Ticket,
 }
 
@@ -99,29 +104,35 @@ impl Retire for Peer {
 
 impl Peer {
     /// `ENOMEM` without memory. May sleep.
-    pub(crate) fn new(config: &ValidPeer, socket: Socket) -> Result<Peer> {
+    pub(crate) fn new(config: &ValidPeer, socket: Socket) -> Result<Arc<Peer>> {
         let at = now();
         let path = socket.path()?;
-        let peer = Peer {
-            id: config.id,
-            tx_id: AtomicU32::new(config.id.get()),
-            socket: SocketSlot::new(socket),
-            path,
-            keys: Keys::new(),
-            order: OrderSlot::empty(),
-            stats: Stats::new()?,
-            drops: Drops::new(),
-            vpn4: VpnAddr::none(),
-            vpn6: VpnAddr::none(),
-            interval: AtomicU32::new(0),
-            timeout: AtomicU32::new(0),
-            timers_set: Stamp::new(at),
-            last_sent: Stamp::new(at),
-            last_recv: Stamp::new(at),
-            heard: AtomicBool::new(false),
-            floated: AtomicBool::new(false),
-            ticket: Ticket::new()?,
-        };
+        let (stats, ticket) = (Stats::new()?, Ticket::new()?);
+        let id = config.id;
+        let peer = Arc::pin_init(
+            pin_init!(Peer {
+                id,
+                tx_id: AtomicU32::new(id.get()),
+                socket: SocketSlot::new(socket),
+                path,
+                keys: Keys::new(),
+                order: OrderSlot::empty(),
+                stats,
+                drops: Drops::new(),
+                vpn4: VpnAddr::none(),
+                vpn6: VpnAddr::none(),
+                interval: AtomicU32::new(0),
+                timeout: AtomicU32::new(0),
+                timers_set: Stamp::new(at),
+                last_sent: Stamp::new(at),
+                last_recv: Stamp::new(at),
+                heard: AtomicBool::new(false),
+                floated: AtomicBool::new(false),
+                early <- new_spinlock!(Early::new(), "ovpn_early"),
+                ticket,
+            }),
+            GFP_KERNEL,
+        )?;
         peer.modify(config);
         Ok(peer)
     }
@@ -218,8 +229,17 @@ impl Peer {
         }
     }
 
+    /// Works on the packets that came before their key. The lock is taken where packets are
+    /// received, so bottom halves are off meanwhile.
+    pub(crate) fn early<R>(&self, f: impl FnOnce(&mut Early) -> R) -> R {
+        rcu::read_as_rx(|_| f(&mut self.early.lock()))
+    }
+
     /// Counts packets from the peer that were lost.
     pub(crate) fn rx_dropped(&self, net: &NetDev, reason: DropReason, packets: u32) {
+        if packets == 0 {
+            return;
+        }
         net.rx_dropped(reason, packets);
         self.drops.add(reason, packets);
     }

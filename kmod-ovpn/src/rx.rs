@@ -8,8 +8,9 @@ use crate::device::Device;
 use crate::key::Key;
 use crate::peer::Peer;
 use crate::proto::attrs::Transport;
+use crate::proto::clock::BootSecs;
 use crate::proto::counters::DropReason;
-use crate::proto::ecn;
+use crate::proto::{early, ecn};
 use crate::proto::wire::{
     classify, inner_protocol, is_from_link, is_keepalive, Header, KeyId, Verdict,
 };
@@ -98,14 +99,76 @@ fn submit(
     rcu: &Rcu,
     peer: &Peer,
     key_id: KeyId,
-    mut batch: Batch,
+    batch: Batch,
     via: Transport,
 ) {
     peer.stats
         .add(Traffic::LinkRx, batch.count(), batch.bytes());
-    let Some(key) = peer.keys.rx(rcu, key_id) else {
-        return peer.rx_dropped(&device.net, DropReason::NoKey, batch.count());
-    };
+    match peer.keys.rx(rcu, key_id) {
+        Some(key) => open(device, rcu, peer, key, batch, via),
+        None => too_early(device, rcu, peer, key_id, batch, via),
+    }
+}
+
+/// Has packets wait for the key that must come next, and drops those without one.
+#[cold]
+fn too_early(
+    device: &Device,
+    rcu: &Rcu,
+    peer: &Peer,
+    key_id: KeyId,
+    mut batch: Batch,
+    via: Transport,
+) {
+    // A stream is its peer's; a datagram must come from where the peer is known to be.
+    let mut lost = batch.extract(|pkt| {
+        !peer.keys.awaits(key_id) || (via == Transport::Udp && !peer.path.is_sender(pkt))
+    });
+    if !batch.is_empty() {
+        let (net, at) = (&device.net, now());
+        let key = peer.early(|early| {
+            // KEY_NEW looks into the queue after the key is there: none is left behind in it.
+            let key = peer.keys.rx(rcu, key_id);
+            if key.is_none() {
+                lost.append(early.hold(net, &device.early, batch.take(), at));
+            }
+            key
+        });
+        match key {
+            Some(key) => open(device, rcu, peer, key, batch, via),
+            None => net.tick_in(early::SECONDS.saturating_add(1)),
+        }
+    }
+    peer.rx_dropped(&device.net, DropReason::NoKey, lost.count());
+}
+
+/// Goes on with the packets that came before their key.
+pub(crate) fn key_came(device: &Device, rcu: &Rcu, peer: &Peer, key_id: KeyId) {
+    let at = now();
+    let (lost, batch) = peer.early(|early| {
+        let lost = early.expire(&device.early, at);
+        (lost, early.release(&device.early, key_id))
+    });
+    peer.rx_dropped(&device.net, DropReason::NoKey, lost.count());
+    if batch.is_empty() {
+        return;
+    }
+    let via = peer.socket.get(rcu).and_then(|socket| socket.transport());
+    match (peer.keys.rx(rcu, key_id), via) {
+        (Some(key), Some(via)) => open(device, rcu, peer, key, batch, via),
+        _ => peer.rx_dropped(&device.net, DropReason::NoKey, batch.count()),
+    }
+}
+
+/// Drops the packets that waited too long for their key. Returns the seconds until more have.
+pub(crate) fn give_up(device: &Device, peer: &Peer, at: BootSecs) -> Option<u32> {
+    let (lost, next) = peer.early(|early| (early.expire(&device.early, at), early.patience(at)));
+    peer.rx_dropped(&device.net, DropReason::NoKey, lost.count());
+    next
+}
+
+/// Opens packets of one key.
+fn open(device: &Device, rcu: &Rcu, peer: &Peer, key: &Key, mut batch: Batch, via: Transport) {
     let overhead = key.alg().overhead();
     // The window is asked before the cipher, too: a packet that it refuses costs no decryption.
     let refused = {

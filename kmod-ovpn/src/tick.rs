@@ -7,7 +7,7 @@ use crate::proto::del_reason::DelReason;
 use crate::proto::slots::Role;
 use crate::sys::rcu::Rcu;
 use crate::sys::stats::now;
-use crate::tx;
+use crate::{rx, tx};
 
 /// Does what is due and arranges for the next time. Process context.
 pub(crate) fn run(device: &Device) {
@@ -20,6 +20,7 @@ pub(crate) fn run(device: &Device) {
         &mut config,
         |rcu, peer| {
             reap(rcu, peer);
+            let early = rx::give_up(device, peer, at);
             let due = peer.timers().due(at, peer.last_sent(), peer.last_recv());
             if due.expired {
                 expired = expired.saturating_add(1);
@@ -30,7 +31,7 @@ pub(crate) fn run(device: &Device) {
                 // Also when it could not be sent, or a missing key would be tried in a loop.
                 peer.sent(at);
             }
-            if let Some(seconds) = due.next_in {
+            for seconds in [due.next_in, early].into_iter().flatten() {
                 next = Some(next.map_or(seconds, |other| other.min(seconds)));
             }
             false

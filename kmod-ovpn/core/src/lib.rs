@@ -19,6 +19,7 @@
 //! | [`slots`] | the two keys of a peer and their roles |
 //! | [`cipher`] | algorithms, key lengths, usage limits |
 //! | [`engine`] | which implementation of a cipher is taken |
+//! | [`early`] | packets that come before their key |
 //! | [`keepalive`] | the two timers of a peer |
 //! | [`clock`] | seconds since boot |
 //! | [`attrs`] | checks of netlink requests |
@@ -48,6 +49,7 @@ pub mod cipher;
 pub mod clock;
 pub mod counters;
 pub mod del_reason;
+pub mod early;
 pub mod ecn;
 pub mod engine;
 pub mod framing;

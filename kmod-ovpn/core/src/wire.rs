@@ -94,6 +94,23 @@ impl KeyId {
     pub const fn get(self) -> u8 {
         self.0
     }
+
+    /// The id of the key that follows: 0 is a session's first, then come 1 to 7, round and round.
+    /// Source: OpenVPN, `src/openvpn/ssl.c`, `key_state_init`.
+    #[inline]
+    pub const fn successor(self) -> KeyId {
+        match self.0 {
+            7 => KeyId(1),
+            id => KeyId(id.wrapping_add(1)),
+        }
+    }
+
+    /// That of a data packet, of which `head` is the beginning; `None` if it is too short.
+    #[inline]
+    pub fn of(head: &[u8]) -> Option<KeyId> {
+        let word = u32::from_be_bytes(*head.first_chunk::<OPCODE_LEN>()?);
+        Some(key_id(word))
+    }
 }
 
 /// Packet id: 1 to 0xFFFFFFFF, never used twice with one key.

@@ -16,6 +16,9 @@ void ovpn_path_get(const struct ovpn_path *path, struct ovpn_endpoint *ends);
 /* [any] Whether a datagram, UDP header in front, came from the remote end. */
 bool ovpn_path_is_source(const struct ovpn_path *path,
 			 const struct sk_buff *skb);
+/* [any] The same of a datagram that ovpn_rx_take() took. */
+bool ovpn_path_is_sender(const struct ovpn_path *path,
+			 const struct ovpn_pkt *pkt);
 
 enum ovpn_learnt {
 	OVPN_LEARNT_NOTHING,

@@ -31,5 +31,10 @@ void ovpn_rcu_wait(void);
 /* Lock for readers that no packet path brought under RCU already. */
 void ovpn_rcu_read_lock(void);
 void ovpn_rcu_read_unlock(void);
+/* The same with bottom halves off, as the receive path has it around it: for a
+ * process that does that path's work or takes its locks.
+ */
+void ovpn_rx_begin(void);
+void ovpn_rx_end(void);
 
 #endif /* OVPN_API_RCU_H */

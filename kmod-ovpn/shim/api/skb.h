@@ -20,6 +20,13 @@ int ovpn_tx_message(struct ovpn_dev *dev, const u8 *data, u32 len,
  * header are removed, the rest is made contiguous and writable. Consumes skb.
  */
 int ovpn_rx_take(struct sk_buff *skb, u32 strip, struct ovpn_batch *out);
+/* [any] Cut a received packet loose from the route, the connection and the
+ * interface that it came by, so that it may wait. Returns the bytes of memory
+ * that are charged for it.
+ */
+u32 ovpn_rx_put_aside(struct ovpn_dev *dev, struct ovpn_pkt *pkt);
+/* [any] Bytes of memory that are charged for a list of packets. */
+u32 ovpn_pkts_memory(const struct ovpn_pkt *head);
 /* [any] Free a list of packets: as dropped, or as delivered to their end. */
 void ovpn_pkts_free(struct ovpn_pkt *head, bool consumed);
 

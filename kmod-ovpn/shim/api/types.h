@@ -53,6 +53,8 @@ struct ovpn_pkt {
 	 * outgoing packet the inner one.
 	 */
 	u8 ecn;
+	/* Of a packet that waits for its key: since when, as ovpn_now() tells it. */
+	u32 at;
 };
 
 /* A list of packets with one owner; head == NULL exactly when count == 0. */

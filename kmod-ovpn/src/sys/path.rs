@@ -48,6 +48,12 @@ impl Path {
         unsafe { ffi::ovpn_path_is_source(self.0.as_ptr(), skb.as_raw()) }
     }
 
+    /// Whether a packet, its UDP header taken off, was received from the remote end.
+    pub(crate) fn is_sender(&self, pkt: &Pkt) -> bool {
+        // SAFETY: The object lives by the invariant, the packet while it is borrowed.
+        unsafe { ffi::ovpn_path_is_sender(self.0.as_ptr(), pkt.as_raw()) }
+    }
+
     /// Takes over the ends of an authentic packet's datagram.
     pub(crate) fn learn(&self, pkt: &Pkt) -> Learnt {
         let (mut from, mut to) = (EMPTY, EMPTY);

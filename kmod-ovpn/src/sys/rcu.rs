@@ -40,6 +40,17 @@ pub(crate) fn read<R>(f: impl FnOnce(&Rcu) -> R) -> R {
     result
 }
 
+/// The same as the receive path has it: no packet is received on this CPU meanwhile.
+pub(crate) fn read_as_rx<R>(f: impl FnOnce(&Rcu) -> R) -> R {
+    // SAFETY: May be called where interrupts are on; paired below. `f` cannot unwind in the kernel.
+    unsafe { ffi::ovpn_rx_begin() };
+    // INVARIANT: the lock was taken above and is released after the value's last use.
+    let result = f(&Rcu(PhantomData));
+    // SAFETY: Pairs with the above.
+    unsafe { ffi::ovpn_rx_end() };
+    result
+}
+
 /// Waits for all read sections that are open now. May sleep; not for use within one.
 pub(crate) fn wait() {
     // SAFETY: Callers may sleep and are in no read section.

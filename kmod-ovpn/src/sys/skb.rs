@@ -8,6 +8,7 @@ use kernel::prelude::*;
 
 use super::ffi;
 use super::netdev::NetDev;
+use crate::proto::clock::BootSecs;
 use crate::proto::runs::Run;
 use crate::proto::wire::{InnerProtocol, PacketId};
 
@@ -108,6 +109,20 @@ impl Pkt {
         self.0.ecn
     }
 
+    /// Has a received packet wait, from `at` on: it keeps nothing of the interface and the socket
+    /// that it came by. Returns the memory it takes, in bytes.
+    pub(crate) fn put_aside(&mut self, net: &NetDev, at: BootSecs) -> u32 {
+        self.0.at = at.0;
+        // SAFETY: A packet of ours by the invariant, and an interface that outlives it: packets
+        // that wait end with their peer, and peers with their interface.
+        unsafe { ffi::ovpn_rx_put_aside(net.as_raw(), &mut self.0) }
+    }
+
+    /// Since when it waits.
+    pub(crate) fn came(&self) -> BootSecs {
+        BootSecs(self.0.at)
+    }
+
     /// Names the inner packet's protocol.
     pub(crate) fn set_protocol(&mut self, protocol: InnerProtocol) {
         self.0.proto = match protocol {
@@ -193,6 +208,51 @@ impl Batch {
         // SAFETY: The packet is given up to the shim, which fills the list.
         to_result(unsafe { ffi::ovpn_rx_take(skb.into_raw(), strip, &mut batch.0) })?;
         Ok(batch)
+    }
+
+    /// The first packet.
+    pub(crate) fn first(&self) -> Option<&Pkt> {
+        // SAFETY: By the invariant the list's packets are live and ours; `Pkt` is transparent over
+        // them, and nobody changes them while `self` is borrowed.
+        unsafe { self.0.head.cast::<Pkt>().as_ref() }
+    }
+
+    /// Takes all packets out.
+    pub(crate) fn take(&mut self) -> Batch {
+        core::mem::replace(self, Batch::EMPTY)
+    }
+
+    /// Takes out the packets that `choose` picks, in their order.
+    pub(crate) fn extract(&mut self, mut choose: impl FnMut(&mut Pkt) -> bool) -> Batch {
+        self.sift(|pkt| match choose(pkt) {
+            true => Fate::Drop,
+            false => Fate::Keep,
+        })
+        .dropped
+        .take()
+    }
+
+    /// Appends the packets of another batch.
+    pub(crate) fn append(&mut self, other: Batch) {
+        let Some(mut first) = NonNull::new(other.0.head) else {
+            return;
+        };
+        let other = other.into_raw();
+        // SAFETY: By the invariant the tail, if there is one, is a packet of ours.
+        match unsafe { self.0.tail.as_mut() } {
+            // SAFETY: The other list's first packet, ours now.
+            Some(tail) => tail.next = unsafe { first.as_mut() },
+            None => self.0.head = first.as_ptr(),
+        }
+        self.0.tail = other.tail;
+        self.0.count = self.0.count.wrapping_add(other.count);
+        self.0.bytes = self.0.bytes.wrapping_add(other.bytes);
+    }
+
+    /// Memory of the packets, in bytes as the kernel charges for them.
+    pub(crate) fn memory(&self) -> u32 {
+        // SAFETY: The list is well-formed and ours.
+        unsafe { ffi::ovpn_pkts_memory(self.0.head) }
     }
 
     /// Number of packets.
@@ -317,8 +377,6 @@ impl Drop for Batch {
 
 /// Packets that [`Batch::sift`] took out; freed with this value.
 pub(crate) struct Sifted {
-    // Freed by its own destructor.
-    #[allow(dead_code)]
     dropped: Batch,
     consumed: Batch,
 }

@@ -36,6 +36,8 @@ pub struct SoftStream {
     /// Its end of the stream.
     pub stream: TcpStream,
     cipher: Cipher,
+    /// Number of the key it sends with.
+    pub key: u8,
     peer_id: u32,
     next_id: u32,
 }
@@ -62,12 +64,12 @@ impl SoftStream {
     pub fn data(&mut self, plain: &[u8]) -> Outcome<Vec<u8>> {
         let header = Header {
             opcode: DATA_V2,
-            key_id: 1,
+            key_id: self.key & 7,
             peer_id: self.peer_id,
             packet_id: self.next_id,
         };
         self.next_id += 1;
-        let dir = self.cipher.dir(1, false);
+        let dir = self.cipher.dir(self.key, false);
         Ok(framed(&wire::seal(self.cipher, &dir, header, plain)?))
     }
 
@@ -116,6 +118,7 @@ impl StreamTunnel {
         let soft = SoftStream {
             stream: far,
             cipher,
+            key: 1,
             peer_id: a.id,
             next_id: 1,
         };

@@ -5,6 +5,7 @@ mod attrs;
 mod cipher;
 mod clock;
 mod counters;
+mod early;
 mod ecn;
 mod engine;
 mod framing;

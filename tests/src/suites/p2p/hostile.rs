@@ -83,7 +83,8 @@ fn rows(soft: &mut Soft) -> Outcome<Vec<Row>> {
         vec![DATA_V1 << 3, 0, 0, 0],
         OLD_OPCODE,
     ));
-    for key_id in [0, 2, 7] {
+    // Packets of the next id, 2, wait: see `early`.
+    for key_id in [0, 3, 7] {
         let header = Header {
             key_id,
             ..soft.header()

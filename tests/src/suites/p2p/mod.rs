@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! P2P tunnels over UDP: traffic, the wire format, keys, lifetimes, hostile packets.
 
+mod early;
 mod hostile;
 mod keys;
 mod life;
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = wire_format::cases();
     cases.extend(traffic::cases());
     cases.extend(keys::cases());
+    cases.extend(early::cases());
     cases.extend(hostile::cases());
     cases.extend(replay::cases());
     cases.extend(life::cases());
