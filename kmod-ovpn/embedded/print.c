@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the Rust crates call instead of _printk() in embedded mode.
+ * The Rust crates call this instead of _printk() in embedded mode.
  *
  * Their formats end in %pA, a pointer to Rust's format arguments, and this
  * kernel's vsprintf does not know it.
@@ -10,7 +10,7 @@
 #include <linux/string.h>
 #include <linux/types.h>
 
-/* A longer line is cut: this sits on the stack of whoever prints. */
+/* A longer line is cut: the buffer is on the stack of the caller. */
 #define OVPN_PRINT_MAX 256
 
 size_t ovpn_rust_format(const void *args, char *buf, size_t len);

@@ -4,7 +4,7 @@
  * all keys, so that no packet allocates: 6.12 has no request on the stack.
  * These requests are reached by per-CPU pointers and not per-CPU memory
  * themselves: ciphers map parts of them by scatterlist, which vmalloc memory
- * does not allow. What asynchronous ones need is in order.c.
+ * does not allow. Asynchronous ones get their requests from order.c.
  */
 
 #include <crypto/aead.h>
@@ -13,7 +13,7 @@
 
 #include "internal.h"
 
-/* What one packet needs while it is encrypted. req is followed by the driver's
+/* State of one packet while it is encrypted. req is followed by the driver's
  * own request context.
  */
 struct ovpn_aead_slot {
@@ -39,7 +39,7 @@ static void aead_slots_free(struct ovpn_aead_slot **slots)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		/* What a cipher leaves behind depends on the key. */
+		/* The contexts that a cipher leaves behind depend on the key. */
 		kfree_sensitive(slots[cpu]);
 	kfree(slots);
 }
@@ -53,7 +53,7 @@ static void aead_slots_swap(struct ovpn_aead_slot **slots)
 		slots[cpu] = rcu_replace_pointer(per_cpu(aead_slot, cpu),
 						 slots[cpu],
 						 lockdep_is_held(&aead_slots_lock));
-	/* Who uses one has bottom halves off. */
+	/* Users have bottom halves off. */
 	if (aead_slots_users)
 		synchronize_rcu();
 	aead_slots_free(slots);

@@ -45,7 +45,7 @@ static bool put_socket(struct sk_buff *msg, struct net *asking,
 			      (__force __be16)ovpn_sock_port(sock));
 }
 
-/* What mainline does not tell. A reason without drops is left out. */
+/* Attributes that mainline does not have. A reason without drops is left out. */
 static bool put_peer_extended(struct sk_buff *msg,
 			      const struct ovpn_peer_info *peer)
 {

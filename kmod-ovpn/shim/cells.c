@@ -15,8 +15,8 @@
  * left in it, and only then to that of the CPU they came to.
  *
  * The kernel's GRO cells do the second half, but do not tell how full they are,
- * and a TCP stream or the ordered queue of an engine, which has a place for its packets, must
- * stop before any is lost.
+ * and a TCP stream or the ordered queue of an engine, which has a place for its
+ * packets, must stop before any is lost.
  */
 
 #include <linux/mm.h>
@@ -47,7 +47,7 @@ struct ovpn_cell {
 	struct sk_buff_head opened;
 	struct napi_struct napi;
 	struct ovpn_dev *dev;
-	/* What the poll has opened and not yet given to the stack. */
+	/* Packets that the poll has opened and not yet given to the stack. */
 	struct sk_buff_head fresh;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Generic netlink family "ovpn": policies and flattening of requests. What a
- * request means and whether it is allowed is decided in Rust.
+ * Generic netlink family "ovpn": policies and flattening of requests.
+ * Rust decides the meaning of a request and whether it is allowed.
  */
 
 #include <linux/module.h>

@@ -57,7 +57,7 @@ static void reap(struct work_struct *work)
 
 	rtnl_lock();
 	mutex_lock(&holds_lock);
-	/* What is in the list is registered: it leaves it under RTNL. */
+	/* Interfaces in the list are registered: they leave it under RTNL. */
 	list_for_each_entry(dev, &holds, hold.list)
 		if (dev->hold.released)
 			unregister_netdevice_queue(dev->net, &kill);

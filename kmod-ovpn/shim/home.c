@@ -53,7 +53,7 @@ struct net_device *ovpn_home_find(const struct net *net, u32 ifindex,
 	/* An index is free again when its interface has moved away. */
 	if (count > 1)
 		found = NULL;
-	/* While it is in the list, whoever deletes it waits for this. */
+	/* While it is in the list, its deletion waits for this lock. */
 	if (found)
 		netdev_hold(found, tracker, GFP_ATOMIC);
 	spin_unlock_bh(&homes_lock);

@@ -31,7 +31,7 @@
 
 /* Whose end takes the interface along; see hold.c. */
 struct ovpn_hold {
-	/* Empty when nobody holds the interface. */
+	/* Empty when no process holds the interface. */
 	struct list_head list;
 	struct net *net;
 	u32 portid;

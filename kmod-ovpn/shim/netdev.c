@@ -19,7 +19,7 @@
 #define OVPN_IFLA_MODE	1
 #define OVPN_IFLA_MAX	OVPN_IFLA_MODE
 
-/* Milliseconds between two rounds of notifications that nobody's request caused.
+/* Milliseconds between two rounds of notifications that no request caused.
  * With at most 64 of them in a round (src/device.rs) a listener with the default
  * buffer of 208 KiB may sleep for a fifth of a second.
  */
@@ -34,7 +34,7 @@
 MODULE_ALIAS_RTNL_LINK("ovpn");
 MODULE_VERSION(OVPN_VERSION);
 
-/* What a new interface starts with. Each can be told otherwise by ethtool, which
+/* Defaults of a new interface. ethtool changes them for one interface, which
  * few routers have installed.
  */
 static bool mss_clamp = true;

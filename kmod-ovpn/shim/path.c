@@ -420,7 +420,7 @@ bool ovpn_sock_admit(struct ovpn_dev *dev, struct ovpn_sock *os,
 		return true;
 
 	if (skb->protocol == htons(ETH_P_IP)) {
-		/* Who lets it be fragmented need not hear of it. */
+		/* A sender that allows fragments is not told. */
 		if (!(ip_hdr(skb)->frag_off & htons(IP_DF)))
 			return true;
 		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED,

@@ -77,7 +77,7 @@ struct ovpn_hop {
 };
 
 struct ovpn_hops {
-	/* Nobody outside shall know which addresses share a slot. */
+	/* A host outside must not know which addresses share a slot. */
 	u32 seed;
 	struct ovpn_hop __rcu *slot[OVPN_HOP_SLOTS];
 };
@@ -137,7 +137,7 @@ static struct ovpn_hop __rcu **slot_of(struct ovpn_hops *hops,
 	return &hops->slot[hash % OVPN_HOP_SLOTS];
 }
 
-/* What an earlier packet found, if no route has changed since. */
+/* The hop that an earlier packet found, if no route has changed since. */
 static bool hop_recall(struct ovpn_hops *hops, const struct ovpn_addr *dest,
 		       struct ovpn_addr *hop)
 {

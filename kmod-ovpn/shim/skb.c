@@ -116,7 +116,7 @@ int ovpn_tx_split(struct sk_buff *skb, struct ovpn_batch *out, u32 *lost)
 {
 	struct sk_buff *next;
 
-	/* Nobody looks at the inner route any more, nor tells the sender, whose
+	/* No later step needs the inner route or answers the sender, whose
 	 * address conntrack knows. Tracking of the inner flow ends at the tunnel.
 	 */
 	skb_dst_drop(skb);

@@ -109,8 +109,8 @@ struct ovpn_sock *ovpn_sock_find(struct sock *sk)
 	return os;
 }
 
-/* Who has the socket already: NULL and 0 for nobody, an error when it is not
- * this device's. Under the socket lock.
+/* The present owner of a socket: NULL and 0 when it has none, an error when that
+ * is not this device. Under the socket lock.
  */
 static struct ovpn_sock *ovpn_sock_owner(struct ovpn_dev *dev, struct sock *sk,
 					 s32 *err)

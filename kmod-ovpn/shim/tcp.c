@@ -5,7 +5,7 @@
  * using its socket as if nothing had happened, but gets whole packets.
  *
  * Receiving: in the caller's context when the socket is free, else in a work.
- * What the bytes mean is decided in Rust, under the socket lock.
+ * Rust decides the meaning of the bytes, under the socket lock.
  * Sending: always by a work, which may sleep, and which writes as many packets
  * at once as have come together since it last ran. A queued packet stays
  * charged to the inner socket it came from, so that one slows down instead of
@@ -24,23 +24,23 @@
 #include "internal.h"
 
 #define OVPN_LEN_LEN		2
-/* Bytes of data packets waiting to be written. What a local socket sends is
- * charged to it and waits there, so many such sockets may have theirs here
- * together; what is forwarded nobody holds back, and a longer queue would only
- * delay it.
+/* Bytes of data packets waiting to be written. Packets of a local socket are
+ * charged to it, which slows it down, so many such sockets may have theirs here
+ * together. A forwarded packet is charged to no socket, and a longer queue would
+ * only delay it.
  */
 #define OVPN_OUT_MAX		(512 * 1024)
 #define OVPN_OUT_OWNED_MAX	(8 * OVPN_OUT_MAX)
 /* Forwarded packets: the smallest take twenty times their bytes. */
 #define OVPN_OUT_PACKETS	2048
-/* What the queues of all streams together may take of the memory there is, but
- * for the first bytes of each.
+/* The queues of all streams together take one part in so many of the memory,
+ * beside the first bytes of each.
  */
 #define OVPN_OUT_SHARE		32
 #define OVPN_OUT_LEAST		(32 * 1024)
 /* Packets from userspace waiting to be written. */
 #define OVPN_CONTROL_MAX	64
-/* What one call of the socket takes. */
+/* Packets in one call of the socket. */
 #define OVPN_WRITE_PACKETS	32
 #define OVPN_WRITE_BYTES	(64 * 1024)
 /* Bytes that are read before the room behind is looked at again: of the
@@ -68,7 +68,7 @@ struct ovpn_tcp {
 	struct work_struct tx_work;
 	struct work_struct broken_work;
 
-	/* What the socket had before. */
+	/* The socket's own callbacks. */
 	void (*data_ready)(struct sock *sk);
 	void (*write_space)(struct sock *sk);
 	struct proto *prot;
@@ -192,7 +192,7 @@ static int stream_actor(read_descriptor_t *desc, struct sk_buff *skb,
 	skb_prepare_seq_read(skb, offset, offset + len, &state);
 	while ((n = skb_seq_read(done, &data, &state))) {
 		if (!ovpn_cells_have_room(os->dev)) {
-			/* What stays in the socket slows the sender down. */
+			/* Bytes that stay in the socket slow the sender down. */
 			skb_abort_seq_read(&state);
 			queue_work(ovpn_wq, &tcp->rx_work);
 			desc->count = 0;
@@ -687,7 +687,7 @@ int ovpn_tcp_attach(struct ovpn_sock *os, struct socket *sock, u32 peer_id)
 	WRITE_ONCE(sock->ops, &kind->ops);
 	write_unlock_bh(&sk->sk_callback_lock);
 
-	/* What arrived before nobody else will announce. */
+	/* No later callback announces bytes that arrived before. */
 	queue_work(ovpn_wq, &tcp->rx_work);
 	return 0;
 }

@@ -27,7 +27,7 @@
  */
 #define OVPN_DEPTH	2
 
-/* What the packets of a batch have in common. */
+/* Values that the packets of a batch have in common. */
 struct ovpn_out {
 	struct ovpn_dev *dev;
 	struct sock *sk;
@@ -109,8 +109,8 @@ static bool out_gathers(const struct ovpn_out *out)
 
 /* Whether the device makes the checksums of packets that are taken apart for it.
  * A device that takes the list as it is may pass it on to one that does not:
- * only whoever takes it apart looks at what its own device can do, and the
- * packets are not looked at again.
+ * only the function that takes it apart asks for the features of its own device,
+ * and the packets are not looked at again.
  */
 static bool out_device_sums(const struct ovpn_out *out)
 {
@@ -265,7 +265,7 @@ static u32 out_chain(const struct ovpn_out *out, struct sk_buff *head,
 	return bytes;
 }
 
-/* Send the first n packets as one, which is n datagrams to whoever gets them.
+/* Send the first n packets as one, which the receiver gets as n datagrams.
  * Consumes them and a reference to the route.
  */
 static void out_many(const struct ovpn_out *out, struct ovpn_pkt *pkt, u32 n)
@@ -394,8 +394,8 @@ static LIST_HEAD(out_nets);
 static DEFINE_MUTEX(out_nets_lock);
 
 /* A rule that changed TOS, traffic class or TTL (of a table named mangle, say)
- * changed the first packet alone: the others get the same. Addresses and ports
- * are seen to by whoever takes the list apart.
+ * changed the first packet alone: the others get the same. The kernel
+ * copies addresses and ports when it takes the list apart.
  */
 static unsigned int out_hook(void *priv, struct sk_buff *skb,
 			     const struct nf_hook_state *state)

@@ -171,7 +171,7 @@ impl<'a> Burial<'a> {
     }
 
     pub(crate) fn push(&mut self, peer: Retired<Peer>) {
-        // What an engine brings back from now on is counted as lost only.
+        // Packets that an engine brings back from now on are only counted as lost.
         let Some(socket) = peer.socket.take() else {
             return;
         };

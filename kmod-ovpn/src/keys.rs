@@ -33,7 +33,7 @@ impl Keys {
         }
     }
 
-    /// What a place holds now, by key id.
+    /// The content of a place now, by key id.
     fn look<'a>(&'a self, rcu: &'a Rcu, place: Place) -> Option<(KeyId, &'a Key)> {
         self.at(place).read(rcu).map(|key| (key.id(), key))
     }

@@ -172,7 +172,7 @@ impl Peer {
     /// Whether an inner address, IPv4 mapped into IPv6, is the peer's own.
     pub(crate) fn has_vpn_addr(&self, ip: [u8; 16]) -> bool {
         let (v4, v6) = self.vpn_addrs();
-        // Zeros are no address: `::` and 0.0.0.0 are nobody's.
+        // Zeros are no address: no peer has `::` or 0.0.0.0.
         (v6 != [0; 16] && ip == v6) || (v4 != [0; 4] && ip == map_ipv4(v4))
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What is checked on the build machine itself: style, unit tests, models of concurrency, fuzzing.
+//! Checks on the build machine itself: style, unit tests, models of concurrency, fuzzing.
 
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Crates with fuzz targets, seconds each of these runs, and the sanitizer: libuci brings a C library's, and two are
 /// one too many.
 const FUZZED: [(&str, u32, &str); 2] = [("kmod-ovpn/core", 30, "address"), ("ovpnd", 15, "none")];
-/// What libuci-sys takes is an old libclang.
+/// libuci-sys takes an old libclang.
 const OLD_LIBCLANG: &str = "/usr/lib/llvm-14/lib";
 /// The processor that ovpnd's tests run on once more: big-endian, without an FPU, 32 bits. With what emulates it.
 const BIG_ENDIAN: &str = "mips-unknown-linux-musl";

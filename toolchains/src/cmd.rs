@@ -91,7 +91,7 @@ impl Cmd {
         self
     }
 
-    /// What it has as its standard input, instead of nothing.
+    /// Its standard input; nothing without it.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.command.stdin(stdin);
         self

@@ -18,7 +18,7 @@ pub struct Ctx {
     pub lock: Lock,
     /// Debian mirror, where it is not the one of the machine's own apt: `OVPN_DEBIAN_MIRROR`.
     pub mirror: Option<String>,
-    /// What stands for pins that are no longer served.
+    /// Replacements of pins that are no longer served.
     followed: RwLock<Vec<Followed>>,
 }
 

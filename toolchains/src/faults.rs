@@ -25,7 +25,7 @@ pub enum Driver {
     Mainline,
 }
 
-/// What the guests measured, by name: of ours and of mainline's.
+/// Measurements of the guests, by name: of ours and of mainline's.
 #[derive(Default)]
 pub struct Figures(Mutex<Vec<(String, [Option<String>; 2])>>);
 
@@ -112,7 +112,7 @@ pub fn run(ctx: &Ctx, driver: Driver, figures: &Figures) -> Result<Tally> {
     Ok(judged(driver, tap.finish(), sound))
 }
 
-/// What counts of the cases, and of whether guest and kernel were sound. A case that the other driver does not pass is no
+/// The cases that count, and whether guest and kernel were sound. A case that the other driver does not pass is no
 /// fault of this project; one that ran nothing, or whose kernel complained, is no measure.
 fn judged(driver: Driver, cases: Tally, sound: Tally) -> Tally {
     let mut tally = sound;

@@ -27,7 +27,7 @@ pub const JOB_FILE: &str = "job.toml";
 /// File in the job directory that receives the exit status, decimal.
 pub const STATUS_FILE: &str = "status";
 
-/// What a guest is to do.
+/// The task of a guest.
 #[derive(Debug, Deserialize)]
 pub struct Job {
     /// Program and arguments.
@@ -129,7 +129,7 @@ fn execute(command: &[String]) -> Result<i32> {
         .read(true)
         .write(true)
         .open("/dev/tty0")?;
-    // What the host reads is to be what the program wrote, without carriage returns.
+    // The host must read the bytes that the program wrote, without carriage returns.
     let mut mode = termios::tcgetattr(&console)?;
     mode.output_flags.remove(OutputFlags::OPOST);
     termios::tcsetattr(&console, SetArg::TCSANOW, &mode)?;

@@ -158,7 +158,7 @@ pub fn module_lints(ctx: &Ctx, name: &str) -> Result<()> {
             }
         })?;
     if !warnings.is_empty() {
-        // What is not compiled again does not warn again.
+        // A file that is not compiled again does not warn again.
         fs::remove_dir_all(&out)?;
         bail!("{} warnings:\n{}", warnings.len(), warnings.join("\n"));
     }

@@ -173,7 +173,7 @@ pub struct Lane {
     pub stacktrace_header: Option<String>,
     /// Make targets; none means the default one.
     pub targets: Vec<String>,
-    /// What boots, relative to the build directory.
+    /// The image that boots, relative to the build directory.
     pub image: String,
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// The pages in the source tree.
 const APP: &str = "luci-app-ovpn";
-/// What npm makes, which is not copied over.
+/// Files that npm makes, which are not copied over.
 const MODULES: &str = "node_modules";
 /// Debian's package `chromium-headless-shell`: Chromium without what draws on a screen.
 const BROWSER: &str = "/usr/bin/chromium-headless-shell";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the machine code of a MIPS module must be like, read from its disassembly.
+//! Rules for the machine code of a MIPS module, read from its disassembly.
 //!
 //! rustc's target for these CPUs calls itself single-threaded and its linker sees no calls out of a module, so that
 //! neither atomics nor the reach of calls can be taken for granted.

@@ -3,7 +3,7 @@
 //! written to the lock file when somebody asks for it.
 //!
 //! A successor comes from the suite's index, which apt has verified by Debian's signature, and its file has to have the
-//! digest that this index gives. What was followed once stays until the pin in the lock file changes.
+//! digest that this index gives. A pin that was followed once stays until the pin in the lock file changes.
 
 use crate::apt::{self, Unavailable};
 use crate::ctx::Ctx;
@@ -46,7 +46,7 @@ pub fn following<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
 pub struct Followed {
     /// Digest of the pinned file.
     from: String,
-    /// What is taken.
+    /// The file that is taken.
     deb: Deb,
 }
 
@@ -74,7 +74,7 @@ fn record_path(cache: &Path) -> PathBuf {
     cache.join("pins.toml")
 }
 
-/// What was followed before, as far as the lock file still has those pins.
+/// Pins that were followed before, as far as the lock file still has those pins.
 pub fn recorded(cache: &Path, lock: &Lock) -> Result<Vec<Followed>> {
     let path = record_path(cache);
     let Ok(text) = fs::read_to_string(&path) else {
@@ -113,7 +113,7 @@ fn record_text(followed: &[Followed]) -> String {
     text
 }
 
-/// What stands for a pin, if it has moved on.
+/// The replacement of a pin, if it has moved on.
 pub fn find<'a>(followed: &'a [Followed], pin: &str) -> Option<&'a Deb> {
     let deb = |f: &'a Followed| &f.deb;
     followed.iter().map(deb).find(|d| d.name == pin)
@@ -353,7 +353,7 @@ pub fn check(ctx: &Ctx) -> Result<Tally> {
         gone.version
     );
     stamp::verify(&file, &now.sha256)?;
-    // The record is enough for the next run, which asks nobody.
+    // The record is enough for the next run, which asks no server.
     let again = tried("live", Some(forged))?;
     ensure!(
         apt::pinned(&again, TRIED)? == file,

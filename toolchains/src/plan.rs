@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 type Work<'a> = Box<dyn FnOnce() -> Result<Tally> + Send + 'a>;
 
-/// What a step keeps busy, in halves of a processor: nothing, because it waits for the network or for minutes to pass.
+/// Load of a step, in halves of a processor: nothing, because it waits for the network or for minutes to pass.
 pub const NONE: u32 = 0;
 /// Tests that wait for each other as long as they work.
 pub const HALF: u32 = 1;
@@ -221,7 +221,7 @@ fn ticks() -> Option<(u64, u64)> {
     Some((all, ticks.get(3)? + ticks.get(4)?))
 }
 
-/// How busy the machine was between two looks, for who wonders why a run takes so long.
+/// How busy the machine was between two looks: it explains a run that takes long.
 fn busy(before: Option<(u64, u64)>, after: Option<(u64, u64)>) -> Option<String> {
     let ((all, idle), (all_then, idle_then)) = (after?, before?);
     let (all, idle) = (all.checked_sub(all_then)?, idle.checked_sub(idle_then)?);

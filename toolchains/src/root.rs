@@ -45,7 +45,7 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
                 .arg(&new)
                 .output()?;
         }
-        // What the packages' scripts would have done, as far as a test guest needs it.
+        // The work of the packages' scripts, as far as a test guest needs it.
         for (link, target) in &root.links {
             symlink(target, new.join(link)).with_context(|| format!("cannot make {link}"))?;
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 pub const SOURCE: &str = "linux-source-7.2";
 /// The scripts among them.
 const SCRIPTS: &str = "tools/testing/selftests/net/ovpn";
-/// What the scripts look for, at the same place relative to themselves.
+/// Files that the scripts look for, at the same place relative to themselves.
 const PARTS: [&str; 4] = [
     SCRIPTS,
     "tools/testing/selftests/kselftest",
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What counts: each stage of ours; of another driver, that it ran at all.
+    /// The stages that count: each of ours; of another driver, that it ran at all.
     pub fn finish(self) -> Tally {
         let mut tally = self.tap.finish();
         let title = self.column.title;
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What became of each stage, by script and column.
+/// The result of each stage, by script and column.
 #[derive(Default)]
 pub struct Table(Mutex<Rows>);
 

@@ -14,7 +14,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-/// What the guests see below `/`, beside the two programs. `iperf3` is the test program by another name: the real one
+/// Files that the guests see below `/`, beside the two programs. `iperf3` is the test program by another name: the real one
 /// is in no registry as a source.
 const LINKS: [(&str, &str); 6] = [
     ("bin", "usr/bin"),
@@ -145,7 +145,7 @@ fn ip(ctx: &Ctx, cc: &Path, work: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(&out)?;
     }
     Cmd::new(ctx, "cp").arg("-a").arg(&source).arg(&out).run()?;
-    // What its configure would find; musl declares basename() in libgen.h alone.
+    // The result of its configure; musl declares basename() in libgen.h alone.
     fs::write(
         out.join("config.mk"),
         "HAVE_SETNS:=y\nHAVE_HANDLE_AT:=y\nCFLAGS += -DHAVE_SETNS -DHAVE_HANDLE_AT -include libgen.h\n",

@@ -84,7 +84,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     arm_lane(ctx, &mut plan);
     um_old_lane(ctx, &mut plan);
     debug_lane(ctx, &mut plan);
-    // What takes the whole machine comes first, then the longest, and beside it what mostly waits.
+    // Steps that take the whole machine come first, then the longest, and beside these the steps that mostly wait.
     for lane in lanes::ROUTERS {
         lanes::build(ctx, &mut plan, lane);
     }
@@ -195,7 +195,7 @@ fn selftest_steps<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, table: &'a Table) {
     });
 }
 
-/// What a change in the driver or its core usually breaks, in a few minutes.
+/// Tests that a change in the driver or its core usually breaks, in a few minutes.
 pub fn test_fast(ctx: &Ctx) -> Result<Tally> {
     let mut plan = Plan::default();
     host(ctx, &mut plan);
@@ -244,7 +244,7 @@ pub fn bench(ctx: &Ctx, args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What peers cost in memory, each module in a kernel that has seen nothing else.
+/// The memory that peers cost, each module in a kernel that has seen nothing else.
 fn memory(ctx: &Ctx, ours: &str, theirs: &str) -> Result<()> {
     for keys in [None, Some("--keys")] {
         for module in [ours, theirs] {
@@ -390,7 +390,7 @@ fn host_programs(ctx: &Ctx) -> Result<()> {
     for name in ["ovpn-tests", "ovpnd", "ovpnctl"] {
         fetch::place(&ctx.target_dir().join("release").join(name), &bin)?;
     }
-    // What the fuzz test makes its requests from.
+    // The fuzz test makes its requests from it.
     let source = fetch::unpack(ctx, "linux-source-7.2")?;
     for spec in [
         source.join("Documentation/netlink/specs/ovpn.yaml"),

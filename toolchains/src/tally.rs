@@ -123,7 +123,7 @@ impl Tap {
     }
 }
 
-/// What follows `ok` or `not ok`, without number and dash.
+/// The name behind `ok` or `not ok`, without number and dash.
 fn result<'a>(line: &'a str, word: &str) -> Option<&'a str> {
     let rest = line.strip_prefix(word)?;
     if !rest.is_empty() && !rest.starts_with(' ') {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the user sees: one line per thing said, and the progress of what takes long.
+//! Output for the user: one line for each message, and the progress of long steps.
 //!
 //! On a terminal the steps at work share one line that is redrawn; elsewhere each prints a line every 15 seconds.
 

@@ -43,7 +43,7 @@ pub struct Guest {
     pub cpus: u32,
     /// After this the guest is killed.
     pub timeout: Duration,
-    /// What the guest has as /dev/tty2: the other end reads and writes there.
+    /// The guest's /dev/tty2: the other end reads and writes there.
     pub line: Option<UnixStream>,
 }
 

@@ -50,7 +50,7 @@ u32 ovpn_sock_mss_room(struct ovpn_dev *dev, struct ovpn_sock *sock,
  */
 bool ovpn_sock_admit(struct ovpn_dev *dev, struct ovpn_sock *sock,
 		     struct ovpn_path *path, struct sk_buff *skb);
-/* [rcu] Tell the sender of an inner packet that nobody is there to get it. */
+/* [rcu] Tell the sender of an inner packet that no peer has its destination. */
 void ovpn_tx_unreachable(struct sk_buff *skb);
 
 #endif /* OVPN_API_PATH_H */

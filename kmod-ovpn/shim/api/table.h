@@ -10,7 +10,7 @@ struct ovpn_ids *ovpn_ids_new(void);
 void ovpn_ids_free(struct ovpn_ids *ids);
 /* [sleep] -EEXIST or -ENOMEM. */
 int ovpn_ids_insert(struct ovpn_ids *ids, u32 id, void *value);
-/* [any] What was there, or NULL. */
+/* [any] The value that was there, or NULL. */
 void *ovpn_ids_remove(struct ovpn_ids *ids, u32 id);
 /* [rcu] */
 void *ovpn_ids_find(struct ovpn_ids *ids, u32 id);

@@ -70,7 +70,7 @@ impl<K> Halves<K> {
 
 const DRIVER_LEN: usize = ffi::OVPN_DRIVER_LEN as usize;
 
-/// What an implementation is called.
+/// Name of an implementation.
 ///
 /// # Invariants
 /// The last byte is NUL.
@@ -257,7 +257,7 @@ impl Aead {
         }
     }
 
-    /// What the driver is called.
+    /// Name of the driver.
     pub(crate) fn driver(&self) -> DriverName {
         let (Aead::Sync(SyncAead(api)) | Aead::Async(AsyncAead(api))) = self;
         let mut name = [0; DRIVER_LEN];

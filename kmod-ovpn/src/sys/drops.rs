@@ -84,7 +84,7 @@ impl Drops {
 impl Drop for Drops {
     fn drop(&mut self) {
         if let Some(counters) = NonNull::new(*self.0.get_mut()) {
-            // SAFETY: Ours by the invariant, and nobody else has access to `self` any more.
+            // SAFETY: Ours by the invariant, and `&mut self` is the only access.
             drop(unsafe { KBox::from_raw(counters.as_ptr()) });
         }
     }

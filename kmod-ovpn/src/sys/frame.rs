@@ -34,7 +34,7 @@ impl Frame {
         unsafe { ffi::ovpn_frame_add(self.0.as_ptr(), bytes.as_ptr(), bytes.len() as u32) };
     }
 
-    /// What is there so far.
+    /// The bytes so far.
     pub(crate) fn bytes(&self) -> &[u8] {
         let mut len = 0;
         // SAFETY: Ours by the invariant.

@@ -19,7 +19,7 @@ pub(crate) struct PreferenceText {
 }
 
 impl PreferenceText {
-    /// What is wished for now. May sleep.
+    /// The preference at this moment. May sleep.
     pub(crate) fn of(alg: CipherAlg) -> Self {
         let mut text = [0; MAX_LEN];
         // SAFETY: The buffer has the length that the shim writes at most.

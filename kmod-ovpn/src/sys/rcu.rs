@@ -76,7 +76,7 @@ impl Drop for Deferral {
     }
 }
 
-/// What a value needs to be released after a grace period without allocating at that time, and
+/// Memory with which a value is released after a grace period without allocating at that time, and
 /// to be kept longer than that by those who hold it.
 ///
 /// # Invariants
@@ -87,7 +87,7 @@ pub(crate) struct Ticket {
     state: AtomicU8,
 }
 
-/// Nobody but its maker knows the value.
+/// Only its maker knows the value.
 const PRIVATE: u8 = 0;
 /// It is in a place where readers find it, and goes by its ticket only.
 const PUBLISHED: u8 = 1;
@@ -121,7 +121,7 @@ impl Ticket {
 
     /// The ticket, to be used; for the first caller.
     fn take(&self) -> Option<NonNull<ffi::ovpn_retire>> {
-        // INVARIANT: whoever gets it gives it to the shim.
+        // INVARIANT: the caller gives it to the shim.
         (self.state.swap(RETIRED, Ordering::Relaxed) != RETIRED).then_some(self.raw)
     }
 }
@@ -160,7 +160,7 @@ impl<T: Retire> Slot<T> {
         Slot(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// What the slot holds at this moment, valid to the end of the read section.
+    /// The value in the slot at this moment, valid to the end of the read section.
     pub(crate) fn read<'a>(&'a self, _rcu: &'a Rcu) -> Option<&'a T> {
         // SAFETY: By the invariant the pointee outlives a grace period after it leaves the slot,
         // hence this read section. Acquire pairs with the swap in `replace`.
@@ -181,8 +181,8 @@ impl<T: Retire> Slot<T> {
 impl<T: Retire> Drop for Slot<T> {
     fn drop(&mut self) {
         if let Some(last) = NonNull::new(*self.0.get_mut()) {
-            // SAFETY: The reference is the slot's. With the slot's owner unreachable nobody reads
-            // it there any more, but somebody may hold it.
+            // SAFETY: The reference is the slot's. With the slot's owner unreachable no reader
+            // finds it there any more, but a job may hold it.
             drop(unsafe { Retired::new(last) });
         }
     }

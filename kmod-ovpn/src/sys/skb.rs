@@ -26,7 +26,7 @@ impl Skb {
         Skb(skb)
     }
 
-    /// Gives the packet up to whoever gets the pointer.
+    /// Gives the packet up to the owner of the pointer.
     pub(super) fn into_raw(self) -> *mut ffi::sk_buff {
         let skb = self.0.as_ptr();
         core::mem::forget(self);
@@ -41,7 +41,7 @@ impl Skb {
         self.0.as_ptr()
     }
 
-    /// Tells the sender of an inner packet that nobody is there to get it.
+    /// Tells the sender of an inner packet that no peer has its destination.
     pub(crate) fn unreachable(mut self) {
         // SAFETY: Ours by the invariant; its IP header was checked on entry.
         unsafe { ffi::ovpn_tx_unreachable(self.as_raw_mut()) };
@@ -281,7 +281,7 @@ impl Batch {
         &mut self.0
     }
 
-    /// Empties the batch into the hands of whoever gets the list.
+    /// Empties the batch; the caller owns the packets of the list.
     pub(super) fn into_raw(self) -> ffi::ovpn_batch {
         let raw = self.0;
         core::mem::forget(self);

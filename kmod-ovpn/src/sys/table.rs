@@ -92,7 +92,7 @@ impl<T: Retire> Ids<T> {
 impl<T: Retire> Drop for Ids<T> {
     fn drop(&mut self) {
         let mut id = 0;
-        // SAFETY: The table is ours, and nobody else knows it any more.
+        // SAFETY: The table is ours, and `&mut self` is the only access.
         while let Some(ptr) = NonNull::new(unsafe { ffi::ovpn_ids_next(self.0.as_ptr(), &mut id) })
         {
             // SAFETY: As above.
@@ -111,7 +111,7 @@ impl<T: Retire> Drop for Ids<T> {
 /// A live table of the shim, ours alone, whose entries all are [`MEMBER`].
 pub(crate) struct IdSet(NonNull<ffi::ovpn_ids>);
 
-/// What a member's entry points to; only that it is there matters.
+/// The entry of a member points here; only its presence matters.
 static MEMBER: u32 = 0;
 
 // SAFETY: The shim's table locks itself.
@@ -131,7 +131,7 @@ impl IdSet {
     /// Adds a number. May sleep. Without memory it is not added.
     pub(crate) fn insert(&self, id: u32) {
         let member = core::ptr::addr_of!(MEMBER).cast_mut().cast();
-        // SAFETY: The table is ours, and nobody writes through its entries.
+        // SAFETY: The table is ours, and no function writes through its entries.
         unsafe { ffi::ovpn_ids_insert(self.0.as_ptr(), id, member) };
     }
 
@@ -175,7 +175,7 @@ impl Addr {
         })
     }
 
-    /// What the shim fills in.
+    /// An address that the shim fills in.
     pub(super) fn filled(fill: impl FnOnce(*mut ffi::ovpn_addr)) -> Self {
         let mut addr = Addr::ip([0; 16]);
         fill(&mut addr.0);
@@ -214,7 +214,7 @@ impl Addrs {
         self.put(addr, id, false)
     }
 
-    /// Gives the address to this number, whoever had it. `ENOMEM` without memory.
+    /// Gives the address to this number, even if another one had it. `ENOMEM` without memory.
     pub(crate) fn take_over(&self, addr: &Addr, id: u32) -> Result {
         self.put(addr, id, true)
     }

@@ -35,7 +35,7 @@ define BuildPackage
   $(if $(DUMP),$(dump-package),$(read-package))
 endef
 
-# What package-dumpinfo.mk prints for scripts/feeds and package-metadata.pl, without the fields that no recipe here has.
+# Fields as package-dumpinfo.mk prints them for scripts/feeds and package-metadata.pl, without the fields that no recipe here has.
 define dump-package
   $(info Package: $(1))
   $(info Version: $(VERSION))
@@ -51,7 +51,7 @@ define dump-package
   $(info @@)
 endef
 
-# What the harness is told beyond that, and the goals.
+# Further output for the harness, and the goals.
 define read-package
   $(info %package $(1))
   $(call show,Version,$(VERSION))

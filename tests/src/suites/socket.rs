@@ -72,7 +72,7 @@ impl Forger {
         Ok(())
     }
 
-    /// Demands that such a packet is refused as nobody's, and moves nobody.
+    /// Demands that such a packet is refused as one of an unknown peer, and moves no peer.
     fn refused(&mut self, id: u32, send: impl FnOnce(&Self) -> Outcome) -> Outcome {
         let server = &self.hub.server;
         let events = server.nl.listen(&server.ns)?;
@@ -378,7 +378,7 @@ fn packet_without_protocol(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// What the process of a stream may do with it: wait for a time, ask for errors, and not put another protocol on top.
+/// The process of a stream may wait for a time and ask for errors, but not put another protocol on top.
 fn options(outer: Outer) -> Outcome {
     const TCP_ULP: i32 = 31;
     let mut lab = StreamTunnel::new(Cipher::Aes256, outer)?;
@@ -435,7 +435,7 @@ fn options(outer: Outer) -> Outcome {
     lab.works()
 }
 
-/// What a process wrote before it deletes the peer still goes out: it may say why.
+/// Bytes that a process wrote before it deletes the peer still go out: they may say why.
 fn last_words(outer: Outer) -> Outcome {
     for round in 0..20u8 {
         let mut lab = StreamTunnel::new(Cipher::Aes256, outer)?;
@@ -458,11 +458,11 @@ fn last_words(outer: Outer) -> Outcome {
     Ok(())
 }
 
-/// What a stream's queue refuses has not been sent: neither link.tx nor the keepalive's clock counts it.
+/// Packets that a stream's queue refuses have not been sent: neither link.tx nor the keepalive's clock counts it.
 fn refused_by_the_queue(_: &Ctx) -> Outcome {
     let lab = StreamTunnel::new(Cipher::ChaCha, Outer::Tcp4)?;
     let reasons = DropReasons::open(&lab.a.ns, "tun")?;
-    // Nobody is held back who sends from many sockets.
+    // A sender with many sockets is not held back.
     let socks: Vec<UdpSocket> = (0..200)
         .map(|n| lab.a.ns.udp(false, 20_000 + n))
         .collect::<Outcome<_>>()?;
@@ -544,7 +544,7 @@ fn totals(outer: Outer) -> Outcome {
     Ok(())
 }
 
-/// What the stack does not take is in the interface's total as well.
+/// Packets that the stack does not take are in the interface's total as well.
 fn refused_is_dropped(_: &Ctx) -> Outcome {
     let tunnel = Tunnel::simple()?;
     tunnel.works(3)?;

@@ -158,7 +158,7 @@ impl Container {
         self.data.iter().map(|range| self.part(range))
     }
 
-    /// What a signature is of, beside the database.
+    /// The header that a signature covers, beside the database.
     pub fn schema(&self) -> Schema {
         self.schema
     }

@@ -83,7 +83,7 @@ impl Dependency {
             version: (!version.is_empty()).then(|| version.to_owned()),
             ops,
         };
-        // What is written of it is what a person reads: it has to be one.
+        // The text must read back as the same dependency.
         all.to_string().parse::<Self>()?;
         Ok(all)
     }

@@ -16,7 +16,7 @@ const NAMES: usize = 3;
 /// An index.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Index {
-    /// What it is of.
+    /// The package.
     pub description: String,
     /// The packages.
     pub packages: Vec<Info>,

@@ -50,11 +50,11 @@ pub struct Info {
     pub file_size: u64,
     /// Whose virtual name is preferred; 0 prefers none.
     pub priority: u64,
-    /// What has to be there, and what must not.
+    /// Packages that have to be there, and packages that must not.
     pub depends: Vec<Dependency>,
     /// Names it also goes by.
     pub provides: Vec<Dependency>,
-    /// Words for whoever reads them.
+    /// A description for people.
     pub tags: Vec<String>,
 }
 

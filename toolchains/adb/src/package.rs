@@ -24,7 +24,7 @@ const UNIQUE: usize = 20;
 /// Bits of a mode that a package has.
 const MODE: u64 = 0o7777;
 
-/// What is at a path, with its permission bits.
+/// The file at a path, with its permission bits.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// A directory.
@@ -67,7 +67,7 @@ pub const SCRIPTS_KNOWN: [Script; 6] = [
 pub struct Package {
     /// Its description. Writing one, sizes and hashes are reckoned, and what is here of them is passed over.
     pub info: Info,
-    /// What it installs, by path without a `/` in front; the root itself is the empty path. Each directory of a file is
+    /// The files that it installs, by path without a `/` in front; the root itself is the empty path. Each directory of a file is
     /// there.
     pub files: BTreeMap<String, Kind>,
     /// Its scripts.
@@ -279,7 +279,7 @@ fn mode(reader: &Reader<'_>, fields: List<'_>) -> Result<u32> {
     mode.ok_or(Error::Damaged("a mode of more than permissions"))
 }
 
-/// What a file's fields say it is, with the next block of data if it has content.
+/// The kind of a file by its fields, with the next block of data if it has content.
 fn content<'a>(
     reader: &Reader<'_>,
     fields: List<'_>,
@@ -313,7 +313,7 @@ fn content<'a>(
     Ok(Kind::File(mode, content.to_vec()))
 }
 
-/// What an index calls a package by: SHA-256 of its database.
+/// The name of a package in an index: SHA-256 of its database.
 pub fn identity(container: &Container) -> [u8; 32] {
     Sha256::digest(container.database()).into()
 }

@@ -41,7 +41,7 @@ impl Private {
         key.map(Self).ok_or(Error::Key("it is no private one"))
     }
 
-    /// The file, which nobody but its owner may read.
+    /// The file, which only its owner may read.
     pub fn to_pem(&self) -> Result<String> {
         let pem = self.0.to_pkcs8_pem(LineEnding::LF);
         let pem = pem.map_err(|_| Error::Key("it cannot be written"))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What apk-tools said, kept: files written here that its version in their names accepted (`apk verify`, `apk add`), and one
+//! Verdicts of apk-tools, kept: files written here that its version in their names accepted (`apk verify`, `apk add`), and one
 //! that it made itself of the same files. By hand, with `apk` at hand: `ADB_GOLDEN=DIR cargo test -p adb` writes them anew.
 
 use adb::container::{Container, Schema};

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Where OpenWrt's scripts look for what is in a package.
 pub const LISTS: &str = "lib/apk/packages";
-/// What is kept over an upgrade of the system and is no file of a package, a list for each package.
+/// Files that are kept over an upgrade of the system and belong to no package, a list for each package.
 const KEPT: &str = "lib/upgrade/keep.d";
 
 /// How packages of a feed are made.

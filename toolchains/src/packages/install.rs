@@ -25,7 +25,7 @@ const DATABASE: &str = "lib/apk/db/installed";
 const NEW: &str = ".apk-new";
 /// Below this apk keeps files that were changed.
 const PROTECTED: &str = "etc/";
-/// What scripts call of OpenWrt.
+/// Programs and functions of OpenWrt that scripts call.
 const FUNCTIONS: &str = "lib/functions.sh";
 /// Their stand-ins while packages are installed into a root without OpenWrt.
 const STANDINS: &str =
@@ -48,7 +48,7 @@ impl Named {
     }
 }
 
-/// What a router has before anything is installed.
+/// Files of a router before anything is installed.
 pub struct Router {
     /// Its root.
     pub root: PathBuf,
@@ -540,7 +540,7 @@ mod tests {
                 );
             }
             assert_eq!(router.names["theirs"].package, "ours");
-            // What needs a version of theirs is not satisfied.
+            // A package that needs a version of theirs is not satisfied.
             bed.package("picky", "x", depends("theirs>1"));
             let feed = Feed::open(&bed.dir.join("feed"), &bed.key.public()).unwrap();
             let err = router.install(&feed, &["picky"]).unwrap_err().to_string();

@@ -53,7 +53,7 @@ const KERNEL_PACKAGES: [(&str, &str); 6] = [
 /// The file of the public key beside an index.
 const PUBLIC_KEY: &str = "public-key.pem";
 
-/// What the emulated routers have beside their kernel, with the version apk would know.
+/// Packages of the emulated routers beside their kernel, with the version apk would know.
 const USERLAND: [(&str, &str); 3] = [
     ("libc", "1"),
     // Another implementation of it, under the same name.

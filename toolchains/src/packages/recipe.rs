@@ -35,7 +35,7 @@ impl Package {
         self.texts.get(name).map_or("", String::as_str)
     }
 
-    /// What it depends on: the kernel it is for, then packages. `enabled` are the options of OpenWrt's configuration
+    /// Its dependencies: the kernel it is for, then packages. `enabled` are the options of OpenWrt's configuration
     /// that conditions may name.
     pub fn depends(&self, enabled: &[&str]) -> Result<Vec<String>> {
         let mut all = Vec::new();
@@ -43,7 +43,7 @@ impl Package {
             all.push(self.field("Extra-Depends").to_owned());
         }
         for word in self.field("Depends").split_whitespace() {
-            // What must be so for the package to be offered at all.
+            // Conditions for the package to be offered at all.
             if word.starts_with('@') {
                 continue;
             }
@@ -154,7 +154,7 @@ fn assignment(name: &str, value: &std::ffi::OsStr) -> OsString {
     text
 }
 
-/// What the stand-ins print: `%package NAME`, lines `Field: value`, and texts between `%NAME` and `%`.
+/// Output of the stand-ins: `%package NAME`, lines `Field: value`, and texts between `%NAME` and `%`.
 fn parse(dump: &str) -> Result<Vec<Package>> {
     let mut all: Vec<Package> = Vec::new();
     let mut lines = dump.lines();
@@ -188,7 +188,7 @@ fn parse(dump: &str) -> Result<Vec<Package>> {
     Ok(all)
 }
 
-/// What package-dumpinfo.mk prints: lines `Field: value`, a description that goes on, and `@@` after each package.
+/// Output of package-dumpinfo.mk: lines `Field: value`, a description that goes on, and `@@` after each package.
 fn parse_metadata(dump: &str) -> Result<Vec<Package>> {
     let mut all = Vec::new();
     for paragraph in dump.split("\n@@\n").filter(|p| !p.trim().is_empty()) {
@@ -236,7 +236,7 @@ pub fn metadata_faults(packages: &[Package]) -> Vec<String> {
             if conflicts.contains(&plain) {
                 faults.push(format!("{name}: Kconfig finds a recursion by {plain}"));
             }
-            // Among versioned ones apk prefers the highest version, whoever has it.
+            // Among versioned ones apk prefers the highest version, of any repository.
             if plain == provided {
                 faults.push(format!("{name}: {provided} is provided with a version"));
             }
@@ -245,7 +245,7 @@ pub fn metadata_faults(packages: &[Package]) -> Vec<String> {
     faults
 }
 
-/// What is wrong with a recipe beyond what make notices; empty if nothing is.
+/// Faults of a recipe that make does not notice.
 pub fn faults(recipe: &str, packages: &[Package], version: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut want = |right: bool, what: String| {
@@ -295,7 +295,7 @@ pub fn faults(recipe: &str, packages: &[Package], version: &str) -> Vec<String> 
     faults
 }
 
-/// What lies beside a recipe and is not as OpenWrt's scripts want it: files that it does not install, translations whose
+/// Faults of the files beside a recipe, which OpenWrt's scripts would stumble over: files that it does not install, translations whose
 /// history a link hides, checks that hide what they see, a recipe that the search for packages passes over.
 pub fn beside(ctx: &Ctx, recipe: &str) -> Result<Vec<String>> {
     let home = home(ctx, recipe);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What holds for the runs of any batch.
+//! Properties of the runs of any batch.
 
 use ovpn_core::runs::{Run, MAX_BYTES};
 

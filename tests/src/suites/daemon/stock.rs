@@ -32,7 +32,7 @@ fn router(ns: crate::lab::Ns, file: &str) -> Outcome<Router> {
     Ok(router)
 }
 
-/// What the diagnosis says of the instance: whether it is in the kernel, and the codes of its findings.
+/// The diagnosis of the instance: whether it is in the kernel, and the codes of its findings.
 fn diagnosis(router: &Router) -> Outcome<(Value, Vec<String>)> {
     let diag = router.call("diag")?;
     let mut subjects = diag["subjects"].as_array().into_iter().flatten();

@@ -126,7 +126,7 @@ fn narrow() -> Outcome {
     Ok(())
 }
 
-/// What the peer got wrong from elsewhere is still wrong here.
+/// A peer that received a wrong packet from elsewhere fails the case, too.
 fn inner_checksum() -> Outcome {
     let mut lab = SoftTunnel::new(Cipher::ChaCha, Outer::V4)?;
     let mut spoiled = Soft::datagram(b"spoiled");

@@ -12,11 +12,11 @@ use crate::{Ctx, check, check_eq};
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// What one packet must change.
+/// The counters that one packet must change.
 struct Row {
     /// The counter's name.
     reason: &'static str,
-    /// Who has it in its own counters, too.
+    /// The peer that has it in its own counters, too.
     peer: Option<u32>,
 }
 
@@ -157,7 +157,7 @@ fn received(lab: &mut Lab) -> Outcome {
     let (strange, near) = (from("203.0.113.5")?, from("fe80::5")?);
     lab.lose(first("rx_reverse_path"), |hub| inner(hub, &strange))?;
     lab.lose(first("rx_link_local"), |hub| inner(hub, &near))?;
-    // What the stack is not there to take.
+    // Packets for a stack that is not there.
     lab.hub.server.ns.ip("link set mp down")?;
     lab.lose(first("rx_refused"), |hub| sent(hub, same, |_| ()))?;
     lab.hub.server.ns.ip("link set mp up")?;

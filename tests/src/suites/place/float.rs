@@ -42,7 +42,7 @@ fn remote_of(lab: &SoftTunnel) -> Outcome<[Option<Vec<u8>>; 4]> {
 struct Old {
     /// Sent before, and accepted then.
     replayed: Vec<u8>,
-    /// With a new packet id, but not from who has the key.
+    /// With a new packet id, but sealed without the key.
     forged: Vec<u8>,
     /// Authentic and new, but overtaken.
     late: Vec<u8>,

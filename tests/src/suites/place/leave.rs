@@ -27,7 +27,7 @@ fn settle(hub: &mut Hub, at: &Ns) -> Outcome {
     Ok(())
 }
 
-/// What hosts behind peer 1 send gets through, again and again, so that their routes are in use.
+/// Packets of hosts behind peer 1 get through, again and again, so that their routes are in use.
 fn behind(hub: &mut Hub, text: &str) -> Outcome {
     for round in 0..3 {
         for (v6, host) in [(false, "192.168.1.5"), (true, "fd00:c1::5")] {

@@ -21,7 +21,7 @@ const DENIED = /-32002/;
 /* Status of the bus, ubusmsg.h. */
 const PERMISSION_DENIED = 6;
 
-/* A call that nobody took: an error of uhttpd, or the bare status of the bus. */
+/* A call without an answer of ovpnd: an error of uhttpd, or the bare status of the bus. */
 function unanswered(why) {
 	const denied = why instanceof Error ? DENIED.test(why.message) : why == PERMISSION_DENIED;
 
@@ -65,7 +65,7 @@ return baseclass.extend({
 			.then(answer => L.isObject(answer) && Array.isArray(answer.peers) ? answer : null);
 	},
 
-	/* What keeps tunnels from the kernel, by subject. */
+	/* Findings that keep tunnels from the kernel, by subject. */
 	diag() {
 		return L.resolveDefault(callDiag(), null)
 			.then(answer => L.isObject(answer) ? L.toArray(answer.subjects) : []);

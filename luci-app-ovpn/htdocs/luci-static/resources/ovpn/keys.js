@@ -23,7 +23,7 @@ function makeKey() {
 	return [ BEGIN, ...hex.match(/.{32}/g), END, '' ].join('\n');
 }
 
-/* What is wrong with the text of a key file, without repeating any of it; null when nothing is. */
+/* The fault of a key file's text, without repeating any of it; null when it has none. */
 function fault(text) {
 	const lines = text.split(/\r?\n/).map(line => line.trim());
 	const begin = lines.indexOf(BEGIN);

@@ -25,7 +25,7 @@ return baseclass.extend({
 		return node;
 	},
 
-	/* What was found, and below it what to do. */
+	/* The finding, and below it the remedy. */
 	banner(subject, finding) {
 		const [ word, kind ] = format.severity(finding.severity);
 		const where = finding.line ? _('line %d').format(finding.line) : subject;

@@ -8,7 +8,7 @@
 /* Names of ciphers are OpenVPN's. */
 const CIPHERS = [ 'aes-128-gcm', 'aes-192-gcm', 'aes-256-gcm', 'chacha20-poly1305' ];
 
-/* What the protocol's handler tells netifd. */
+/* Errors that the protocol's handler tells netifd. */
 network.registerErrorCode('OVPND_MISSING', _('The daemon ovpnd does not answer.'));
 network.registerErrorCode('SETUP_FAILED', _('The tunnel cannot be set up: VPN > OpenVPN (kernel) tells why.'));
 

@@ -234,7 +234,7 @@ class Tunnel {
 		place(this.peers, peers.total ? [ this.table, this.turner ] : [ this.empty ]);
 	}
 
-	/* What a peer's state means to one who waits for it. */
+	/* The meaning of a peer's state for a user who waits for it. */
 	stateOf(peer) {
 		if (this.view.state == 'error' && peer.state != 'disabled' && peer.state != 'error')
 			return 'down';
@@ -315,14 +315,14 @@ return view.extend({
 			/* The next answer brings a diagnosis with it. */
 			this.looks = 0;
 			dom.content(this.banners, parts.noDaemon());
-			/* What was true before is not shown as if it were now. */
+			/* An old state is not shown as if it were the present one. */
 			dom.content(this.driver, '');
 			dom.content(this.list, '');
 			return;
 		}
 
 		const known = new Set(interfaces.map(one => one.name));
-		/* What is wrong with the configuration of a tunnel stands with that tunnel. */
+		/* Faults of a tunnel's configuration stand with that tunnel. */
 		const found = subjects.flatMap(subject => L.toArray(subject.findings)
 			.filter(finding => !(TUNNELS.includes(finding.code) && known.has(subject.name)))
 			.map(finding => [ subject.kind == 'system' ? null : subject.name, finding ]));

@@ -54,7 +54,7 @@ function others(section, type, section_id) {
 	return uci.sections('network', type).filter(peer => peer['.name'] != section_id && !off(peer['.name'], peer.disabled));
 }
 
-/* What validators take: a number or an address with the peer that has it. */
+/* The argument of validators: a number or an address with the peer that has it. */
 function numbers(peers) {
 	return peers.map(peer => [ peer.peer_id, peer['.name'] ]);
 }
