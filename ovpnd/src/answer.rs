@@ -10,7 +10,7 @@ use ubus::{BlobBuilder, BlobMsgTable};
 /// A table under construction. Absent values are `null`, as in JSON.
 pub struct Answer {
     blob: BlobBuilder,
-    /// What a value looks like as text, kept from field to field.
+    /// The text of a value; its memory is kept from field to field.
     text: String,
 }
 

@@ -238,7 +238,7 @@ struct Daemon {
     started: Instant,
     engine: Reconciler<Netlink>,
     globals: Globals,
-    /// What peers were changed to by ubus.
+    /// Changes of peers by ubus.
     overlay: Overlay,
     resolver: Resolver,
     bus: Option<Bus>,

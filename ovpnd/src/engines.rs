@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What kmod-ovpn takes from a module parameter while it makes something: which crypto drivers carry a key, and
+//! Settings that kmod-ovpn takes from a module parameter while it makes something: which crypto drivers carry a key, and
 //! whether an interface fits TCP segments to the path.
 
 use std::fmt::Display;
@@ -35,7 +35,7 @@ pub struct Refused {
 }
 
 impl Chosen {
-    /// For a key, unless the parameter is to stay as whoever loaded the module wanted it.
+    /// For a key, unless the parameter is to stay as it was when the module was loaded.
     ///
     /// # Errors
     /// When the module takes no such wish.
@@ -85,7 +85,7 @@ impl Chosen {
     }
 
     fn hold(path: PathBuf, value: &str) -> Result<Option<Self>, (PathBuf, io::Error)> {
-        // What is so already needs no writing, which is forbidden in a jail.
+        // A parameter that has the value already is not written: in a jail that is forbidden.
         let before = match fs::read_to_string(&path) {
             Ok(before) if before.trim_end() == value => return Ok(None),
             Ok(before) => before,

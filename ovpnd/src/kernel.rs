@@ -22,11 +22,11 @@ use crate::state::{Op, Route};
 pub struct Failure {
     /// A sentence.
     pub message: String,
-    /// What it concerns, the interface or the peer, is not there any more.
+    /// The interface or the peer is not there any more.
     pub gone: Option<Gone>,
 }
 
-/// What is not there any more.
+/// The object that is not there any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gone {
     /// The interface.
@@ -52,7 +52,7 @@ pub enum Happened {
     Lost,
 }
 
-/// What the daemon needs of a kernel.
+/// The kernel as the daemon needs it.
 pub trait Kernel {
     /// Carries out a step for an interface. Steps that take something away succeed when it is gone already.
     ///
@@ -68,7 +68,7 @@ pub trait Kernel {
     /// Has an interface that comes fit TCP segments, and keys that come to it be carried, as its configuration says.
     fn prefer(&mut self, interface: &str, wanted: &Interface);
 
-    /// What it could not have made as the configuration says.
+    /// Settings of the configuration that it could not apply.
     fn refused(&self, _interface: &str) -> Vec<Refused> {
         Vec::new()
     }
@@ -131,7 +131,7 @@ pub struct Netlink {
     links: BTreeMap<String, Link>,
     /// Interfaces of others.
     strangers: BTreeMap<String, u32>,
-    /// What the module is to make in another way than it would by itself.
+    /// Settings that differ from the module's defaults.
     wishes: BTreeMap<String, Wishes>,
 }
 
@@ -262,7 +262,7 @@ impl Netlink {
         Ok(())
     }
 
-    /// What to poll for readability.
+    /// Sockets to poll for readability.
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
         self.handles
             .iter()
@@ -426,7 +426,7 @@ impl Netlink {
         handles.rtnl.link_new(interface, mode)?;
         drop(chosen);
         let index = handles.rtnl.link(interface)?.index;
-        // Nothing in a tunnel answers from a link-local address; whoever wants one has it among `addresses`.
+        // Nothing in a tunnel answers from a link-local address; an administrator who wants one lists it in `addresses`.
         if let Err(error) = handles.rtnl.link_set_no_link_local(index) {
             log::debug!("{interface}: {error}");
         }

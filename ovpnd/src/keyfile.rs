@@ -97,7 +97,7 @@ impl StaticKey {
     /// Reads the content of a key file.
     ///
     /// # Errors
-    /// What is wrong with it, without repeating any of it.
+    /// The fault, without repeating any of the text.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
         let mut digits = 0;
@@ -222,7 +222,7 @@ impl StaticKey {
 pub(crate) enum NotOpen {
     /// It is a directory, a device, a pipe.
     NotRegular,
-    /// What the system says.
+    /// The error of the system.
     Failed(io::Error),
 }
 

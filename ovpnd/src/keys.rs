@@ -12,7 +12,7 @@ use ovpn_netlink::{Cipher, KeyId, NewKey, PeerId, Slot};
 
 use crate::keyfile::{Direction, StaticKey};
 
-/// What is to happen to a peer's keys in the kernel.
+/// A change of a peer's keys in the kernel.
 #[derive(Debug)]
 pub enum KeyEvent {
     /// Put a key into its slot.
@@ -27,7 +27,7 @@ pub enum KeyEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyMark(pub String);
 
-/// What a source can show of its keys.
+/// Facts about its keys that a source can show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyStatus {
     /// Kind of source, in one word.
@@ -43,10 +43,10 @@ pub trait KeySource: fmt::Debug {
     /// The set of keys that belongs into the kernel as long as the peer is there; none while there is no key.
     fn mark(&self) -> Option<KeyMark>;
 
-    /// What brings a peer without keys, or with another mark's, to the present keys.
+    /// Steps that bring a peer without keys, or with another mark's, to the present keys.
     fn install(&self, peer: PeerId) -> Vec<KeyEvent>;
 
-    /// What to do when the kernel stops using `key` because its packet ids are used up: the next key, or a
+    /// Steps when the kernel stops using `key` because its packet ids are used up: the next key, or a
     /// sentence why there is none.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ fn bound(spec: SocketSpec) -> io::Result<OwnedFd> {
 /// Connects to `remote`, from any port. Waits up to `limit`, so it is for a thread of its own.
 ///
 /// # Errors
-/// When nobody answers, or what [`open`] fails with.
+/// A time-out, or the errors of [`open`].
 pub fn connect(spec: SocketSpec, remote: SocketAddr, limit: Duration) -> io::Result<OwnedFd> {
     let fd = bound(SocketSpec { port: 0, ..spec })?;
     match start(fd.as_raw_fd(), &SockaddrStorage::from(remote)) {
@@ -86,7 +86,7 @@ pub fn connect(spec: SocketSpec, remote: SocketAddr, limit: Duration) -> io::Res
 /// The next connection that came to a listener, if there is one.
 ///
 /// # Errors
-/// What accept fails with.
+/// Errors of accept.
 pub fn accept(listener: &OwnedFd) -> io::Result<Option<(OwnedFd, SocketAddr)>> {
     let listener = TcpListener::from(listener.try_clone()?);
     match listener.accept() {

@@ -26,13 +26,13 @@ pub struct Lookup {
     pub interface: String,
     /// The peer's section.
     pub peer: String,
-    /// What to look up.
+    /// The name to look up.
     pub endpoint: Endpoint,
     /// Which address family will do, and where a connection starts.
     pub socket: SocketSpec,
 }
 
-/// What was found.
+/// The result of a look-up.
 #[derive(Debug)]
 pub struct Found {
     /// Where the peer is.
@@ -84,7 +84,7 @@ impl Resolver {
         let question = lookup.clone();
         let work = move || {
             let result = find(&question);
-            // The daemon may be gone by now, and then nobody cares.
+            // The daemon may be gone by now, and then the answer is not needed.
             let _ = sender.send(Answer {
                 lookup: question,
                 result,

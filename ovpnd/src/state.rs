@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What an interface is, what it should be, and the steps from one to the other.
+//! The known and the wanted state of an interface, and the steps from one to the other.
 //!
 //! [`diff`] is a pure function; carrying out its steps one by one, each by [`State::apply`], turns the one
 //! state into the other. When a step fails in the kernel the state stays as it is, and the next diff begins
@@ -35,7 +35,7 @@ pub struct State {
 /// A peer in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerState {
-    /// What the kernel was told of it.
+    /// Values that the kernel was given.
     pub params: PeerParams,
     /// Its keys, if it has any.
     pub keys: Option<KeyMark>,
@@ -289,7 +289,7 @@ fn order(kept: &mut BTreeMap<PeerId, &PeerState>, to: &BTreeMap<PeerId, PeerStat
     order
 }
 
-/// What makes `old` into `new`. What is the same is left out: the kernel may know by now that a peer has moved, and
+/// The change from `old` to `new`. Equal values are left out: the kernel may know by now that a peer has moved, and
 /// would send it back.
 fn change(old: &PeerParams, new: &PeerParams) -> PeerParams {
     fn changed<T: PartialEq + Copy>(old: Option<T>, new: Option<T>) -> Option<T> {
@@ -307,7 +307,7 @@ fn change(old: &PeerParams, new: &PeerParams) -> PeerParams {
     }
 }
 
-/// What the kernel does to a peer's values for PEER_SET with `change`.
+/// A peer's values after PEER_SET with `change`.
 fn alter(params: &mut PeerParams, change: &PeerParams) {
     *params = PeerParams {
         remote: change.remote.or(params.remote),

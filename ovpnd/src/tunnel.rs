@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A tunnel, whoever speaks its control channel.
+//! A tunnel, independent of the program that speaks its control channel.
 //!
 //! Two kinds are here: [`Control::Static`], configured by UCI with keys from files, is
 //! [`crate::reconcile::Managed`]; [`Control::Observed`], made by stock OpenVPN on the same driver, is
@@ -15,12 +15,12 @@ use ovpn_netlink::{IpPrefix, Keepalive, Mode, PeerId, PeerInfo};
 
 use crate::config::{Problem, Transport};
 
-/// Who speaks a tunnel's control channel.
+/// The speaker of a tunnel's control channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// Another program, which owns the tunnel: it is shown and not changed.
     Observed,
-    /// Nobody: keys come from files.
+    /// None: keys come from files.
     Static,
     /// ovpnd, with TLS.
     Tls,
@@ -36,9 +36,9 @@ impl fmt::Display for Control {
     }
 }
 
-/// What can be told of any tunnel.
+/// Facts about any tunnel.
 pub trait Tunnel {
-    /// Who speaks its control channel.
+    /// The speaker of its control channel.
     fn control(&self) -> Control;
 
     /// The interface.
@@ -105,7 +105,7 @@ pub struct PeerView {
     pub cipher: Option<String>,
 }
 
-/// What a peer does.
+/// The state of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the meaning")]
 pub enum PeerState {
@@ -147,13 +147,13 @@ pub struct Notice {
     pub peer: String,
     /// Its number.
     pub id: PeerId,
-    /// Who speaks the control channel.
+    /// The speaker of the control channel.
     pub control: Control,
-    /// What happened.
+    /// The event.
     pub what: News,
 }
 
-/// What happened to a peer.
+/// An event of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// It is in the kernel, and there.

@@ -28,9 +28,9 @@ const ADD_OBJECT_SEQ: u16 = 1;
 const MAX_FRAME: usize = 1024 * 1024;
 /// A broker that does not read is not fed for ever.
 const MAX_BACKLOG: usize = 4 * MAX_FRAME;
-/// Behind this many unsent bytes nobody waits for a notification any more.
+/// Behind this many unsent bytes no notification is queued any more.
 const MAX_NOTICE_BACKLOG: usize = 256 * 1024;
-/// What a buffer may keep when it is empty.
+/// Bytes of memory that an empty buffer may keep.
 const KEPT: usize = 16 * 1024;
 /// UBUS_SYSTEM_OBJECT_EVENT of ubusmsg.h.
 const EVENT_OBJECT: u32 = 1;
@@ -49,7 +49,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A call that waits for its answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// What was called.
+    /// The method.
     pub method: Method,
     /// Its arguments, an object; none when they are no valid blobmsg.
     pub args: Option<Value>,
@@ -64,7 +64,7 @@ pub struct Caller {
     peer: PeerId,
 }
 
-/// What a call is answered with.
+/// The answer to a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     /// Whether it was done.
@@ -137,7 +137,7 @@ macro_rules! methods {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// What callers call it.
+            /// Its name for callers.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
@@ -177,9 +177,9 @@ methods! {
     ProfileImport "profile_import" ["name" Text, "text" Text, "user" Text, "password" Text, "overwrite" Boolean],
     /// Reads the configuration again.
     Reload "reload" ["discard" Boolean, "resolve" Boolean],
-    /// What is wrong or will be.
+    /// Faults, present or coming.
     Diag "diag" ["interface" Text],
-    /// What is wrong with an .ovpn file.
+    /// The findings of an .ovpn file.
     Lint "lint" ["text" Text],
 }
 
@@ -242,7 +242,7 @@ impl Bus {
         }
     }
 
-    /// What to poll, and whether there is something to send.
+    /// The socket to poll, and whether there is something to send.
     pub fn fd(&self) -> Option<(BorrowedFd<'_>, bool)> {
         self.connection
             .as_ref()
@@ -339,7 +339,7 @@ impl Bus {
         }
     }
 
-    /// Tells whoever wants to know: subscribers of the object, and listeners to the event `ovpnd.NAME`.
+    /// Tells subscribers of the object, and listeners to the event `ovpnd.NAME`.
     pub fn notify(&mut self, name: &str, data: &Value, now: Instant) {
         let Some(connection) = &mut self.connection else {
             return;

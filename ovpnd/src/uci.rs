@@ -11,12 +11,12 @@
 //! Unlike libuci this reader goes on after an error, so that one run names all of them and a broken section
 //! does not take the others with it.
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct File {
     /// Its sections, in order. Statements that reopen a named section are merged into it.
     pub sections: Vec<Section>,
-    /// What could not be read.
+    /// Lines that could not be read.
     pub errors: Vec<SyntaxError>,
 }
 
@@ -62,7 +62,7 @@ pub struct SyntaxError {
     pub line: usize,
     /// Index of the section it would belong to.
     pub section: Option<usize>,
-    /// What is wrong with it.
+    /// The fault.
     pub message: String,
 }
 
@@ -86,7 +86,7 @@ impl Section {
     }
 
     fn set(&mut self, name: String, line: usize, value: String, append: bool) {
-        // What libuci does: an option without a value says nothing, and what changes comes to the end.
+        // As libuci does: an option without a value says nothing, and what changes comes to the end.
         if value.is_empty() && !append {
             return;
         }

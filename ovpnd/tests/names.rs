@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a program is called decides what it is.
+//! The program is ovpnd or ovpnctl by its name.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

@@ -3,6 +3,8 @@
 
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
+use crate::documents;
+use crate::english;
 use crate::fetch;
 use crate::layers;
 use crate::musl;
@@ -101,6 +103,21 @@ pub fn workspace(ctx: &Ctx) -> Result<Tally> {
         .filter_map(|f| fault(&ctx.project, f))
         .collect();
     tally += none_of("files", faults);
+    let texts = files
+        .split('\0')
+        .filter_map(|f| Some((f, fs::read_to_string(ctx.project.join(f)).ok()?)));
+    let texts: Vec<_> = texts.filter(|(f, _)| !f.is_empty()).collect();
+    let clauses = texts.iter().flat_map(|(f, text)| {
+        let lines = english::faults(f, text).into_iter();
+        lines.map(move |line| {
+            format!("{f}:{line} has a clause that begins with What, Who or Nobody")
+        })
+    });
+    tally += none_of("english", clauses.collect());
+    let documents = texts.iter().filter(|(f, _)| f.ends_with(".md"));
+    let missing =
+        documents.flat_map(|(f, text)| documents::faults(&ctx.project, f, text, crate::USAGE));
+    tally += none_of("documents", missing.collect());
     tally += none_of("layers", layers::faults(&ctx.project)?);
     Ok(tally)
 }

@@ -8,6 +8,8 @@ mod checks;
 mod cli;
 mod cmd;
 mod ctx;
+mod documents;
+mod english;
 mod faults;
 mod fetch;
 mod guest;

@@ -60,7 +60,7 @@ pub struct ClientConfig<F> {
     pub version: String,
     /// The largest packet that the tunnel takes, in bytes.
     pub mtu: u32,
-    /// What the program is able to.
+    /// Abilities of the program.
     pub abilities: Abilities,
     /// Ciphers that it takes, best first.
     pub ciphers: Vec<Cipher>,
@@ -85,7 +85,7 @@ pub enum State {
     Over,
 }
 
-/// What to do after a failure.
+/// The step after a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// Try the next address, with a wait that grows.
@@ -284,7 +284,7 @@ impl<F: TlsFactory> Client<F> {
         self.session.transmit(env)
     }
 
-    /// What happened since.
+    /// Events since the last call.
     pub fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

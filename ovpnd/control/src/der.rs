@@ -282,7 +282,7 @@ impl Certificate {
     }
 }
 
-/// What is left of a DER value.
+/// The rest of a DER value.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
@@ -376,7 +376,7 @@ fn string(tag: u8, bytes: &[u8]) -> Result<String> {
         UTF8_STRING | PRINTABLE_STRING | IA5_STRING | NUMERIC_STRING => std::str::from_utf8(bytes)
             .map_err(|_| DerError::Text)?
             .to_owned(),
-        // Nobody writes T.61; certificates that say so hold Latin-1.
+        // No issuer writes T.61; certificates that say so hold Latin-1.
         T61_STRING => bytes.iter().copied().map(char::from).collect(),
         BMP_STRING => wide(bytes, 2)?,
         UNIVERSAL_STRING => wide(bytes, 4)?,

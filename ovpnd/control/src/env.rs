@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-/// A source of random bytes that nobody can guess, such as getrandom(2).
+/// A source of unpredictable random bytes, such as getrandom(2).
 pub trait Random {
     /// Fills `out`.
     fn fill(&mut self, out: &mut [u8]);

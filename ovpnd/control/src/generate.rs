@@ -44,7 +44,7 @@ fn params(
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    // A positive number of 16 bytes that nobody can guess (RFC 5280, 4.1.2.2).
+    // A positive, unpredictable number of 16 bytes (RFC 5280, 4.1.2.2).
     let mut serial = [0; 16];
     random.fill(&mut serial);
     serial[0] = serial[0] & 0x7f | 0x40;

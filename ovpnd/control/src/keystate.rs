@@ -26,7 +26,7 @@ const MAX_BACKLOG: usize = 64 * 1024;
 pub struct Failure {
     /// The sentence.
     pub reason: String,
-    /// What to do about it, when that is known.
+    /// The remedy, when one is known.
     pub remedy: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// What this side says in its key exchanges.
+/// This side's part in its key exchanges.
 #[derive(Debug, Clone, Default)]
 pub struct Local {
     /// Options, for a comparison that only warns: [`crate::exchange::options_string`].

@@ -44,7 +44,7 @@ pub enum FromServer<'a> {
     Unknown,
 }
 
-/// What the session itself takes from a push reply; the rest is in [`crate::push::Options`].
+/// Options of a push reply that the session itself takes; the rest is in [`crate::push::Options`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ForSession {
     /// The cipher's name.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the two sides agree on: abilities (`IV_PROTO`), the cipher of the data channel, and protocol flags.
+//! Agreement of the two sides: abilities (`IV_PROTO`), the cipher of the data channel, and protocol flags.
 
 use std::fmt;
 

@@ -54,7 +54,7 @@ pub struct ServerConfig<F> {
     pub wrap: ServerWrap,
     /// [`crate::exchange::options_string`].
     pub options: String,
-    /// What the program is able to.
+    /// Abilities of the program.
     pub abilities: Abilities,
     /// Ciphers that it takes, best first.
     pub ciphers: Vec<Cipher>,
@@ -254,7 +254,7 @@ impl<F: TlsFactory> Server<F> {
             true => Session::answer(parts, begin.own, begin.peer, env),
             false => Session::accept(parts, begin.own, begin.peer, env),
         };
-        // A server whose TLS cannot be set up (an unreadable list of revoked certificates) lets nobody in.
+        // A server whose TLS cannot be set up (an unreadable list of revoked certificates) accepts no client.
         let mut session = session.map_err(|_| Reject::Limit)?;
         session.receive_opened(&begin.opened, env)?;
         let handle = Handle(self.next);
@@ -343,7 +343,7 @@ impl<F: TlsFactory> Server<F> {
         None
     }
 
-    /// What happened since.
+    /// Events since the last call.
     pub fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

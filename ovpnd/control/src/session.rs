@@ -85,7 +85,7 @@ impl<F: TlsFactory> std::fmt::Debug for Session<F> {
     }
 }
 
-/// What a session is made with.
+/// The settings of a new session.
 #[derive(Debug)]
 pub struct Parts<F> {
     /// Makes the TLS connections.
@@ -242,7 +242,7 @@ impl<F: TlsFactory> Session<F> {
         }
     }
 
-    /// What happened since.
+    /// Events since the last call.
     pub fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

@@ -12,7 +12,7 @@ use std::fmt;
 pub struct TlsError {
     /// The sentence.
     pub reason: String,
-    /// What to do about it, when that is known.
+    /// The remedy, when one is known.
     pub remedy: Option<String>,
 }
 

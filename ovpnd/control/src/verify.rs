@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who a peer may be: its chain to a CA, its purpose, its name, its fingerprint, and whether it was revoked.
+//! Identity of a peer: its chain to a CA, its purpose, its name, its fingerprint, and whether it was revoked.
 //!
 //! OpenVPN compares no host names: any certificate of the CA is good that passes the other checks. A fingerprint
 //! without a CA replaces the chain, not the signature of the handshake, which TLS verifies in every case.
@@ -106,7 +106,7 @@ impl Verifier {
     /// A verifier of certificates of peers in the role of `peer`.
     ///
     /// # Errors
-    /// A CA's certificate cannot be used, or there is nobody to trust.
+    /// A CA's certificate cannot be used, or there is no CA.
     pub(crate) fn new(
         rules: Rules,
         peer: Role,

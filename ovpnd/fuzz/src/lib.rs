@@ -15,7 +15,7 @@ pub struct Section {
     options: Vec<(String, Vec<String>, bool)>,
 }
 
-/// What libuci makes of a text: sections, or nothing when it refuses the file.
+/// libuci's reading of a text: sections, or nothing when it refuses the file.
 ///
 /// # Panics
 /// When libuci cannot be set up, which has nothing to do with the text.
@@ -94,7 +94,7 @@ unsafe fn text_of(text: *const std::ffi::c_char) -> String {
         .into_owned()
 }
 
-/// What ovpnd's reader makes of a text: sections, or nothing when it names an error in it.
+/// ovpnd's reading of a text: sections, or nothing when it names an error in it.
 pub fn ours(text: &str) -> Option<Vec<Section>> {
     let file = File::parse(text.as_bytes());
     if !file.errors.is_empty() {

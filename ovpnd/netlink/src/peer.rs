@@ -144,7 +144,7 @@ pub struct Counters {
     pub tx_packets: u64,
 }
 
-/// What went through a peer in all its life.
+/// Packets and bytes of a peer in all its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     /// Traffic inside the tunnel.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Refusal;
 
-/// The arguments of a call. What nobody asks for is ignored.
+/// The arguments of a call. Unknown ones are ignored.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<'a>(pub &'a Map<String, Value>);
 

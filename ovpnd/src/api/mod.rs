@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the ubus object's methods do; API.md describes them for callers.
+//! The methods of the ubus object; API.md describes them for callers.
 //!
-//! A method takes its typed arguments, calls the engine and makes an answer. Key material has no way into one:
+//! A method takes its typed arguments, calls the reconciler and makes an answer. Key material has no way into one:
 //! only marks and fingerprints do.
 
 mod args;

@@ -18,7 +18,7 @@ use crate::tunnel::{Control, PeerView, Tunnel, Wanted};
 
 /// Most peers of one answer: each is up to 2 KiB, and a message holds 1 MiB.
 const MOST: usize = 500;
-/// What is answered in 10 ms, broker and caller included.
+/// Peers that are answered in 10 ms, broker and caller included.
 const DEFAULT: usize = 100;
 /// A peer asked for alone costs as much as this many in a list, on a kernel with slow system calls.
 const SINGLE: usize = 64;
@@ -149,7 +149,7 @@ fn all<K: Kernel>(engine: &mut Reconciler<K>, interface: &str, now: Instant) -> 
     there
 }
 
-/// What the kernel tells of these peers of an interface, on which `up` peers are there.
+/// The kernel's state of these peers of an interface, on which `up` peers are there.
 fn infos<K: Kernel>(
     engine: &mut Reconciler<K>,
     interface: &str,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Takes an .ovpn file for stock OpenVPN: looked through, and refused when it would do more than make a tunnel.
 //!
-//! OpenVPN runs as root. Whoever may import a file must not rule the router by it, so directives that start programs,
+//! OpenVPN runs as root. A user who may import a file must not rule the router by it, so directives that start programs,
 //! read other configurations, open a management port or write files are refused by name, and so are paths of files
 //! outside of the directories for OpenVPN.
 

@@ -15,7 +15,7 @@ const DEFAULT_MTU: u32 = 1416;
 /// The driver's limits, in bytes.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_451;
 
-/// What carries the packets.
+/// The driver that carries the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// UDP over IPv4.
@@ -104,7 +104,7 @@ pub struct Interface {
     pub addresses: Vec<IpPrefix>,
     /// Largest packet inside the tunnel, in bytes.
     pub mtu: u32,
-    /// What to do about the size of TCP segments.
+    /// Treatment of the size of TCP segments.
     pub mssfix: MssFix,
     /// Which crypto drivers to take.
     pub hwcrypto: HwCrypto,
@@ -142,7 +142,7 @@ impl FromStr for Mark {
 /// The largest TCP segment inside the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MssFix {
-    /// What fits the path.
+    /// The size that fits the path.
     #[default]
     Auto,
     /// As the ends say.

@@ -41,7 +41,7 @@ pub struct Problem {
     pub section: Option<String>,
     /// The option.
     pub option: Option<String>,
-    /// What is wrong with it, and what would be right.
+    /// The fault, and what would be right.
     pub message: String,
 }
 
@@ -74,7 +74,7 @@ impl Problem {
     }
 }
 
-/// What concerns the daemon itself, from `/etc/config/ovpnd`.
+/// Settings of the daemon itself, from `/etc/config/ovpnd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Globals {
     /// Least important message that is logged.
@@ -121,9 +121,9 @@ pub struct InterfaceConfig {
     pub disabled_peers: Vec<String>,
     /// Why it is to be down; see [`crate::switches`].
     pub stopped: Option<String>,
-    /// What is noticed and has no consequence, also of its peers.
+    /// Warnings without consequence, also of its peers.
     pub warnings: Vec<Problem>,
-    /// What its peers have that no other may have.
+    /// Values of its peers that no other peer may have.
     taken: peer::Taken,
 }
 
@@ -282,7 +282,7 @@ impl Config {
                 }
             }
         }
-        // What is left are errors in sections of other programs, which would stop these but not us.
+        // The rest are errors in sections of other programs, which would stop these but not us.
         self.problems.extend(syntax.into_values().flatten());
         self.refuse_shared_ports();
         routes::refuse_shared(&mut self.interfaces);

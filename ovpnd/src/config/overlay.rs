@@ -23,11 +23,11 @@ pub struct Edit {
     pub interface: String,
     /// Its section.
     pub peer: String,
-    /// What is to become of it.
+    /// The change of the section.
     pub what: What,
 }
 
-/// What is to become of a section.
+/// A change of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// It gets these options, and is made if it is not there; `None` takes an option away.

@@ -71,7 +71,7 @@ pub struct Peer {
     pub endpoint: Option<Endpoint>,
     /// Its addresses inside the tunnel.
     pub vpn_ips: Vec<IpAddr>,
-    /// What is behind it.
+    /// Networks behind the peer.
     pub allowed_ips: Vec<IpPrefix>,
     /// Line of these, for messages.
     pub allowed_line: usize,

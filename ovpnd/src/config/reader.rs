@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
     /// A reader of section number `index` of `uci`, which is the file called `path`.
     pub(super) fn new(path: &'a str, uci: &File, index: usize, section: &'a Section) -> Self {
         Self {
-            // What came by ubus stands on no line.
+            // An option that came by ubus stands on no line.
             file: if section.line == 0 { "ubus" } else { path },
             section,
             label: label(uci, index, section),
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends reading: faults, and warnings, also of options that are there twice or that nobody asked for, save those in
+    /// Ends reading: faults, and warnings, also of options that are there twice or unknown, save those in
     /// `ignored`.
     pub(super) fn finish(self, ignored: &[&str]) -> (Vec<Problem>, Vec<Problem>) {
         let unknown = self

@@ -65,7 +65,7 @@ pub struct ClientSpec {
     pub mark: [u8; 32],
 }
 
-/// What a section came to.
+/// The result of reading a section.
 #[derive(Debug, Clone, Default)]
 pub struct ClientEntry {
     /// The client, unless the section has a fault.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What lives as long as a process does.
+//! Peers and interfaces that live as long as a process does.
 //!
 //! `hold`: an interface that its driver deletes when this process ends.
 //!

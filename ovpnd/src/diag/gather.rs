@@ -70,7 +70,7 @@ impl Driver {
     }
 }
 
-/// Gathers the facts: configuration from `dir`, the rest from the engine and the kernel.
+/// Gathers the facts: configuration from `dir`, the rest from the reconciler and the kernel.
 pub fn gather<K: Kernel>(
     engine: &mut Reconciler<K>,
     driver: Result<(), Failure>,

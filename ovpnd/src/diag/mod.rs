@@ -55,7 +55,7 @@ pub struct Finding {
     pub line: Option<usize>,
     /// One sentence.
     pub text: String,
-    /// What to do about it, one sentence.
+    /// The remedy, one sentence.
     pub remedy: String,
 }
 
@@ -76,7 +76,7 @@ impl Finding {
     }
 }
 
-/// What findings are about.
+/// The subject of findings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     /// Interface, instance or `system`.
@@ -347,13 +347,13 @@ pub struct Instance {
 /// Why a configuration file could not be read, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Nobody can.
+    /// It has errors: no program can read it.
     Faulty(String),
     /// This daemon at least does not see it.
     Unseen(String),
 }
 
-/// What a device is.
+/// The kind of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceKind {
     /// The kernel's data path.

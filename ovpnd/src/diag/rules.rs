@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What keeps OpenVPN from the kernel's data path, or makes it slow there.
+//! Settings that keep OpenVPN from the kernel's data path, or make it slow there.
 //!
 //! The conditions are those of OpenVPN 2.7 (`src/openvpn/dco.c`, dco_check_option and
 //! dco_check_startup_option; `options.c`); the ciphers those of the driver.
@@ -20,7 +20,7 @@ pub(super) const DEFAULT_CIPHERS: &str = "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1
 /// Largest packet of a tunnel that fits a path of 1500 bytes over IPv4: 1500 - 20 (IP) - 8 (UDP) - 24 (OpenVPN).
 const FITS: u32 = 1448;
 
-/// What is found in one configuration. `kernel` is false when a finding of severity warning or worse keeps the
+/// The findings of one configuration. `kernel` is false when a finding of severity warning or worse keeps the
 /// tunnel from the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {

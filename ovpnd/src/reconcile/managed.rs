@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is known of one interface: what is wanted of it, what it is, what went wrong.
+//! One managed interface: its wanted state, its known state, its errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -29,15 +29,15 @@ const STABLE: Duration = Duration::from_secs(300);
 pub struct Managed {
     /// The last faultless configuration; none when it never had one or is to be removed.
     pub wanted: Option<Interface>,
-    /// What it is, as far as we made it.
+    /// Its known state, as far as we made it.
     pub state: Option<State>,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<String>,
     /// Faults of its section.
     pub problems: Vec<Problem>,
     /// Faults of its peers' sections.
     pub broken_peers: BTreeMap<String, Vec<Problem>>,
-    /// What has no consequence.
+    /// Warnings without consequence.
     pub warnings: Vec<Problem>,
     /// Its peers that are switched off.
     pub disabled: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Managed {
     pub peers: BTreeMap<String, PeerRun>,
     /// Why it is to be down, whatever is wanted of it.
     pub stopped: Option<String>,
-    /// The routes that lead to its peers, whoever sets them.
+    /// The routes that lead to its peers, set by netifd or by us.
     pub(super) routes: BTreeSet<Route>,
     /// netifd's knowledge of it.
     pub(super) told: Told,
@@ -69,7 +69,7 @@ pub struct PeerRun {
     pub(super) stale: bool,
     /// Whether a lookup is on its way.
     pub resolving: bool,
-    /// What went wrong last.
+    /// The last error.
     pub error: Option<String>,
     /// How often the kernel deleted it.
     pub losses: u32,
@@ -146,7 +146,7 @@ impl PeerRun {
 }
 
 impl Managed {
-    /// Takes over a new configuration. What is known of a peer is kept while its endpoint is the same.
+    /// Takes over a new configuration. The known state of a peer is kept while its endpoint is the same.
     pub(super) fn want(&mut self, wanted: Interface) {
         let old = self.wanted.take();
         let mut known = std::mem::take(&mut self.peers);
@@ -174,7 +174,7 @@ impl Managed {
             }
             self.peers.insert(peer.name.clone(), run);
         }
-        // Whoever reloads wants to see the result now.
+        // A user who reloads wants to see the result now.
         self.retry.succeeded();
         self.wanted = Some(wanted);
     }
@@ -379,7 +379,7 @@ impl Managed {
         }
     }
 
-    /// What is to be told of a peer.
+    /// The view of a peer.
     pub(super) fn notice(&self, name: &str, id: PeerId, what: News) -> Notice {
         let peer = self.peers.iter().find(|(_, run)| run.id == id);
         Notice {

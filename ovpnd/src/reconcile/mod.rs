@@ -45,7 +45,7 @@ pub struct Reconciler<K> {
     pub observed: BTreeMap<String, Observed>,
     /// Faults of the configuration that belong to no interface.
     pub problems: Vec<Problem>,
-    /// What is to be told, in order.
+    /// Notices to be sent, in order.
     pub notices: Vec<Notice>,
     /// The last looks at the peers' counters.
     pub samples: Samples,
@@ -69,7 +69,7 @@ impl<K: Kernel> Reconciler<K> {
         }
     }
 
-    /// Takes over a configuration and does what follows from it. What has a fault in it goes on as it was
+    /// Takes over a configuration and does what follows from it. A section with a fault goes on as it was
     /// configured before, if it was.
     pub fn configure(&mut self, config: Config, now: Instant) {
         self.problems = config.problems;
@@ -79,7 +79,7 @@ impl<K: Kernel> Reconciler<K> {
             .filter(|name| !config.interfaces.contains_key(*name))
             .cloned()
             .collect();
-        // What goes away comes first: it may hold a port that is wanted elsewhere.
+        // Deletions come first: they may free a port that is wanted elsewhere.
         for name in gone {
             self.remove(&name, now);
         }
@@ -293,7 +293,7 @@ impl<K: Kernel> Reconciler<K> {
             let state = managed.state.as_ref();
             state.is_some_and(|state| state.peers.contains_key(id))
         };
-        // Whoever is there already stays until its keepalive says that it is gone: anyone can connect.
+        // The present peer stays until its keepalive says that it is gone: anyone can connect.
         let Some(id) = waiting.into_iter().find(|id| !there(id)) else {
             log::debug!("{name}: {remote} is not waited for");
             return;
@@ -637,7 +637,7 @@ fn unroute<K: Kernel>(kernel: &mut K, name: &str, managed: &mut Managed, peer: P
     }
 }
 
-/// How important an error is: what failed in the same way before is told to who wants to know all.
+/// The severity of an error: a repeated one is for the debug level.
 pub(crate) fn news(before: Option<&String>, error: &str) -> log::Level {
     if before.is_some_and(|before| before == error) {
         log::Level::Debug
@@ -656,7 +656,7 @@ fn peer_of(op: &Op) -> Option<PeerId> {
     }
 }
 
-/// What to aim for with a new configuration: a fault keeps what it concerns as it was. `None` where that is all.
+/// The wanted state of a new configuration: a section with a fault keeps its old one. `None` where that is all.
 fn merge(old: Option<&Interface>, new: InterfaceConfig) -> Option<Interface> {
     let mut wanted = new.interface?;
     for peer in old

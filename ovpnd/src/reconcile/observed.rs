@@ -19,7 +19,7 @@ pub struct Observed {
     pub addresses: Vec<IpPrefix>,
     /// Its peers, and when they were seen first, if that was not together with the interface.
     pub peers: BTreeMap<PeerId, Option<Instant>>,
-    /// What one of its peers has in common with the others.
+    /// Values that its peers have in common.
     pub socket: Option<(Transport, u16)>,
 }
 

@@ -150,7 +150,7 @@ mod tests {
                 "128.0.0.0/1 would lead the endpoint 192.0.2.1 into the tunnel, so that none";
             assert!(error.starts_with(said), "{way:?}: {error}");
         }
-        // One of several is enough, whoever's it is; of another family it is elsewhere.
+        // One of several is enough, of any owner; of another family it is elsewhere.
         let others = ["192.0.2.1", "10.0.0.1", "fd00::1"];
         let error = planned(&own, &others, outside(0)).unwrap_err();
         assert!(

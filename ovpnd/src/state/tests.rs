@@ -248,7 +248,7 @@ fn an_address_is_left_before_another_peer_gets_it() {
         let new = Op::NewPeer(id(peer), to.peers[&id(peer)].params.clone());
         [new, Op::InstallKeys(id(peer), mark("k"))]
     };
-    // Who waits comes after who leaves.
+    // A peer that waits for an address comes after the peer that leaves it.
     let steps = diff(Some(&server(&[1, 2, 3])), Some(&server(&[2, 3, 4])));
     assert_eq!(steps, [set(3, 4), set(2, 3), set(1, 2)]);
     // Two swap: one of them has to go.

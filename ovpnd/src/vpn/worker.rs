@@ -333,7 +333,7 @@ impl Sessions {
     }
 
     fn tell(&self, attempt: Attempt, event: Event) {
-        // The daemon may be gone by now, and nobody listens then.
+        // The daemon may be gone by now; the answer is lost then.
         let _ = self.events.send((attempt, event));
         let _ = (&self.bell).write(&[0]);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Options that the user does not want from a server: `pull-filter` and `route-nopull`.
 
-/// What happens to an option.
+/// The fate of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is taken.

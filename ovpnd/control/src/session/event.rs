@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What goes into a session and what comes out of it.
+//! Inputs and events of a session.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Timing {
     }
 }
 
-/// What the two sides agreed on; the same for all keys of a session.
+/// Agreement of the two sides; the same for all keys of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiated {
     /// The data channel's cipher.
@@ -85,7 +85,7 @@ pub enum KeyChange {
     DropSecondary,
 }
 
-/// What a key exchange told about the peer.
+/// Facts about the peer from a key exchange.
 #[derive(Debug, Clone)]
 pub struct PeerHello {
     /// The negotiation.

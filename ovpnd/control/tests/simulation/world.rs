@@ -53,7 +53,7 @@ pub(crate) enum Wrap {
     CryptV2,
 }
 
-/// What a run is made of.
+/// The settings of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setting {
     pub(crate) wrap: Wrap,
