@@ -24,6 +24,7 @@ use tap::{Case, During, Failure, Outcome, Totals};
 const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]
        ovpn-tests selftests --tree DIR [--module FILE] [--cli FILE] [--patience N] [SCRIPT...]
        ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE] [--only ROW]...
+       ovpn-tests ratio --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--tune COMMAND]... [--only ROW]...
        ovpn-tests memory NAME=FILE [--keys] [--peers N,N..]
        ovpn-tests bridge [--module FILE] TTY
        ovpn-tests cost [--module FILE] [--packets N] [--instruction NS]
@@ -185,6 +186,8 @@ fn main() -> ExitCode {
     let mut args = args.peekable();
     let outcome = if args.next_if(|a| a == "bench").is_some() {
         suites::bench::run(args)
+    } else if args.next_if(|a| a == "ratio").is_some() {
+        suites::bench::ratio::run(args)
     } else if args.next_if(|a| a == "cost").is_some() {
         suites::bench::cost::run(args)
     } else if args.next_if(|a| a == "memory").is_some() {

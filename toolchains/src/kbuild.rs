@@ -5,6 +5,7 @@ use crate::cmd::Cmd;
 use crate::ctx::Ctx;
 use crate::fetch;
 use crate::lock::Lane;
+use crate::simd;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,6 +32,9 @@ pub fn kbuild(ctx: &Ctx, lane: &Lane, source: &Path) -> Result<Cmd> {
     }
     if let Some(header) = stacktrace_header(ctx, lane) {
         cmd = cmd.arg(format!("CFLAGS_stacktrace.o=-include {}", header.display()));
+    }
+    if lane.simd {
+        cmd = cmd.args(simd::settings(ctx, source));
     }
     // A kernel without Rust need not wait for the tools.
     let config = fs::read_to_string(fragment(ctx, lane)?)?;

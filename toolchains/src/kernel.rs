@@ -7,6 +7,7 @@ use crate::fetch;
 use crate::kbuild::{compiler_version, fragment, kbuild, rust_tools, settings, stacktrace_header};
 use crate::lock::Lane;
 use crate::selftests;
+use crate::simd;
 use crate::stamp::{self, Key};
 use crate::stock;
 use crate::ui;
@@ -32,14 +33,24 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     if let Some(header) = stacktrace_header(ctx, lane) {
         key = key.with_file(&header)?;
     }
+    if lane.simd {
+        key = simd::inputs(ctx, key)?;
+    }
     let dir = ctx.lane(name);
     let image = dir.join("kernel").join(&lane.image);
     let ran = stamp::once(&stamp::path(&dir, "kernel"), &image, key, || {
         forget_other_source(ctx, lane)?;
         configure(ctx, lane, &source, &config)?;
         ui::say(format!("building the kernel of {name}"));
+        if lane.simd {
+            simd::prepare(ctx, lane, &source)?;
+        }
         kbuild(ctx, lane, &source)?.args(&lane.targets).run()?;
-        install_modules(ctx, lane, &source)
+        install_modules(ctx, lane, &source)?;
+        match lane.simd {
+            true => simd::module(ctx, lane, &source),
+            false => Ok(()),
+        }
     })?;
     if ran {
         ui::say(format!(

@@ -167,6 +167,9 @@ pub struct Lane {
     /// Whether a user-mode kernel runs on more than one CPU.
     #[serde(default)]
     pub smp: bool,
+    /// Whether a user-mode kernel uses the assembly that the kernel has for ciphers on x86.
+    #[serde(default)]
+    pub simd: bool,
     /// More arguments of `make`, for the kernel and for our module.
     pub make: Vec<String>,
     /// Header below `toolchains/configs` that each `stacktrace.o` of the kernel begins with.

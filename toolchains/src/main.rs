@@ -26,6 +26,7 @@ mod pins;
 mod plan;
 mod root;
 mod selftests;
+mod simd;
 mod small;
 mod stamp;
 mod steps;

@@ -4,6 +4,7 @@
 mod bursts;
 pub mod cost;
 pub mod memory;
+pub mod ratio;
 
 use std::fmt;
 use std::fs;
