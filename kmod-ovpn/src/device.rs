@@ -191,7 +191,7 @@ impl<'a> Burial<'a> {
         self.count = 0;
         rcu::wait();
         for (peer, socket) in self.peers.iter_mut().filter_map(Option::take) {
-            // After the wait nobody has one more packet of this peer wait.
+            // After the wait no CPU queues another early packet of this peer.
             let lost = peer.early(|early| early.clear(&self.device.early));
             peer.rx_dropped(&self.device.net, DropReason::NoKey, lost.count());
             let id = peer.id().get();

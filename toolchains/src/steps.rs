@@ -371,6 +371,9 @@ pub fn programs(ctx: &Ctx, lane: &str) -> Result<()> {
     }
 }
 
+/// The example of the netlink library, which a case of the suite `daemon` runs.
+const EXAMPLE: &str = "static_tunnel";
+
 /// Builds the guest-side tests for this machine's processor, which user-mode guests share.
 fn host_programs(ctx: &Ctx) -> Result<()> {
     Cmd::new(ctx, "cargo")
@@ -382,12 +385,17 @@ fn host_programs(ctx: &Ctx) -> Result<()> {
             "ovpn-tests",
             "--package",
             "ovpnd",
+            "--package",
+            "ovpn-netlink",
             "--bins",
+            "--example",
+            EXAMPLE,
         ])
         .cwd(&ctx.project)
         .run()?;
     let bin = ctx.lane(UM).join("bin");
-    for name in ["ovpn-tests", "ovpnd", "ovpnctl"] {
+    let example = format!("examples/{EXAMPLE}");
+    for name in ["ovpn-tests", "ovpnd", "ovpnctl", &example] {
         fetch::place(&ctx.target_dir().join("release").join(name), &bin)?;
     }
     // The fuzz test makes its requests from it.

@@ -213,7 +213,7 @@ impl Batch {
     /// The first packet.
     pub(crate) fn first(&self) -> Option<&Pkt> {
         // SAFETY: By the invariant the list's packets are live and ours; `Pkt` is transparent over
-        // them, and nobody changes them while `self` is borrowed.
+        // them, and no other code changes them while `self` is borrowed.
         unsafe { self.0.head.cast::<Pkt>().as_ref() }
     }
 

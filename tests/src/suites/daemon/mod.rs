@@ -6,6 +6,7 @@ mod client;
 mod ctl;
 mod faults;
 mod killswitch;
+mod library;
 mod load;
 mod netifd;
 mod openwrt;
@@ -378,6 +379,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("the broker goes and comes", broker),
         Case::new("the driver comes later", late_driver),
         Case::new("hwcrypto and mssfix are heeded", wishes),
+        Case::new("the library's example is a tunnel", library::example),
     ];
     cases.extend(faults::cases());
     cases.extend(ctl::cases());
