@@ -474,6 +474,10 @@ impl Daemon {
     fn tell(&mut self) {
         let now = Instant::now();
         self.ask_netifd(now);
+        #[cfg(feature = "tls")]
+        self.engine
+            .notices
+            .append(&mut self.engine.clients.notices());
         for notice in std::mem::take(&mut self.engine.notices) {
             let (name, data) = api::notice(&notice);
             if let Some(bus) = &mut self.bus {

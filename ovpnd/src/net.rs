@@ -18,7 +18,7 @@ use crate::config::SocketSpec;
 /// One connection at a time is taken; others wait no longer than the next turn of the loop.
 const BACKLOG: i32 = 8;
 
-/// Opens a socket and binds it to the wildcard address; one for TCP listens when it has a port.
+/// Opens a socket and binds it to its address; one for TCP listens when it has a port.
 ///
 /// # Errors
 /// When the port is taken (`EADDRINUSE`), the mark is not permitted or the address family is not there.
@@ -47,14 +47,14 @@ fn bound(spec: SocketSpec) -> io::Result<OwnedFd> {
         setsockopt(&fd, sockopt::Mark, &spec.mark)?;
     }
     if spec.transport.is_v6() {
-        // Leaves the same IPv4 port to another interface.
-        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        // Leaves the same IPv4 port to another interface, unless both are wanted.
+        setsockopt(&fd, sockopt::Ipv6V6Only, &!spec.both)?;
     }
     if spec.transport.is_tcp() {
         // Old connections of the port do not keep a new listener from it.
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     }
-    let address = SocketAddr::new(any, spec.port);
+    let address = SocketAddr::new(spec.local.unwrap_or(any), spec.port);
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(fd)
 }
@@ -113,6 +113,8 @@ mod tests {
             transport,
             port,
             mark: 0,
+            local: None,
+            both: false,
         }
     }
 

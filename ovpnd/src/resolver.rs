@@ -164,6 +164,8 @@ mod tests {
                 transport,
                 port: 0,
                 mark: 0,
+                local: None,
+                both: false,
             },
         });
         let ready = poll(

@@ -60,6 +60,10 @@ impl Switches {
         for (name, entry) in &mut config.clients {
             entry.stopped = self.stopped(name);
         }
+        #[cfg(feature = "tls")]
+        for (name, entry) in &mut config.servers {
+            entry.stopped = self.stopped(name);
+        }
     }
 
     /// Notes that an interface is to be up, or why it is to be down.

@@ -219,7 +219,7 @@ pub struct BadPush(pub String);
 ///
 /// # Errors
 /// An option is longer than 256 bytes, or holds a comma or what cannot be printed.
-pub(crate) fn push_replies<'a>(
+pub fn push_replies<'a>(
     options: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<String>, BadPush> {
     const START: &str = "PUSH_REPLY";

@@ -317,9 +317,10 @@ impl<F: TlsFactory> Server<F> {
         }
         if entry.decide_by.is_some_and(|at| at <= env.now) {
             entry.decide_by = None;
-            entry
-                .session
-                .fail(Failure::new("nobody decided about the client in time", ""));
+            entry.session.fail(Failure::new(
+                "there was no decision about the client in time",
+                "",
+            ));
         }
         entry.session.advance(&mut with_time(env, unix));
         self.digest(handle, env);
@@ -430,6 +431,11 @@ impl<F: TlsFactory> Server<F> {
     /// Ends a session, after a message such as `RESTART`, `HALT` or `AUTH_FAILED`.
     pub fn kick(&mut self, handle: Handle, message: &str, env: &mut Env<'_>) {
         self.say_and_close(handle, message, Failure::new("ended here", ""), env);
+    }
+
+    /// Ends a session without a word to the client, for a reason of the caller's.
+    pub fn end(&mut self, handle: Handle, why: &str, env: &mut Env<'_>) {
+        self.close(handle, Failure::new(why, ""), env);
     }
 
     /// Sends a message of the control channel, such as `INFO_PRE` or `AUTH_PENDING`.

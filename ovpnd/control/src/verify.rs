@@ -245,14 +245,7 @@ impl Verifier {
             return Ok(Vec::new());
         };
         let text = source().map_err(Refusal::CrlUnreadable)?;
-        pem::revocation_lists(&text)?
-            .iter()
-            .map(|der| {
-                OwnedCertRevocationList::from_der(der)
-                    .map(Into::into)
-                    .map_err(|why| Refusal::CrlUnreadable(why.to_string()))
-            })
-            .collect()
+        Ok(Revoked::read(&text)?.0)
     }
 
     /// The sentence for an error of the chain. Webpki reports the error of the path that came furthest.
@@ -415,6 +408,37 @@ pub fn same_peer(first: Option<&PeerIdentity>, now: Option<&PeerIdentity>) -> Re
     match first == now {
         true => Ok(()),
         false => Err(Refusal::IdentityChanged),
+    }
+}
+
+/// Lists of revoked certificates, for a look at sessions that are up; handshakes read the lists themselves.
+pub struct Revoked(Vec<CertRevocationList<'static>>);
+
+impl fmt::Debug for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Revoked({} lists)", self.0.len())
+    }
+}
+
+impl Revoked {
+    /// Reads the lists of a PEM file.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn read(text: &[u8]) -> Result<Self, Refusal> {
+        let lists = pem::revocation_lists(text)?;
+        let lists = lists.iter().map(|der| {
+            OwnedCertRevocationList::from_der(der)
+                .map(Into::into)
+                .map_err(|why| Refusal::CrlUnreadable(why.to_string()))
+        });
+        Ok(Self(lists.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether a certificate with this serial number ([`PeerIdentity::serial`]) was revoked, by whichever CA.
+    pub fn has(&self, serial: &[u8]) -> bool {
+        let mut lists = self.0.iter();
+        lists.any(|list| matches!(list.find_serial(serial), Ok(Some(_)) | Err(_)))
     }
 }
 

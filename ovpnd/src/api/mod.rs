@@ -223,6 +223,16 @@ pub fn disconnect<K: Kernel>(
 ) -> Result<Value, Refusal> {
     let interface = args.needed("interface")?;
     let peer = args.needed_name("peer")?;
+    #[cfg(feature = "tls")]
+    if let Some(found) = engine
+        .clients
+        .disconnect(interface, &peer, &mut engine.kernel)
+    {
+        return match found {
+            true => Ok(json!({ "ok": true })),
+            false => Err(Refusal::no_peer(&peer)),
+        };
+    }
     let known =
         engine.interfaces.contains_key(interface) || engine.observed.contains_key(interface);
     if !known {

@@ -2,6 +2,7 @@
 //! `config interface` sections with our protocol.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ovpn_netlink::{Cipher, IpPrefix, MAX_NAME, Mode, ValueError};
@@ -87,6 +88,10 @@ pub struct SocketSpec {
     pub port: u16,
     /// SO_MARK of its packets; 0 is none.
     pub mark: u32,
+    /// Local address; none is the wildcard.
+    pub local: Option<IpAddr>,
+    /// Whether a socket for IPv6 takes IPv4, too.
+    pub both: bool,
 }
 
 /// An interface as configured.
@@ -318,6 +323,8 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Inte
             transport,
             port,
             mark,
+            local: None,
+            both: false,
         },
         addresses: addresses(&mut reader),
         mtu: reader.number("mtu", MTU_RANGE).unwrap_or(DEFAULT_MTU),

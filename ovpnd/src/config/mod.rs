@@ -102,6 +102,9 @@ pub struct Config {
     /// Clients with a control channel of their own by name, also the faulty ones.
     #[cfg(feature = "tls")]
     pub clients: BTreeMap<String, vpn::ClientEntry>,
+    /// Servers with a control channel of their own by name, also the faulty ones.
+    #[cfg(feature = "tls")]
+    pub servers: BTreeMap<String, vpn::server::ServerEntry>,
     /// Faults that belong to no interface.
     pub problems: Vec<Problem>,
     /// Whether netifd sets addresses and routes.
@@ -138,8 +141,12 @@ impl Config {
         let warnings = interfaces.flat_map(|i| &i.warnings);
         #[cfg(feature = "tls")]
         let (faults, warnings) = (
-            faults.chain(self.clients.values().flat_map(|c| &c.problems)),
-            warnings.chain(self.clients.values().flat_map(|c| &c.warnings)),
+            faults
+                .chain(self.clients.values().flat_map(|c| &c.problems))
+                .chain(self.servers.values().flat_map(|s| &s.problems)),
+            warnings
+                .chain(self.clients.values().flat_map(|c| &c.warnings))
+                .chain(self.servers.values().flat_map(|s| &s.warnings)),
         );
         (faults.collect(), warnings.collect())
     }
@@ -151,6 +158,13 @@ impl Config {
             return Some(match client.spec {
                 Some(_) => Ok(()),
                 None => Err(&client.problems),
+            });
+        }
+        #[cfg(feature = "tls")]
+        if let Some(server) = self.servers.get(name) {
+            return Some(match server.spec {
+                Some(_) => Ok(()),
+                None => Err(&server.problems),
             });
         }
         let entry = self.interfaces.get(name)?;
@@ -243,9 +257,7 @@ impl Config {
                 .extend(syntax.remove(&index).unwrap_or_default());
             if has_control_channel(section) {
                 #[cfg(feature = "tls")]
-                if let Some((name, entry)) = vpn::read(reader, self.netifd) {
-                    self.clients.insert(name, entry);
-                }
+                self.read_tls(reader);
                 #[cfg(not(feature = "tls"))]
                 {
                     reader.fault(None, "is for TLS, which this build is without: install ovpnd instead of ovpnd-mini");
@@ -269,6 +281,11 @@ impl Config {
             reader
                 .problems
                 .extend(syntax.remove(&index).unwrap_or_default());
+            #[cfg(feature = "tls")]
+            if let Some(entry) = self.servers.get_mut(owner) {
+                vpn::server::read_client(reader, entry);
+                continue;
+            }
             match self.interfaces.get_mut(owner) {
                 Some(entry) => peer::read(reader, entry, load_key),
                 // The peers of an interface that is switched off are its own business.
@@ -286,6 +303,19 @@ impl Config {
         self.problems.extend(syntax.into_values().flatten());
         self.refuse_shared_ports();
         routes::refuse_shared(&mut self.interfaces);
+    }
+
+    /// Reads a section with a control channel: one that says that it is a client is no server.
+    #[cfg(feature = "tls")]
+    fn read_tls(&mut self, reader: Reader<'_>) {
+        let says = |option| reader.section.option(option).is_some();
+        if says("client") || says("tls_client") {
+            if let Some((name, entry)) = vpn::read(reader, self.netifd) {
+                self.clients.insert(name, entry);
+            }
+        } else if let Some((name, entry)) = vpn::server::read(reader, self.netifd) {
+            self.servers.insert(name, entry);
+        }
     }
 
     fn refuse_shared_ports(&mut self) {
@@ -335,9 +365,15 @@ fn is_interface(section: &uci::Section) -> bool {
 
 /// Whether a section speaks OpenVPN's control channel: only such a one says that it is a client or a server.
 fn has_control_channel(section: &uci::Section) -> bool {
-    ["client", "tls_client", "server", "tls_server"]
-        .into_iter()
-        .any(|option| section.option(option).is_some())
+    [
+        "client",
+        "tls_client",
+        "server",
+        "server_ipv6",
+        "tls_server",
+    ]
+    .into_iter()
+    .any(|option| section.option(option).is_some())
 }
 
 fn syntax_problem(path: &str, file: &uci::File, error: &uci::SyntaxError) -> Problem {

@@ -79,7 +79,9 @@ fn a_whole_file_is_read() {
         SocketSpec {
             transport: Transport::Udp,
             port: 1194,
-            mark: 0
+            mark: 0,
+            local: None,
+            both: false,
         }
     );
     assert_eq!(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Interfaces whose control channel is ovpnd's own: OpenVPN's options under their own names, with underscores.
 //!
-//! A section is one of these when it says `client` or `tls_client`. Its `mode` is then OpenVPN's (`p2p` or `server`);
-//! without, `mode` stays the driver's (`p2p` or `mp`), as static keys have it. Files are named by their paths; those
-//! with secrets must be readable by their owner alone.
+//! A section is one of these when it says `client` or `tls_client`, or, for a server, `server`, `server_ipv6` or
+//! `tls_server`. Its `mode` is then OpenVPN's (`p2p` or `server`); without, `mode` stays the driver's (`p2p` or `mp`), as
+//! static keys have it. Files are named by their paths; those with secrets must be readable by their owner alone.
 
 use std::fs;
 use std::io::Read;
@@ -14,12 +14,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openvpn_control::client::ClientWrap;
 use openvpn_control::exchange::Credentials;
-use openvpn_control::keys::Cipher;
+use openvpn_control::keys::{Cipher, Role};
 use openvpn_control::push::{Filter, Verdict};
 use openvpn_control::session::Timing;
 use openvpn_control::tls::ring::{Factory, Identity, Settings, Version};
 use openvpn_control::verify::{NameRule, Rules, parse_fingerprint};
-use openvpn_control::wrap::{auth, text};
+use openvpn_control::wrap::{StaticKey, auth, text};
 use openvpn_control::{pem, refusal::Refusal};
 use ovpn_netlink::{Keepalive, MAX_NAME, Mode};
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ use super::interface::{Interface, NETIFD, SocketSpec, Transport};
 use super::reader::Reader;
 use super::{Endpoint, Problem, Routing};
 use crate::keyfile::{NotOpen, open_regular};
-use refused::{NEEDLESS, REFUSED};
+use refused::{CLIENT_REFUSED, NEEDLESS, REFUSED};
 
 /// A bundle of CAs has 200 KiB.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -84,32 +84,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
         return None;
     }
     let name = reader.label.clone();
-    if reader.section.name.is_none() {
-        reader.fault(None, "needs a name, which becomes the interface's");
-    } else if name.len() > MAX_NAME {
-        let why = format!("has a name too long for an interface ({MAX_NAME} bytes at most)");
-        reader.fault(None, why);
-    }
-    for (option, why) in REFUSED {
-        if reader.text(option).is_some_and(|value| value != "0") {
-            reader.fault(Some(option), *why);
-        }
-    }
-    let repeated: Vec<String> = reader.section.repeated.to_vec();
-    for option in repeated {
-        reader.fault(Some(&option), "is there more than once");
-    }
-    let mut marks = Marks(Sha256::new());
-    for option in &reader.section.options {
-        marks.add(option.name.as_bytes());
-        marks.add(format!("{:?}", option.value).as_bytes());
-    }
-    if let Some(kind) = reader.text("dev_type").filter(|kind| *kind != "tun") {
-        reader.fault(
-            Some("dev_type"),
-            format!("{kind:?} is not supported: use tun"),
-        );
-    }
+    let mut marks = begin(&mut reader, CLIENT_REFUSED);
     if let Some(mode) = reader.text("mode").filter(|mode| *mode != "p2p") {
         let why = format!("a client's mode is OpenVPN's p2p, not {mode:?}; remove it");
         reader.fault(Some("mode"), why);
@@ -128,6 +103,8 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
             transport,
             port: u16::try_from(port).unwrap_or(0),
             mark: mark.map_or(0, |mark| mark.0),
+            local: None,
+            both: false,
         },
         addresses: Vec::new(),
         mtu: 1500,
@@ -139,7 +116,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
         killswitch: reader.boolean("killswitch").unwrap_or(false),
     };
     let random = reader.boolean("remote_random") == Some(true);
-    let tls = tls(&mut reader, &mut marks);
+    let tls = tls(&mut reader, &mut marks, Role::Client, false);
     let wrap = wrap(&mut reader, &mut marks);
     let credentials = credentials(&mut reader, &mut marks);
     let timing = timing(&mut reader);
@@ -184,7 +161,39 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
     ))
 }
 
-/// A digest over everything that a client is made from.
+/// Checks what both roles have in common: the name, options that are refused here, or because of the role by `more`, and
+/// those that are there twice.
+fn begin(reader: &mut Reader<'_>, more: &[(&'static str, &'static str)]) -> Marks {
+    let name = reader.label.clone();
+    if reader.section.name.is_none() {
+        reader.fault(None, "needs a name, which becomes the interface's");
+    } else if name.len() > MAX_NAME {
+        let why = format!("has a name too long for an interface ({MAX_NAME} bytes at most)");
+        reader.fault(None, why);
+    }
+    for (option, why) in REFUSED.iter().chain(more) {
+        let there = reader.section.option(option).is_some();
+        if there && reader.lines(option).iter().any(|value| *value != "0") {
+            reader.fault(Some(option), *why);
+        }
+    }
+    let repeated: Vec<String> = reader.section.repeated.to_vec();
+    for option in repeated {
+        reader.fault(Some(&option), "is there more than once");
+    }
+    if let Some(kind) = reader.text("dev_type").filter(|kind| *kind != "tun") {
+        let why = format!("{kind:?} is not supported: use tun");
+        reader.fault(Some("dev_type"), why);
+    }
+    let mut marks = Marks(Sha256::new());
+    for option in &reader.section.options {
+        marks.add(option.name.as_bytes());
+        marks.add(format!("{:?}", option.value).as_bytes());
+    }
+    marks
+}
+
+/// A digest over everything that a tunnel is made from.
 struct Marks(Sha256);
 
 impl Marks {
@@ -302,7 +311,8 @@ fn refused(refusal: &Refusal) -> String {
     }
 }
 
-fn tls(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Factory> {
+/// Our certificate and the rules for the peer's. `optional` lets a server take a client without one.
+fn tls(reader: &mut Reader<'_>, marks: &mut Marks, role: Role, optional: bool) -> Option<Factory> {
     let faults = reader.problems.len();
     let ca = file(reader, marks, "ca", false).map(|text| pem::certificates(&text));
     let ca = match ca {
@@ -316,7 +326,7 @@ fn tls(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Factory> {
     let rules = Rules {
         ca,
         fingerprints: fingerprints(reader),
-        purpose: remote_cert_tls(reader),
+        purpose: remote_cert_tls(reader, role),
         name: name_rule(reader),
         crl: reader.text("crl_verify").map(|path| {
             let path = PathBuf::from(path);
@@ -328,6 +338,9 @@ fn tls(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Factory> {
         }),
     };
     let identity = identity(reader, marks);
+    if role == Role::Server && reader.section.option("cert").is_none() {
+        reader.fault(Some("cert"), "is missing: a server needs a certificate");
+    }
     let (min, max) = (
         version(reader, "tls_version_min"),
         version(reader, "tls_version_max"),
@@ -342,7 +355,7 @@ fn tls(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Factory> {
     let made = Factory::new(&Settings {
         identity,
         rules,
-        optional: false,
+        optional,
         min,
         max,
         clock: Arc::new(unix_time),
@@ -428,12 +441,16 @@ fn fingerprints(reader: &mut Reader<'_>) -> Vec<[u8; 32]> {
     digests
 }
 
-fn remote_cert_tls(reader: &mut Reader<'_>) -> bool {
+fn remote_cert_tls(reader: &mut Reader<'_>, role: Role) -> bool {
+    let (other, why) = match role {
+        Role::Client => ("server", "must be server: this is a client"),
+        Role::Server => ("client", "must be client: this is a server"),
+    };
     match reader.text("remote_cert_tls") {
         None => false,
-        Some("server") => true,
+        Some(text) if text == other => true,
         Some(_) => {
-            reader.fault(Some("remote_cert_tls"), "must be server: this is a client");
+            reader.fault(Some("remote_cert_tls"), why);
             false
         }
     }
@@ -476,7 +493,31 @@ fn version(reader: &mut Reader<'_>, option: &'static str) -> Option<Version> {
     }
 }
 
+/// A protection of control packets, before the role decides about the rest.
+enum Wrapping {
+    None,
+    Auth(StaticKey, auth::Direction, auth::Digest),
+    Crypt(StaticKey),
+    /// The content of a key file of tls-crypt-v2.
+    CryptV2(Zeroizing<Vec<u8>>),
+}
+
 fn wrap(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<ClientWrap> {
+    Some(match wrapping(reader, marks)? {
+        Wrapping::None => ClientWrap::None,
+        Wrapping::Auth(key, direction, digest) => ClientWrap::Auth(key, direction, digest),
+        Wrapping::Crypt(key) => ClientWrap::Crypt(key),
+        Wrapping::CryptV2(content) => match text::client_key(&content) {
+            Ok(key) => ClientWrap::CryptV2(key),
+            Err(why) => {
+                reader.fault(Some("tls_crypt_v2"), why);
+                return None;
+            }
+        },
+    })
+}
+
+fn wrapping(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Wrapping> {
     let digest = match reader.text("auth") {
         None => Some(auth::Digest::default()),
         Some(name) => {
@@ -510,15 +551,16 @@ fn wrap(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<ClientWrap> {
         return None;
     }
     let read = match named.first() {
-        None => return Some(ClientWrap::None),
+        None => return Some(Wrapping::None),
         Some(&"tls_auth") => file(reader, marks, "tls_auth", true).map(|content| {
             text::static_key(&content)
-                .map(|key| ClientWrap::Auth(key, direction, digest.unwrap_or_default()))
+                .map(|key| Wrapping::Auth(key, direction, digest.unwrap_or_default()))
         }),
         Some(&"tls_crypt") => file(reader, marks, "tls_crypt", true)
-            .map(|content| text::static_key(&content).map(ClientWrap::Crypt)),
-        Some(_) => file(reader, marks, "tls_crypt_v2", true)
-            .map(|content| text::client_key(&content).map(ClientWrap::CryptV2)),
+            .map(|content| text::static_key(&content).map(Wrapping::Crypt)),
+        Some(_) => {
+            file(reader, marks, "tls_crypt_v2", true).map(|content| Ok(Wrapping::CryptV2(content)))
+        }
     };
     match read? {
         Ok(wrap) => Some(wrap),
@@ -668,5 +710,6 @@ fn keepalive(reader: &mut Reader<'_>) -> Option<Keepalive> {
 }
 
 mod refused;
+pub mod server;
 #[cfg(test)]
 mod tests;

@@ -129,6 +129,8 @@ impl Held {
             transport,
             port: options.local_port,
             mark: options.mark,
+            local: None,
+            both: false,
         };
         let socket = net::open(spec).map_err(|error| {
             Failure::Failed(format!(

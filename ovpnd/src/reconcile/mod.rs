@@ -38,7 +38,7 @@ pub struct Reconciler<K> {
     pub kernel: K,
     /// By name.
     pub interfaces: BTreeMap<String, Managed>,
-    /// Clients with a control channel of their own.
+    /// Clients and servers with a control channel of their own.
     #[cfg(feature = "tls")]
     pub clients: crate::vpn::Clients,
     /// Interfaces of the driver that are none of ours, by name; see [`Self::survey`].
@@ -84,8 +84,13 @@ impl<K: Kernel> Reconciler<K> {
             self.remove(&name, now);
         }
         #[cfg(feature = "tls")]
-        self.clients
-            .configure(config.clients, self.netifd, &mut self.kernel, now);
+        self.clients.configure(
+            config.clients,
+            config.servers,
+            self.netifd,
+            &mut self.kernel,
+            now,
+        );
         for (name, entry) in config.interfaces {
             let managed = self.interfaces.entry(name).or_default();
             managed.problems = entry.problems.clone();
@@ -335,6 +340,10 @@ impl<K: Kernel> Reconciler<K> {
 
     /// A peer is at a new address.
     pub fn floated(&mut self, name: &str, id: PeerId, remote: SocketAddr, now: Instant) {
+        #[cfg(feature = "tls")]
+        if self.clients.has(name) {
+            return self.clients.floated(name, id, remote);
+        }
         self.tell(name, id, News::Float(remote));
         if let Some((peer, run)) = self
             .interfaces
@@ -444,11 +453,7 @@ impl<K: Kernel> Reconciler<K> {
         let ours = self.interfaces.iter();
         let ours = ours.map(|(name, managed)| (name, managed as &dyn Tunnel));
         #[cfg(feature = "tls")]
-        let ours = ours.chain(
-            self.clients
-                .iter()
-                .map(|(name, client)| (name, client as &dyn Tunnel)),
-        );
+        let ours = ours.chain(self.clients.iter());
         let others = self.observed.iter();
         ours.chain(others.map(|(name, observed)| (name, observed as &dyn Tunnel)))
     }
@@ -511,7 +516,7 @@ impl<K: Kernel> Reconciler<K> {
     /// Tries again what is due.
     pub fn wake(&mut self, now: Instant) {
         #[cfg(feature = "tls")]
-        self.clients.wake(now);
+        self.clients.wake(&mut self.kernel, now);
         let due: Vec<String> = self
             .interfaces
             .iter_mut()

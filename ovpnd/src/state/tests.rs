@@ -41,6 +41,8 @@ const SOCKET: SocketSpec = SocketSpec {
     transport: Transport::Udp,
     port: 1194,
     mark: 0,
+    local: None,
+    both: false,
 };
 
 fn base() -> State {

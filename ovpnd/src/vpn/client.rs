@@ -8,19 +8,18 @@ use std::time::{Duration, Instant};
 
 use openvpn_control::client::{ClientConfig, End, Event, State as Step};
 use openvpn_control::exchange::options_string;
-use openvpn_control::keys::{Cipher, DirectionKey, Role};
+use openvpn_control::keys::{Cipher, Role};
 use openvpn_control::keystate::Failure;
-use openvpn_control::negotiate::Abilities;
 use openvpn_control::push::Options;
-use openvpn_control::session::{DataKey, KeyChange, KeySlot, Negotiated};
-use ovpn_netlink::{CipherAlg, KeyDir, KeyId, Mode, NewKey, PeerId, PeerInfo, PeerParams, Slot};
+use openvpn_control::session::{KeyChange, Negotiated};
+use ovpn_netlink::{Mode, PeerId, PeerInfo, PeerParams};
 
 use super::options::{addresses, keepalive, routes};
 use super::worker::{Attempt, Start, Worker, sentence};
+use super::{ABILITIES, BURST, DEFAULT_MTU, MAX_PACKET, key_event};
 use crate::config::vpn::{ClientEntry, ClientSpec};
 use crate::config::{Endpoint, Problem};
 use crate::kernel::Kernel;
-use crate::keys::KeyEvent;
 use crate::reconcile::{Ask, Offer, Told};
 use crate::resolver::Lookup;
 use crate::retry::Retry;
@@ -31,25 +30,6 @@ use crate::tunnel::{self, Control, InterfaceView, PeerView, Tunnel, Wanted};
 pub const PEER: &str = "server";
 /// Longest wait between two attempts, as stock OpenVPN's.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// The tunnel's MTU when neither side says one: OpenVPN's.
-const DEFAULT_MTU: u32 = 1500;
-/// Packets that one turn of the loop takes from a socket.
-const BURST: usize = 32;
-/// Longer control packets than this are no such.
-const MAX_PACKET: usize = 2048;
-
-/// Abilities of this program.
-const ABILITIES: Abilities = Abilities {
-    request_push: true,
-    tls_key_export: true,
-    auth_pending: true,
-    exit_notify: true,
-    auth_fail_temp: true,
-    dyn_tls_crypt: true,
-    dns: true,
-    push_update: false,
-};
-
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -599,48 +579,12 @@ impl Client {
         for _ in 0..BURST {
             match live.socket.recv_from(&mut buffer) {
                 Ok((len, from)) if from == live.remote => {
-                    worker.packet(live.attempt, buffer.get(..len).unwrap_or_default());
+                    worker.packet(live.attempt, from, buffer.get(..len).unwrap_or_default());
                 }
                 Ok(_) => {}
                 Err(_) => return,
             }
         }
-    }
-}
-
-/// A change of keys in the kernel's words.
-pub(super) fn key_event(peer: PeerId, change: KeyChange, role: Role) -> Result<KeyEvent, String> {
-    let DataKey {
-        slot,
-        key_id,
-        cipher,
-        material,
-    } = match change {
-        KeyChange::Install(key) => key,
-        KeyChange::Swap => return Ok(KeyEvent::Swap),
-        KeyChange::DropSecondary => return Ok(KeyEvent::Delete(Slot::Secondary)),
-    };
-    let (encrypt, decrypt) = material.directions(role, cipher);
-    Ok(KeyEvent::Install(Box::new(NewKey {
-        peer,
-        slot: match slot {
-            KeySlot::Primary => Slot::Primary,
-            KeySlot::Secondary => Slot::Secondary,
-        },
-        key_id: KeyId::new(key_id.get()).ok_or("a key has an impossible number")?,
-        cipher: match cipher {
-            Cipher::ChaCha20Poly1305 => CipherAlg::Chacha20Poly1305,
-            _ => CipherAlg::AesGcm,
-        },
-        encrypt: key_dir(encrypt),
-        decrypt: key_dir(decrypt),
-    })))
-}
-
-fn key_dir(key: DirectionKey) -> KeyDir {
-    KeyDir {
-        cipher_key: key.cipher_key,
-        nonce_tail: key.nonce_tail,
     }
 }
 

@@ -4,66 +4,111 @@
 //! | file | content |
 //! |---|---|
 //! | `worker` | the thread in which TLS and the protocol run |
+//! | `serving` | a server in that thread |
 //! | `client` | a tunnel to a server |
+//! | `server` | a server |
+//! | `admit` | decisions of a server about its clients |
+//! | `pool` | addresses of a server's clients |
+//! | `keys` | keys as the kernel takes them |
 //! | `options` | the server's options as the kernel and netifd take them |
 
+mod admit;
 pub mod client;
+mod keys;
 mod options;
+mod pool;
+pub mod server;
+mod serving;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use openvpn_control::client::End;
+use openvpn_control::negotiate::Abilities;
 use ovpn_netlink::{DelReason, PeerId};
 
 use crate::config::vpn::ClientEntry;
+use crate::config::vpn::server::ServerEntry;
 use crate::kernel::Kernel;
 use crate::reconcile::{Ask, Offer};
 use crate::resolver::{Answer, Lookup};
+use crate::tunnel::{Notice, Tunnel};
 pub use client::Client;
-use worker::{Attempt, Worker};
+use keys::key_event;
+pub use server::Server;
+use worker::{Attempt, Said, Worker};
 
-/// All clients.
+/// The tunnel's MTU when neither side says one: OpenVPN's.
+const DEFAULT_MTU: u32 = 1500;
+/// Packets that one turn of the loop takes from a socket.
+const BURST: usize = 32;
+/// Longer control packets than this are no such.
+const MAX_PACKET: usize = 2048;
+
+/// Abilities of this program.
+const ABILITIES: Abilities = Abilities {
+    request_push: true,
+    tls_key_export: true,
+    auth_pending: true,
+    exit_notify: true,
+    auth_fail_temp: true,
+    dyn_tls_crypt: true,
+    dns: true,
+    push_update: false,
+};
+
+/// All clients and servers.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// Runs from the first client on.
+    /// Runs from the first client or server on.
     worker: Option<Worker>,
     /// By the names of their interfaces.
     clients: BTreeMap<String, Client>,
+    /// The same.
+    servers: BTreeMap<String, Server>,
     last: Attempt,
 }
 
 impl Clients {
-    /// Names and clients.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Client)> {
-        self.clients.iter()
+    /// Names and tunnels.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &dyn Tunnel)> {
+        let clients = self.clients.iter();
+        let servers = self.servers.iter();
+        let clients = clients.map(|(name, client)| (name, client as &dyn Tunnel));
+        clients.chain(servers.map(|(name, server)| (name, server as &dyn Tunnel)))
     }
 
-    /// Whether this interface is a client's.
+    /// Whether this interface is a client's or a server's.
     pub fn has(&self, name: &str) -> bool {
-        self.clients.contains_key(name)
+        self.clients.contains_key(name) || self.servers.contains_key(name)
     }
 
-    /// Takes over the configuration of all clients.
+    /// Takes over the configuration of all clients and servers.
     pub fn configure<K: Kernel>(
         &mut self,
         config: BTreeMap<String, ClientEntry>,
+        servers: BTreeMap<String, ServerEntry>,
         netifd: bool,
         kernel: &mut K,
         now: Instant,
     ) {
-        let gone: Vec<String> = self
-            .clients
-            .keys()
-            .filter(|name| !config.contains_key(*name))
-            .cloned()
-            .collect();
-        for name in gone {
+        let gone = |has: &dyn Fn(&str) -> bool, names: &mut dyn Iterator<Item = &String>| {
+            let gone = names.filter(|name| !has(name));
+            gone.cloned().collect::<Vec<String>>()
+        };
+        for name in gone(&|name| config.contains_key(name), &mut self.clients.keys()) {
             self.remove(&name, kernel, now);
         }
-        if config.is_empty() {
+        for name in gone(&|name| servers.contains_key(name), &mut self.servers.keys()) {
+            let found = self.servers.remove(&name).zip(self.worker.as_ref());
+            if let Some((mut server, worker)) = found {
+                server.forget(&name, (kernel, worker));
+            }
+        }
+        if config.is_empty() && servers.is_empty() {
             return;
         }
         if self.worker.is_none() {
@@ -85,6 +130,12 @@ impl Clients {
                 client.restart(&name, kernel, worker, now);
             }
         }
+        for (name, entry) in servers {
+            self.last += 1;
+            let server = self.servers.entry(name.clone());
+            let server = server.or_insert_with(|| Server::new(netifd));
+            server.want(&name, entry, (kernel, worker), self.last, now);
+        }
     }
 
     fn remove<K: Kernel>(&mut self, name: &str, kernel: &mut K, now: Instant) {
@@ -95,8 +146,8 @@ impl Clients {
         client.close(name, kernel, worker, now);
     }
 
-    /// Starts a client, or finds it started, and offers netifd the addresses and routes that there are so far. None when
-    /// there is no such client.
+    /// Starts a client or a server, or finds it started, and offers netifd the addresses and routes that there are so far.
+    /// None when there is none of this name.
     ///
     /// # Errors
     /// The reason why there is no interface.
@@ -106,11 +157,16 @@ impl Clients {
         kernel: &mut K,
         now: Instant,
     ) -> Option<Result<Offer, String>> {
-        let (client, worker) = self.clients.get_mut(name).zip(self.worker.as_ref())?;
+        let worker = self.worker.as_ref()?;
+        if let Some(server) = self.servers.get_mut(name) {
+            self.last += 1;
+            return Some(server.start(name, (kernel, worker), self.last, now));
+        }
+        let client = self.clients.get_mut(name)?;
         Some(client.start(name, (kernel, worker), now))
     }
 
-    /// Ends a client's session and removes its interface. Whether there is one of this name.
+    /// Ends a client's session or those of a server, and removes its interface. Whether there is one of this name.
     pub fn stop<K: Kernel>(
         &mut self,
         name: &str,
@@ -118,8 +174,14 @@ impl Clients {
         kernel: &mut K,
         now: Instant,
     ) -> bool {
-        let found = self.clients.get_mut(name).zip(self.worker.as_ref());
-        let Some((client, worker)) = found else {
+        let Some(worker) = &self.worker else {
+            return false;
+        };
+        if let Some(server) = self.servers.get_mut(name) {
+            server.stop(name, reason, (kernel, worker));
+            return true;
+        }
+        let Some(client) = self.clients.get_mut(name) else {
             return false;
         };
         client.stop(name, reason, (kernel, worker), now);
@@ -129,14 +191,22 @@ impl Clients {
     /// The requests to netifd that are due; each is given out once.
     pub fn asks(&mut self) -> Vec<(String, Ask)> {
         let clients = self.clients.iter_mut();
-        clients
-            .filter_map(|(name, client)| Some((name.clone(), client.ask_netifd()?)))
-            .collect()
+        let clients =
+            clients.filter_map(|(name, client)| Some((name.clone(), client.ask_netifd()?)));
+        let servers = self.servers.iter_mut();
+        let servers =
+            servers.filter_map(|(name, server)| Some((name.clone(), server.ask_netifd()?)));
+        clients.chain(servers).collect()
     }
 
     /// Ends all sessions and removes their interfaces.
     pub fn shut_down<K: Kernel>(&mut self, kernel: &mut K) {
-        // The worker tells all servers before it ends.
+        if let Some(worker) = &self.worker {
+            for (name, mut server) in std::mem::take(&mut self.servers) {
+                server.forget(&name, (kernel, worker));
+            }
+        }
+        // The worker tells all others before it ends.
         self.worker = None;
         for (name, mut client) in std::mem::take(&mut self.clients) {
             client.forget(&name, kernel);
@@ -146,6 +216,7 @@ impl Clients {
     /// Descriptors to poll for readability.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let sockets = self.clients.values().filter_map(Client::socket);
+        let sockets = sockets.chain(self.servers.values().filter_map(Server::socket));
         let worker = self.worker.iter().map(Worker::as_fd);
         worker.chain(sockets.map(|socket| socket.as_fd()))
     }
@@ -158,24 +229,64 @@ impl Clients {
         for client in self.clients.values() {
             client.receive(worker);
         }
-        while let Some((attempt, event)) = worker.event() {
-            let found = self.clients.iter_mut().find(|(_, c)| c.has(attempt));
-            if let Some((name, client)) = found {
-                client.event(name, event, (kernel, worker), now);
+        for server in self.servers.values() {
+            server.receive(worker);
+        }
+        while let Some((attempt, said)) = worker.event() {
+            match said {
+                Said::Client(event) => {
+                    let found = self.clients.iter_mut().find(|(_, c)| c.has(attempt));
+                    if let Some((name, client)) = found {
+                        client.event(name, event, (kernel, worker), now);
+                    }
+                }
+                Said::Server(event) => {
+                    let found = self.servers.iter_mut().find(|(_, s)| s.has(attempt));
+                    if let Some((name, server)) = found {
+                        server.event(name, event, (kernel, worker), now);
+                    }
+                }
             }
         }
     }
 
     /// Begins the attempts whose time has come.
-    pub fn wake(&mut self, now: Instant) {
+    pub fn wake<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {
         for client in self.clients.values_mut() {
             client.wake(now);
+        }
+        let Some(worker) = &self.worker else { return };
+        for (name, server) in &mut self.servers {
+            self.last += 1;
+            server.wake(name, (kernel, worker), self.last, now);
+        }
+    }
+
+    /// What is to be told of servers' clients.
+    pub fn notices(&mut self) -> Vec<Notice> {
+        let servers = self.servers.values_mut();
+        servers.flat_map(Server::take_notices).collect()
+    }
+
+    /// Ends the sessions of a server's client, by its name or the number of its peer. None when there is no such server.
+    pub fn disconnect<K: Kernel>(&mut self, name: &str, who: &str, kernel: &mut K) -> Option<bool> {
+        let (server, worker) = self.servers.get_mut(name).zip(self.worker.as_ref())?;
+        Some(server.disconnect(name, who, (kernel, worker)))
+    }
+
+    /// The data of a server's client come from another address.
+    pub fn floated(&mut self, name: &str, id: PeerId, remote: SocketAddr) {
+        let found = self.servers.get_mut(name).zip(self.worker.as_ref());
+        if let Some((server, worker)) = found {
+            server.floated(name, id, remote, worker);
         }
     }
 
     /// When the next attempt is due.
     pub fn next_wait(&self) -> Option<Instant> {
-        self.clients.values().filter_map(Client::next_wait).min()
+        let clients = self.clients.values().filter_map(Client::next_wait);
+        let servers = self.servers.values().filter_map(Server::next_wait);
+        clients.chain(servers).min()
     }
 
     /// Questions to the resolver, each given out once.
@@ -218,6 +329,21 @@ impl Clients {
         kernel: &mut K,
         now: Instant,
     ) {
+        let found = self.servers.get_mut(name);
+        if let Some((server, worker)) = found.zip(self.worker.as_ref()) {
+            // It may be the end of one that was replaced since.
+            if kernel.peer(name, id).is_none() {
+                let why = match reason {
+                    Some(DelReason::Expired) => {
+                        "it was not heard of for the time of ping-restart".into()
+                    }
+                    Some(reason) => format!("the kernel ended the session: {reason}"),
+                    None => "the session is gone from the kernel".into(),
+                };
+                server.lost(name, id, &why, (kernel, worker));
+            }
+            return;
+        }
         let found = self.clients.get_mut(name);
         let Some((client, worker)) = found.zip(self.worker.as_ref()) else {
             return;
@@ -241,13 +367,22 @@ impl Clients {
         let known: Vec<(String, PeerId)> = known
             .filter_map(|(name, client)| Some((name.clone(), client.peer()?)))
             .collect();
-        for (name, id) in known {
+        let servers = self.servers.iter();
+        let servers = servers.flat_map(|(name, server)| {
+            let ids = server.ids().into_iter();
+            ids.map(|id| (name.clone(), id))
+        });
+        for (name, id) in known.into_iter().chain(servers.collect::<Vec<_>>()) {
             self.peer_deleted(&name, id, None, kernel, now);
         }
     }
 
     /// A key is used up: the next one is negotiated at once.
     pub fn key_exhausted(&self, name: &str, id: PeerId) {
+        let server = self.servers.get(name).zip(self.worker.as_ref());
+        if let Some((server, worker)) = server {
+            server.key_exhausted(id, worker);
+        }
         let client = self.clients.get(name).filter(|c| c.peer() == Some(id));
         if let Some((attempt, worker)) = client.and_then(Client::attempt).zip(self.worker.as_ref())
         {
@@ -257,6 +392,10 @@ impl Clients {
 
     /// Somebody deleted the interface.
     pub fn link_deleted<K: Kernel>(&mut self, name: &str, kernel: &mut K, now: Instant) {
+        let found = self.servers.get_mut(name);
+        if let Some((server, worker)) = found.zip(self.worker.as_ref()) {
+            return server.link_deleted(name, worker, now);
+        }
         let found = self.clients.get_mut(name);
         let Some((client, worker)) = found.zip(self.worker.as_ref()) else {
             return;

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 use openvpn_control::client::{Client, ClientConfig, End, Event};
 use openvpn_control::env::Env;
 use openvpn_control::keystate::Failure;
+use openvpn_control::server;
 use openvpn_control::tls::ring::Factory;
 
+use super::serving::{Decision, Serve, Serving};
 use crate::config::vpn::unix_time;
 
 /// Packets that may wait: a handshake has about ten.
@@ -41,11 +43,20 @@ pub(super) struct Start {
     pub(super) remote: SocketAddr,
 }
 
+/// Something that happened, for the poll loop.
+#[derive(Debug)]
+pub(super) enum Said {
+    Client(Event),
+    Server(server::Event),
+}
+
 /// An order of the poll loop.
 #[derive(Debug)]
 enum Order {
     Start(Box<Start>),
-    Packet(Attempt, Vec<u8>),
+    Serve(Box<Serve>),
+    Packet(Attempt, SocketAddr, Vec<u8>),
+    Decide(Attempt, Decision),
     Renegotiate(Attempt),
     End(Attempt),
     Stop,
@@ -114,7 +125,7 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    events: Receiver<(Attempt, Event)>,
+    events: Receiver<(Attempt, Said)>,
     /// Readable when there are events.
     ear: UnixStream,
     thread: Option<JoinHandle<()>>,
@@ -148,15 +159,25 @@ impl Worker {
         self.shared.push(Order::Start(Box::new(start)));
     }
 
-    pub(super) fn packet(&self, attempt: Attempt, packet: &[u8]) {
-        self.shared.push(Order::Packet(attempt, packet.to_vec()));
+    pub(super) fn serve(&self, serve: Serve) {
+        self.shared.push(Order::Serve(Box::new(serve)));
+    }
+
+    pub(super) fn packet(&self, attempt: Attempt, from: SocketAddr, packet: &[u8]) {
+        self.shared
+            .push(Order::Packet(attempt, from, packet.to_vec()));
+    }
+
+    /// Tells a server a decision about one of its sessions.
+    pub(super) fn decide(&self, attempt: Attempt, decision: Decision) {
+        self.shared.push(Order::Decide(attempt, decision));
     }
 
     pub(super) fn renegotiate(&self, attempt: Attempt) {
         self.shared.push(Order::Renegotiate(attempt));
     }
 
-    /// Ends a session; the server is told.
+    /// Ends a session, or a server with all of its sessions; the other side is told.
     pub(super) fn end(&self, attempt: Attempt) {
         self.shared.push(Order::End(attempt));
     }
@@ -167,7 +188,7 @@ impl Worker {
     }
 
     /// The next event, if there is one.
-    pub(super) fn event(&mut self) -> Option<(Attempt, Event)> {
+    pub(super) fn event(&mut self) -> Option<(Attempt, Said)> {
         let mut bytes = [0; 64];
         while matches!(self.ear.read(&mut bytes), Ok(1..)) {}
         self.events.try_recv().ok()
@@ -200,7 +221,8 @@ struct Session {
 
 struct Sessions {
     sessions: BTreeMap<Attempt, Session>,
-    events: Sender<(Attempt, Event)>,
+    servers: BTreeMap<Attempt, Serving>,
+    events: Sender<(Attempt, Said)>,
     bell: UnixStream,
 }
 
@@ -213,9 +235,10 @@ fn random(out: &mut [u8]) {
 }
 
 impl Sessions {
-    fn new(events: Sender<(Attempt, Event)>, bell: UnixStream) -> Self {
+    fn new(events: Sender<(Attempt, Said)>, bell: UnixStream) -> Self {
         Self {
             sessions: BTreeMap::new(),
+            servers: BTreeMap::new(),
             events,
             bell,
         }
@@ -247,6 +270,11 @@ impl Sessions {
                 }
                 self.work(attempt, &mut env);
             }
+            let due = |serving: &Serving| serving.deadline().is_some_and(|at| at <= now);
+            let due = self.servers.iter().filter(|(_, serving)| due(serving));
+            for attempt in due.map(|(attempt, _)| *attempt).collect::<Vec<_>>() {
+                self.work_server(attempt, &mut env);
+            }
             if stop {
                 return;
             }
@@ -272,11 +300,25 @@ impl Sessions {
                         };
                         self.sessions.insert(attempt, session);
                     }
-                    Err(why) => self.tell(attempt, Event::Failed(why, End::Retry)),
+                    Err(why) => self.tell(attempt, Said::Client(Event::Failed(why, End::Retry))),
                 }
                 attempt
             }
-            Order::Packet(attempt, packet) => {
+            Order::Serve(serve) => {
+                let attempt = serve.attempt;
+                self.servers.insert(attempt, Serving::new(*serve, env));
+                attempt
+            }
+            Order::Decide(attempt, decision) => {
+                if let Some(serving) = self.servers.get_mut(&attempt) {
+                    serving.decide(decision, env);
+                }
+                attempt
+            }
+            Order::Packet(attempt, from, packet) => {
+                if let Some(serving) = self.servers.get_mut(&attempt) {
+                    serving.receive(from, &packet, env);
+                }
                 if let Some(session) = self.sessions.get_mut(&attempt) {
                     // Packets that are refused are lost, without an answer and without a word.
                     let _ = session.client.receive(&packet, env);
@@ -290,6 +332,11 @@ impl Sessions {
                 attempt
             }
             Order::End(attempt) => {
+                if let Some(mut serving) = self.servers.remove(&attempt) {
+                    serving.say_goodbye(env);
+                    // Its port may be wanted again at once: there is no second goodbye.
+                    serving.work(env);
+                }
                 if let Some(session) = self.sessions.get_mut(&attempt) {
                     session.client.exit(env);
                     session.gone_at = env.now.checked_add(GOODBYE);
@@ -297,7 +344,12 @@ impl Sessions {
                 attempt
             }
             Order::Stop => {
-                let all: Vec<Attempt> = self.sessions.keys().copied().collect();
+                let all: Vec<Attempt> = self
+                    .sessions
+                    .keys()
+                    .chain(self.servers.keys())
+                    .copied()
+                    .collect();
                 for attempt in all {
                     self.obey(Order::End(attempt), env);
                 }
@@ -305,9 +357,17 @@ impl Sessions {
             }
         };
         self.work(attempt, env);
+        self.work_server(attempt, env);
     }
 
-    /// Sends what is to be sent, and tells what happened.
+    fn work_server(&mut self, attempt: Attempt, env: &mut Env<'_>) {
+        let events = self.servers.get_mut(&attempt);
+        for event in events.map(|serving| serving.work(env)).unwrap_or_default() {
+            self.tell(attempt, Said::Server(event));
+        }
+    }
+
+    /// Sends the packets of a client that there are, and tells what happened.
     fn work(&mut self, attempt: Attempt, env: &mut Env<'_>) {
         let Some(session) = self.sessions.get_mut(&attempt) else {
             return;
@@ -328,18 +388,20 @@ impl Sessions {
             self.sessions.remove(&attempt);
         }
         for event in events {
-            self.tell(attempt, event);
+            self.tell(attempt, Said::Client(event));
         }
     }
 
-    fn tell(&self, attempt: Attempt, event: Event) {
+    fn tell(&self, attempt: Attempt, event: Said) {
         // The daemon may be gone by now; the answer is lost then.
         let _ = self.events.send((attempt, event));
         let _ = (&self.bell).write(&[0]);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.sessions.values().filter_map(Session::deadline).min()
+        let servers = self.servers.values().filter_map(Serving::deadline);
+        let sessions = self.sessions.values().filter_map(Session::deadline);
+        sessions.chain(servers).min()
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Options of OpenVPN that a client of ovpnd does not take, with their remedies, and those it has no need of.
+//! Options of OpenVPN that ovpnd does not take, with their remedies, and those it has no need of.
 
 /// Options that stock OpenVPN takes and this program does not, and an alternative.
 pub(super) const REFUSED: &[(&str, &str)] = &[
@@ -89,17 +89,70 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("verify_hash", "use peer_fingerprint"),
     ("x509_username_field", "the common name is used"),
     (
-        "server",
-        "only clients are supported so far: use the openvpn program for a server",
-    ),
-    (
-        "tls_server",
-        "only clients are supported so far: use the openvpn program for a server",
-    ),
-    (
         "server_bridge",
         "TAP devices are not supported: use server with topology subnet",
     ),
+];
+
+/// Options of servers, which a client cannot have.
+pub(super) const CLIENT_REFUSED: &[(&str, &str)] = &[
+    ("server", "contradicts client: remove one of them"),
+    ("server_ipv6", "contradicts client: remove one of them"),
+    ("tls_server", "contradicts client: remove one of them"),
+];
+
+/// Options of clients, and those of servers that are not supported, which a server cannot have.
+pub(super) const SERVER_REFUSED: &[(&str, &str)] = &[
+    ("remote", "is a client's: a server waits for clients"),
+    ("auth_user_pass", "is a client's"),
+    (
+        "auth_user_pass_verify",
+        "scripts are not supported: clients are known by their certificates",
+    ),
+    (
+        "client_connect",
+        "scripts are not supported: subscribe to ovpnd on ubus",
+    ),
+    (
+        "client_disconnect",
+        "scripts are not supported: subscribe to ovpnd on ubus",
+    ),
+    (
+        "client_config_dir",
+        "is not read: write a section for each client (config openvpn_dco_INTERFACE)",
+    ),
+    (
+        "learn_address",
+        "scripts are not supported: subscribe to ovpnd on ubus",
+    ),
+    (
+        "ifconfig",
+        "the first address of server and server_ipv6 is ours",
+    ),
+    ("ifconfig_pool", "the pool is the rest of server's network"),
+    (
+        "ifconfig_pool_persist",
+        "addresses are kept in memory: fix them by ifconfig_push in a client's section",
+    ),
+    ("port_share", "is not supported"),
+    (
+        "username_as_common_name",
+        "clients are known by their certificates",
+    ),
+];
+
+/// Options that change nothing on a server.
+pub(super) const SERVER_NEEDLESS: &[&str] = &[
+    "client_to_client",
+    "ifconfig_pool_linear",
+    "opt_verify",
+    "push_peer_info",
+    "route",
+    "route_ipv6",
+    "route_gateway",
+    "tls_server",
+    "connect_freq",
+    "connect_freq_initial",
 ];
 
 /// Options that change nothing here, or that this program does in any case.

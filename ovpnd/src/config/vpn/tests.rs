@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::uci;
 
 /// Files of a client, gone with their owner.
-struct Files(PathBuf);
+pub(super) struct Files(PathBuf);
 
 impl Files {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("ovpnd-vpn-{}-{number}", std::process::id()));
@@ -29,6 +29,10 @@ impl Files {
             files.write(&format!("{name}.crt"), &made.cert);
             files.write(&format!("{name}.key"), &made.key);
         }
+        let made =
+            generate::issue(&ca, Role::Server, "server", 2, unix_time(), &mut random).unwrap();
+        files.write("server.crt", &made.cert);
+        files.write("server.key", &made.key);
         files.write(
             "static.key",
             crate::keyfile::StaticKey::generate()
@@ -40,10 +44,14 @@ impl Files {
         files
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 
     /// Reads a section of the options of a good client, with `changes`: another value, or none when it is empty.
@@ -72,12 +80,18 @@ impl Files {
     }
 
     fn load(&self, text: &str) -> ClientEntry {
+        self.config(text).clients.remove("vpn").unwrap()
+    }
+
+    /// The configuration of a text, in which DIR is the directory of the files.
+    pub(super) fn config(&self, text: &str) -> Config {
+        let text = text.replace("DIR", &self.0.display().to_string());
         let mut config = Config::default();
         config.read_network("network", &uci::File::parse(text.as_bytes()), &|_| {
             Err("none".into())
         });
         assert!(config.interfaces.is_empty() && config.problems.is_empty());
-        config.clients.remove("vpn").unwrap()
+        config
     }
 
     /// The faults, as they are logged.
@@ -245,7 +259,7 @@ fn faults_name_file_section_and_option() {
         (
             &[("server", "10.8.0.0 255.255.255.0")],
             "server",
-            "only clients",
+            "contradicts client",
         ),
     ] {
         let said = files.faults(changes);

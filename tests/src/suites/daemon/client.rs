@@ -27,7 +27,7 @@ type Wrap = (
     &'static [(&'static str, &'static str)],
 );
 
-const WRAPS: [Wrap; 4] = [
+pub(super) const WRAPS: [Wrap; 4] = [
     ("none", "", &[]),
     (
         "tls-auth",
@@ -47,7 +47,7 @@ const WRAPS: [Wrap; 4] = [
 ];
 
 /// Makes a CA, a certificate for each side by each algorithm, and the keys of [`WRAPS`], once.
-fn files() -> Outcome {
+pub(super) fn files() -> Outcome {
     static MADE: OnceLock<()> = OnceLock::new();
     if MADE.get().is_some() {
         return Ok(());
@@ -64,13 +64,14 @@ fn files() -> Outcome {
              -keyout {ca}.key -out {ca}.crt"
         ))?;
     }
-    for (algorithm, key) in ALGORITHMS {
+    for (number, (algorithm, key)) in ALGORITHMS.into_iter().enumerate() {
         for (side, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
+            let serial = 7 + number;
             let name = format!("{side}-{algorithm}");
             run(&format!(
                 "openssl req {key} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr && \
                  printf 'keyUsage=digitalSignature\\nextendedKeyUsage={usage}\\n' > {name}.ext && \
-                 openssl x509 -req -in {name}.csr -CA vpn-ca.crt -CAkey vpn-ca.key -set_serial 7 -days 20 \
+                 openssl x509 -req -in {name}.csr -CA vpn-ca.crt -CAkey vpn-ca.key -set_serial {serial} -days 20 \
                  -extfile {name}.ext -out {name}.crt && chmod 600 {name}.key"
             ))?;
         }

@@ -12,6 +12,7 @@ mod netifd;
 mod openwrt;
 mod router;
 mod routes;
+mod server;
 mod stock;
 
 use std::fs;
@@ -387,6 +388,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(load::cases());
     cases.extend(stock::cases());
     cases.extend(client::cases());
+    cases.extend(server::cases());
     cases.extend(openwrt::cases());
     cases.extend(netifd::cases());
     cases.extend(routes::cases());

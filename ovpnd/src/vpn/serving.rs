@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A server inside the worker's thread: its control channel and its socket.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Instant;
+
+use openvpn_control::env::Env;
+use openvpn_control::packet::KeyId;
+use openvpn_control::server::{Admission, Event, Handle, Path, Server, ServerConfig};
+use openvpn_control::tls::ring::Factory;
+
+use super::worker::Attempt;
+
+/// The number of a server's only socket.
+const SOCKET: u32 = 0;
+/// Message to clients whose server goes: they connect again.
+const RESTART: &str = "RESTART";
+
+/// A server to begin.
+#[derive(Debug)]
+pub(super) struct Serve {
+    pub(super) attempt: Attempt,
+    pub(super) config: ServerConfig<Factory>,
+    pub(super) socket: UdpSocket,
+}
+
+/// A decision of the poll loop about a session.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// Let a client in.
+    Admit(Handle, Admission),
+    /// Let its renegotiation go on.
+    AdmitAgain(Handle, KeyId),
+    /// The kernel has its peer and its first key.
+    Installed(Handle),
+    /// Refuse it, with a reason that it is told.
+    Refuse(Handle, String),
+    /// End it without a word, for this reason.
+    End(Handle, String),
+    /// Its key is used up.
+    Renegotiate(Handle),
+    /// It is at another address.
+    Rebind(Handle, SocketAddr),
+}
+
+/// A server and its socket.
+pub(super) struct Serving {
+    server: Server<Factory>,
+    handles: std::collections::BTreeSet<Handle>,
+    socket: UdpSocket,
+}
+
+impl Serving {
+    pub(super) fn new(serve: Serve, env: &mut Env<'_>) -> Self {
+        Self {
+            server: Server::new(serve.config, env),
+            handles: std::collections::BTreeSet::new(),
+            socket: serve.socket,
+        }
+    }
+
+    pub(super) fn receive(&mut self, from: SocketAddr, packet: &[u8], env: &mut Env<'_>) {
+        // Packets that are refused are lost, without an answer and without a word.
+        let _ = self.server.receive(path(from), packet, env);
+    }
+
+    pub(super) fn decide(&mut self, decision: Decision, env: &mut Env<'_>) {
+        let server = &mut self.server;
+        match decision {
+            Decision::Admit(handle, admission) => {
+                if let Err(why) = server.admit(handle, &admission, env) {
+                    server.end(
+                        handle,
+                        &format!("its options cannot be pushed: {}", why.0),
+                        env,
+                    );
+                }
+                self.handles.insert(handle);
+            }
+            Decision::AdmitAgain(handle, key_id) => server.admit_again(handle, key_id, env),
+            Decision::Installed(handle) => server.installed(handle, env),
+            Decision::Refuse(handle, reason) => server.refuse(handle, &reason, env),
+            Decision::End(handle, why) => server.end(handle, &why, env),
+            Decision::Renegotiate(handle) => server.renegotiate(handle, env),
+            // One that is refused stays where it was; the next packet of the client decides again.
+            Decision::Rebind(handle, to) => drop(server.rebind(handle, path(to))),
+        }
+    }
+
+    /// Tells all clients that they are to connect again.
+    pub(super) fn say_goodbye(&mut self, env: &mut Env<'_>) {
+        for handle in std::mem::take(&mut self.handles) {
+            self.server.kick(handle, RESTART, env);
+        }
+    }
+
+    /// Goes as far as the time allows, sends the packets that there are, and tells what happened.
+    pub(super) fn work(&mut self, env: &mut Env<'_>) -> Vec<Event> {
+        if self.deadline().is_some_and(|at| at <= env.now) {
+            self.server.advance(env);
+        }
+        while let Some((path, packet)) = self.server.transmit(env) {
+            // One that cannot be sent is sent again, as one that is lost.
+            let _ = self.socket.send_to(&packet, path.remote);
+        }
+        let mut events = Vec::new();
+        while let Some(event) = self.server.event() {
+            if let Event::Closed(handle, ..) = &event {
+                self.handles.remove(handle);
+            }
+            events.push(event);
+        }
+        events
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.server.deadline()
+    }
+}
+
+fn path(remote: SocketAddr) -> Path {
+    Path {
+        socket: SOCKET,
+        remote,
+    }
+}
