@@ -326,7 +326,7 @@ fn renegotiation(_: &Ctx) -> Outcome {
     session.up()?;
     let key = || -> Outcome<Option<u64>> { Ok(session.peers()?[0]["key_id"].as_u64()) };
     let first = key()?;
-    let mut ping = session.ping(2400);
+    let mut ping = session.ping(1500);
     ping.interval = 10;
     let pings = ping.spawn(&session.b)?;
     wait_for("another key", LATER, || Ok((key()? != first).then_some(())))?;
@@ -404,7 +404,8 @@ fn kicks(_: &Ctx) -> Outcome {
     let answer = session.router.reload(&text)?;
     check_eq!(answer["ok"], true, "reload: {answer}");
     session.ping(20).lossless(&session.b)?;
-    let off = "config openvpn_dco_vpn0 'client-p256'\n\toption disable '1'\n";
+    let off =
+        "config openvpn_dco_vpn0 'off'\n\toption common_name 'client-p256'\n\toption disable '1'\n";
     for (what, reason) in [
         (off, "this client is switched off"),
         ("", "its certificate was revoked"),
