@@ -262,7 +262,7 @@ impl Clients {
         }
     }
 
-    /// What is to be told of servers' clients.
+    /// News of servers' clients, each given out once.
     pub fn notices(&mut self) -> Vec<Notice> {
         let servers = self.servers.values_mut();
         servers.flat_map(Server::take_notices).collect()

@@ -28,7 +28,7 @@ impl Lease {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     used: BTreeSet<IpAddr>,
-    /// Who had a place last, and the other way round. Each client has one place at most.
+    /// The client that had a place last, and the other way round. Each client has one place at most.
     last: BTreeMap<u32, String>,
     place: BTreeMap<String, u32>,
 }

@@ -265,10 +265,7 @@ impl Server {
                 log::info!("{name}: waits for clients");
             }
             Err(why) => {
-                log::log!(
-                    news(self.failure.as_ref(), &why),
-                    "{name}: {why}"
-                );
+                log::log!(news(self.failure.as_ref(), &why), "{name}: {why}");
                 self.failure = Some(why);
                 self.retry.failed(now);
             }

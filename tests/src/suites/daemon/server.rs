@@ -428,7 +428,7 @@ fn kicks(_: &Ctx) -> Outcome {
             session.up()?;
         }
     }
-    // Who is on the list comes no further than the handshake.
+    // A client on the list comes no further than the handshake.
     session.client = Daemon::start(&session.b, "vpn-client", &config)?;
     session.says("revoked")?;
     check_eq!(session.peers()?.len(), 0, "clients");
