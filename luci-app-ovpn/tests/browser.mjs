@@ -3,6 +3,7 @@
 
 import fs from 'node:fs';
 import path from 'node:path';
+import { createRequire } from 'node:module';
 import puppeteer from 'puppeteer-core';
 
 const DESKTOP = { width: 1280, height: 900 };
@@ -12,6 +13,9 @@ const PHONE = { width: 360, height: 780, screenWidth: 360, screenHeight: 780, de
 const TALL = 3000;
 /* Milliseconds for what a loaded machine may make wait. */
 export const PATIENCE = 30000;
+
+/* axe-core's own program for a page. */
+const AXE = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 export class Browser {
 	static async start(program, shots) {
@@ -23,6 +27,7 @@ export class Browser {
 			protocolTimeout: 2 * PATIENCE });
 		self.shots = shots;
 		self.faults = [];
+		self.answer = false;
 
 		return self;
 	}
@@ -33,6 +38,12 @@ export class Browser {
 		// Not the library's own way to another size, which loads the page anew. The size lasts as long as the session.
 		this.session = await this.page.createCDPSession();
 		this.page.setDefaultTimeout(PATIENCE);
+		// Questions of the page, and the answer to all of them.
+		this.asked = [];
+		this.page.on('dialog', dialog => {
+			this.asked.push(dialog.message());
+			this.answer ? dialog.accept() : dialog.dismiss();
+		});
 		await this.page.setViewport(DESKTOP);
 		this.page.on('pageerror', error => this.faults.push(`${address}: ${error.stack ?? error}`));
 		this.page.on('console', message => {
@@ -142,6 +153,26 @@ export class Browser {
 			this.faults.push(`${name}: without a name: ${nameless.join(', ')}`);
 	}
 
+	/** Notes what axe-core calls serious or critical in our part of the page. */
+	async usable(name) {
+		await this.page.evaluate(AXE);
+
+		const found = await this.page.evaluate(async () => {
+			const modal = document.querySelector('.modal-overlay-active .modal');
+			// Colours are the theme's, which is a stand-in here; the frame of a dialog, the boxes in a table and the field for a
+			// name are LuCI's.
+			const { violations } = await window.axe.run({ include: [ modal ?? document.querySelector('#view') ],
+				exclude: [ '.cbi-section-create', '.cbi-section-table .cbi-checkbox' ] },
+			{ rules: { 'color-contrast': { enabled: false }, 'aria-dialog-name': { enabled: false } } });
+
+			return violations.filter(one => [ 'serious', 'critical' ].includes(one.impact))
+				.map(one => `${one.id}: ${one.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(' ')}`);
+		});
+
+		if (found.length)
+			this.faults.push(`${name}: axe: ${found.join('\n')}`);
+	}
+
 	/** Moves to what a selector finds as one does who has no mouse. */
 	async tab(selector) {
 		for (let presses = 0; presses < 30; presses++) {
@@ -158,8 +189,10 @@ export class Browser {
 	async shoot(name, ours = true) {
 		const session = this.session;
 
-		if (ours)
+		if (ours) {
 			await this.named(name);
+			await this.usable(name);
+		}
 
 		// Where it was scrolled to, a theme's header would lie over the page.
 		await this.page.evaluate(() => window.scrollTo(0, 0));

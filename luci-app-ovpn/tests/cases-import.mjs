@@ -92,6 +92,15 @@ async function good({ open, browser, guest, rpcd, router }) {
 	assert.ok(await browser.page.$('#ovpn-user .cbi-input-invalid'), 'a file that asks for a user is taken without one');
 	await browser.fill('#ovpn-user input', 'anna');
 	await browser.fill('#ovpn-password input', 'geheim');
+
+	// ovpnd's own client comes first, and says what is wrong with the certificate of this file.
+	const before = [ await guest.ok([ 'ls', '/etc/ovpn' ]), await guest.ok([ 'cat', '/etc/config/network' ]) ];
+
+	assert.equal(await browser.page.$eval('#ovpn-make input:checked', input => input.value), 'client');
+	await browser.click('#ovpn-create');
+	await browser.until(() => /could not be made.*'cert'/.test(document.querySelector('#ovpn-failed').textContent));
+	assert.deepEqual([ await guest.ok([ 'ls', '/etc/ovpn' ]), await guest.ok([ 'cat', '/etc/config/network' ]) ], before);
+	await browser.click('#ovpn-make input[value="interface"]');
 	await browser.apply('#ovpn-create');
 
 	const config = await guest.ok([ 'cat', '/etc/config/network' ]);
@@ -101,6 +110,7 @@ async function good({ open, browser, guest, rpcd, router }) {
 	assert.equal(await guest.ok([ 'cat', '/etc/ovpn/office.ovpn' ]), profile('auth-user-pass'));
 	assert.equal(await guest.ok([ 'cat', '/etc/ovpn/office.auth' ]), 'anna\ngeheim\n');
 	assert.equal(await guest.ok([ 'stat', '-c', '%a', '/etc/ovpn/office.ovpn', '/etc/ovpn/office.auth' ]), '600\n600\n');
+	assert.deepEqual(rpcd.calls.filter(one => one.object == 'uci' && one.name != 'get' && one.name != 'changes'), [], 'the session writes a configuration');
 
 	// The daemon goes on with its own, and knows the new one.
 	const { subjects } = await router.call('diag');
@@ -117,6 +127,8 @@ async function slow({ open, browser, router }) {
 	await open('ovpn/import');
 	await type(browser, text);
 	assert.match(await browser.text('#ovpn-verdict'), /cannot carry/);
+	assert.match(await browser.text('#ovpn-obstacles'), /dev \(line 2\).*comp-lzo/);
+	assert.equal(await browser.page.$eval('#ovpn-make input:checked', input => input.value), 'interface');
 
 	// From top to bottom, the worst first.
 	const lines = await browser.page.$$eval('#ovpn-import-preview .ovpn-finding h4', heads => heads.map(head => +head.textContent.match(/line (\d+)/)?.[1]).filter(Boolean));
@@ -186,6 +198,7 @@ async function instance({ open, browser, guest, rpcd, router }) {
 	await open('ovpn/import');
 	await drop(browser, 'branch.ovpn', [ ...text ].map(letter => letter.charCodeAt(0)));
 	assert.ok((await browser.text('.ovpn-preview')).startsWith('# B\u00fcro'));
+	await browser.click('#ovpn-make input[value="instance"]');
 	await browser.apply('#ovpn-create');
 	assert.match(await guest.ok([ 'cat', '/etc/config/openvpn' ]), /config openvpn 'branch'\n\toption enabled '1'\n\toption config '\/etc\/ovpn\/branch.ovpn'\n/);
 	assert.ok(!(await guest.ok([ 'cat', '/etc/config/network' ])).includes('branch'));
@@ -200,17 +213,30 @@ async function instance({ open, browser, guest, rpcd, router }) {
 async function rights({ guest, rpcd }) {
 	const call = (object, name, args) => rpcd.message({ id: 1, method: 'call', params: [ rpcd.session, object, name, args ] });
 	const lines = [ 'up /tmp/x', 'plugin /tmp/x.so', 'script-security 2', 'config /tmp/x', 'setenv opt down /tmp/x', 'auth-user-pass /etc/shadow' ];
-	const before = await guest.ok([ 'ls', '/etc/ovpn', '/etc/openvpn' ]);
+	const state = () => guest.ok([ 'bash', '-c', 'ls /etc/ovpn /etc/openvpn; cat /etc/config/network' ]);
+	const before = await state();
 
-	for (const line of lines) {
-		const { result: [ status, data ] } = await call('ovpnd', 'profile_import', { name: 'evil', text: `${profile('')}${line}\n` });
+	rpcd.network = false;
 
-		assert.notEqual(status, 0, line);
-		assert.match(data.problems[0].text, / on line \d+, which /, line);
-	}
+	for (const line of lines)
+		for (const make of [ 'file', 'interface', 'instance', 'client' ]) {
+			const { result: [ status, data ] } = await call('ovpnd', 'profile_import', { name: 'evil', make, text: `${profile('')}${line}\n` });
+
+			assert.notEqual(status, 0, `${make}: ${line}`);
+			assert.match(data.problems[0].text, / on line \d+, which /, `${make}: ${line}`);
+		}
+
+	// Nor can a section name one: the session writes no configuration at all.
+	for (const [ name, args ] of [
+		[ 'add', { config: 'network', type: 'interface', name: 'evil', values: { proto: 'openvpn', up: '/tmp/x' } } ],
+		[ 'set', { config: 'network', section: 'vpn0', values: { proto: 'openvpn', script_security: '2', up: '/tmp/x' } } ],
+		[ 'add', { config: 'openvpn', type: 'openvpn', name: 'evil', values: { enabled: '1', up: '/tmp/x' } } ],
+		[ 'delete', { config: 'network', section: 'vpn0' } ]
+	])
+		assert.deepEqual((await call('uci', name, args)).result, [ 6 ], `${name} ${JSON.stringify(args)}`);
 
 	for (const name of [ '../evil', '../../tmp/evil', 'a/b', '.evil' ]) {
-		const { result: [ status ] } = await call('ovpnd', 'profile_import', { name, text: profile('') });
+		const { result: [ status ] } = await call('ovpnd', 'profile_import', { name, make: 'interface', text: profile('') });
 
 		assert.notEqual(status, 0, name);
 	}
@@ -220,7 +246,7 @@ async function rights({ guest, rpcd }) {
 		assert.ok((await call('file', 'write', { path, data: 'up /tmp/x' })).error, path);
 
 	assert.ok((await call('file', 'exec', { command: '/bin/sh' })).error);
-	assert.equal(await guest.ok([ 'ls', '/etc/ovpn', '/etc/openvpn' ]), before);
+	assert.equal(await state(), before);
 }
 
 export const importing = [

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The page of peers: fields that refuse, a peer from its key to its last packet, keys that stay where they are.
+// The tab of peers: fields that refuse, a peer from its key to its last packet, keys that stay where they are.
 
 import assert from 'node:assert/strict';
 
@@ -10,6 +10,14 @@ async function dialog(browser, peer) {
 	await browser.press('Edit', line(peer));
 	await browser.until(() => document.querySelector('.modal [data-name="peer_id"] input'));
 }
+
+/** The dialog of vpn0 at its tab of peers; where another page is. */
+export async function peersTab({ open, browser }) {
+	await open('ovpn-test/protocol');
+	await showPeers(browser);
+}
+
+const showPeers = browser => browser.click('.cbi-tabmenu [data-tab="peers"] a');
 
 export async function closed(browser) {
 	await browser.until(() => !document.body.classList.contains('modal-overlay-active'));
@@ -34,7 +42,7 @@ export function complaint(browser, name, scope = '.modal') {
 async function fields({ open, browser, rpcd, guest }) {
 	const before = await guest.ok([ 'cat', '/etc/config/network' ]);
 
-	await open('ovpn/peers');
+	await peersTab({ open, browser });
 	await browser.shoot('peers');
 	await addPeer(browser, 'carol');
 
@@ -82,7 +90,7 @@ async function fields({ open, browser, rpcd, guest }) {
 	assert.equal(await guest.ok([ 'cat', '/etc/config/network' ]), before);
 
 	// Another section's name would be that section's end.
-	await open('ovpn/peers');
+	await peersTab({ open, browser });
 	await browser.fill('.cbi-section-create-name', 'lan');
 	await browser.press('Add peer');
 	await browser.until(() => /taken/.test(document.querySelector('.alert-message')?.textContent));
@@ -94,7 +102,7 @@ async function fields({ open, browser, rpcd, guest }) {
 	const configure = async text => {
 		await guest.write('/etc/config/network', text, '0644');
 		rpcd.forget();
-		await open('ovpn/peers');
+		await peersTab({ open, browser });
 	};
 
 	try {
@@ -128,7 +136,7 @@ async function fields({ open, browser, rpcd, guest }) {
 
 /** Bob, with a key made in the browser for both ends, up to a packet that comes back. */
 async function life({ open, browser, router, rpcd, guest }) {
-	await open('ovpn/peers');
+	await peersTab({ open, browser });
 	await addPeer(browser, 'bob');
 	await browser.fill(field('description'), 'Bob <img src="/x"> & Co');
 	await browser.fill(field('peer_id'), '2');
@@ -141,7 +149,8 @@ async function life({ open, browser, router, rpcd, guest }) {
 	await browser.fill(field('keepalive_interval'), '1');
 	await browser.fill(field('keepalive_timeout'), '10');
 	await browser.press('Generate for both ends', '.modal');
-	await browser.until(() => /sha256:/.test(document.querySelector('.modal .ovpn-said').textContent));
+	await browser.until(() => /Save writes the key/.test(document.querySelector('.modal .ovpn-said').textContent));
+	assert.deepEqual(rpcd.calls.filter(one => /^key_/.test(one.name)), [], 'a key is written before Save');
 	assert.equal(await browser.page.$eval(field('key_file'), node => node.value), '/etc/ovpn/vpn0-bob.key');
 	await browser.press('Export for the other end', '.modal');
 	await browser.until(() => window.downloads.length == 1);
@@ -193,12 +202,13 @@ async function change({ open, browser, router, guest }) {
 	const losses = (await router.peer('alice')).losses;
 	const connected = (await router.kernel()).get(1);
 
-	await open('ovpn/peers');
+	await peersTab({ open, browser });
 	await dialog(browser, 'bob');
 	await browser.fill(field('keepalive_interval'), '3');
 	await browser.press('Save', '.modal');
 	await closed(browser);
 	await browser.apply();
+	await showPeers(browser);
 	assert.equal((await router.kernel()).get(2).keepalive_interval, 3, 'keepalive in the kernel');
 
 	await browser.click(`${line('bob')} [data-name="disabled"] input[type="checkbox"]`);
@@ -212,11 +222,11 @@ async function change({ open, browser, router, guest }) {
 	await browser.press('Details', 'tr[data-peer="bob"]');
 	await browser.until(() => /bob/.test(document.querySelector('.modal')?.textContent));
 	assert.doesNotMatch(await browser.text('.modal'), /every 0 s/);
-	await open('ovpn/peers');
+	await peersTab({ open, browser });
 	await browser.click(`${line('bob')} [data-name="disabled"] input[type="checkbox"]`);
 	await browser.apply();
 	await router.until('bob in the kernel', async () => (await router.kernel()).has(2));
-
+	await showPeers(browser);
 	await browser.press('Delete', line('bob'));
 	await browser.until(selector => !document.querySelector(selector), line('bob'));
 	await browser.apply();
@@ -226,43 +236,54 @@ async function change({ open, browser, router, guest }) {
 	assert.ok((await router.kernel()).get(1).link.rx_packets >= connected.link.rx_packets, 'alice was made anew');
 }
 
-/** Keys by hand: made on the router, pasted, wrong, in the way of another. */
-async function keys({ open, browser, rpcd, guest }) {
+/** Keys by hand: made on the router, pasted, wrong, in the way of another; each by Save, and gone with its peer when asked. */
+async function keys({ open, browser, rpcd, guest, router }) {
 	const said = () => browser.text('.modal .ovpn-said');
-	const upload = async text => {
+	const paste = async text => {
 		await browser.page.$eval('.modal .ovpn-key-text', (node, value) => { node.value = value; }, text);
 		await browser.page.$eval('.modal .ovpn-said', node => node.replaceChildren());
-		await browser.press('Upload', '.modal');
+		await browser.press('Take the text', '.modal');
 		await browser.until(() => document.querySelector('.modal .ovpn-said').textContent);
 
 		return said();
 	};
+	const generate = async () => {
+		await peersTab({ open, browser });
+		await dialog(browser, 'alice');
+		await browser.press('Generate on the router', '.modal');
+		await browser.until(() => /Save has the router make/.test(document.querySelector('.modal .ovpn-said').textContent));
+	};
+	const file = '/etc/ovpn/vpn0-alice.key';
+	const there = async () => (await guest.run([ 'ls', file ])).code === 0;
+	const before = await guest.ok([ 'cat', '/etc/config/network' ]);
 
-	await open('ovpn/peers');
-	await dialog(browser, 'alice');
-	await browser.press('Generate on the router', '.modal');
-	await browser.until(() => /sha256:/.test(document.querySelector('.modal .ovpn-said').textContent));
+	// Nothing stays after Dismiss.
+	await generate();
+	await browser.press('Dismiss', '.modal');
+	await closed(browser);
+	assert.deepEqual(rpcd.calls.filter(one => /^key_/.test(one.name) || [ 'add', 'set', 'delete' ].includes(one.name)), []);
+	assert.ok(!await there(), 'a key stays after Dismiss');
 
-	const made = await guest.ok([ 'cat', '/etc/ovpn/vpn0-alice.key' ]);
+	await generate();
+	await browser.press('Save', '.modal');
+	await closed(browser);
+
+	const made = await guest.ok([ 'cat', file ]);
 	const other = await guest.ok([ 'ovpnctl', 'genkey' ]);
-	const calls = rpcd.calls.length;
+
+	await dialog(browser, 'alice');
 
 	// A text that is no key does not leave the browser.
-	assert.match(await upload('secret'), /no OpenVPN static key/);
-	assert.match(await upload(other.replace(/-----END.*/, '')), /cut off/);
-	assert.match(await upload(other.replace(/[0-9a-f]{32}\n/, '')), /240 bytes/);
-	assert.deepEqual(rpcd.calls.slice(calls).filter(one => one.name == 'key_import'), []);
+	assert.match(await paste('secret'), /no OpenVPN static key/);
+	assert.match(await paste(other.replace(/-----END.*/, '')), /cut off/);
+	assert.match(await paste(other.replace(/[0-9a-f]{32}\n/, '')), /240 bytes/);
 
 	// One that is there stays, unless asked.
-	assert.match(await upload(other), /is there already/);
-	assert.equal(await guest.ok([ 'cat', '/etc/ovpn/vpn0-alice.key' ]), made);
-	await browser.click('.modal .ovpn-key-overwrite');
-	assert.match(await upload(other), /sha256:/);
+	assert.match(await paste(other), /Save writes the key/);
 	assert.equal(await browser.page.$eval('.modal .ovpn-key-text', node => node.value), '', 'the key stays in the page');
-
-	const hex = text => text.match(/[0-9a-f]{32}/g).join('');
-
-	assert.equal(hex(await guest.ok([ 'cat', '/etc/ovpn/vpn0-alice.key' ])), hex(other));
+	await browser.press('Save', '.modal');
+	await browser.until(() => /is there already/.test(document.querySelector('.modal .ovpn-said').textContent));
+	assert.equal(await guest.ok([ 'cat', file ]), made);
 
 	// Without a key of this browser, the export has none.
 	await browser.press('Export for the other end', '.modal');
@@ -272,22 +293,32 @@ async function keys({ open, browser, rpcd, guest }) {
 
 	assert.doesNotMatch(exported, /[0-9a-f]{32}/);
 	assert.match(exported, /vpn0-alice\.key|alice\.key/);
+	await browser.click('.modal .ovpn-key-overwrite');
+	await browser.press('Save', '.modal');
+	await closed(browser);
 
-	// Of the longest names too, ovpnd takes the file, and no two have the same.
-	const long = `very_${'long_'.repeat(11)}`;
-	const files = [];
+	const hex = text => text.match(/[0-9a-f]{32}/g).join('');
 
-	for (const name of [ `${long}a`, `${long}b` ]) {
-		await open('ovpn/peers');
-		await addPeer(browser, name);
-		await browser.press('Generate on the router', '.modal');
-		await browser.until(() => document.querySelector('.modal .ovpn-said').textContent);
-		assert.match(await said(), /sha256:/, name);
-		files.push(await browser.page.$eval(field('key_file'), node => node.value));
+	assert.equal(hex(await guest.ok([ 'cat', file ])), hex(other));
+
+	// With its peer a file goes when asked, once the change is applied and no section names it.
+	try {
+		browser.answer = true;
+		await router.configure(before.replaceAll('/etc/ovpn/alice.key', file));
+		rpcd.forget();
+		await peersTab({ open, browser });
+		await browser.press('Delete', line('alice'));
+		await browser.until(selector => !document.querySelector(selector), line('alice'));
+		assert.match(browser.asked.at(-1), /vpn0-alice\.key/);
+		assert.ok(await there(), 'the key of a peer that is still in the configuration is gone');
+		await browser.apply();
+		assert.ok(!await there(), 'the key stays');
 	}
-
-	assert.notEqual(...files);
-	await guest.ok([ 'rm', ...files ]);
+	finally {
+		await guest.run([ 'rm', '-f', file ]);
+		await router.configure(before);
+		await router.reaches('10.8.0.2');
+	}
 }
 
 export const editing = [

@@ -2,6 +2,7 @@
 // Routers that are not as one wishes: with more peers than a page holds, with none, without daemon, broker or driver.
 
 import assert from 'node:assert/strict';
+import { peersTab } from './cases-peers.mjs';
 
 const here = code => document.querySelector(`[data-code="${code}"]`);
 const tunnel = () => document.querySelector('[data-interface="vpn0"]');
@@ -56,7 +57,7 @@ config interface 'vpn_ipv6_at_hom'
 		await browser.shoot('overview-many');
 		await browser.press('Previous');
 		await browser.until(() => /1 to 50/.test(document.querySelector('.ovpn-pager').textContent));
-		await open('ovpn/peers');
+		await peersTab({ open, browser });
 		await browser.shoot('peers-many');
 	}
 	finally {
@@ -76,10 +77,6 @@ async function none({ open, browser, router, guest }) {
 		assert.match(await browser.text('.ovpn-empty'), /no tunnels/);
 		assert.deepEqual(await ways(), [ 'network/network', 'vpn/ovpn/import' ]);
 		await browser.shoot('overview-none');
-		await open('ovpn/peers');
-		assert.deepEqual(await ways(), [ 'network/network' ]);
-		assert.equal(await browser.page.$('.cbi-page-actions'), null, 'there is nothing to save');
-		await browser.shoot('peers-none');
 		await open('ovpn-test/widget');
 		assert.equal(await browser.page.$('.ovpn-status'), null);
 
@@ -102,10 +99,8 @@ async function daemon({ open, browser, guest, router }) {
 	await browser.until(() => document.querySelector('[data-code="no-daemon"]') && !document.querySelector('[data-interface]'));
 	await browser.shoot('overview-no-daemon');
 
-	await open('ovpn/peers');
-	assert.match(await browser.text('[data-code="no-daemon"] .ovpn-remedy'), /init\.d\/ovpnd start/);
 	await open('ovpn/import');
-	assert.ok(await browser.page.evaluate(here, 'no-daemon'));
+	assert.match(await browser.text('[data-code="no-daemon"] .ovpn-remedy'), /init\.d\/ovpnd start/);
 	await browser.page.$eval('#ovpn-text', node => { node.value = 'client\n'; });
 	await browser.click('#ovpn-check');
 	await browser.until(() => /ovpnd does not answer/.test(document.querySelector('#ovpn-wrong').textContent));

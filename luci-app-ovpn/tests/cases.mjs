@@ -4,8 +4,9 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { editing } from './cases-peers.mjs';
+import { editing, peersTab } from './cases-peers.mjs';
 import { importing } from './cases-import.mjs';
+import { clients } from './cases-client.mjs';
 import { states } from './cases-states.mjs';
 import { interfaces } from './cases-interfaces.mjs';
 import { APP, LUCI_SRC, find } from './server.mjs';
@@ -105,8 +106,6 @@ async function problems({ open, browser, router, guest }) {
 		await open('ovpn/overview');
 		assert.ok((await browser.text('[data-interface="vpn0"] .ovpn-finding')).includes(problem.text));
 		assert.match(problem.text, /network:\d+:.*cipher/);
-		await open('ovpn/peers');
-		assert.ok((await browser.text('.ovpn-finding')).includes(problem.text));
 	}
 	finally {
 		await guest.write('/etc/config/network', good, '0644');
@@ -125,7 +124,7 @@ async function disconnect({ open, browser, router }) {
 }
 
 /** Every page of the menu exists, and the access list names the users that may see it. */
-async function menu({ rpcd }) {
+async function menu({ rpcd, server }) {
 	const file = (...parts) => fs.readFileSync(path.join(APP, ...parts), 'utf8');
 	const entries = Object.entries(JSON.parse(file('root/usr/share/luci/menu.d/luci-app-ovpn.json')));
 	const lists = Object.keys(JSON.parse(file('root/usr/share/rpcd/acl.d/luci-app-ovpn.json')));
@@ -136,6 +135,11 @@ async function menu({ rpcd }) {
 
 		assert.ok((depends?.acl ?? []).every(name => lists.includes(name)), address);
 	}
+
+	// The page of peers that was is where the peers are now.
+	const old = await fetch(`${server.address}vpn/ovpn/peers`, { redirect: 'manual' });
+
+	assert.match(`${old.status} ${old.headers.get('location')}`, /^302 .*\/admin\/network\/network$/);
 
 	// Least privilege: each call that the list allows is one that a page makes, and the other way round.
 	const declared = [ ...file('htdocs/luci-static/resources/ovpn/api.js').matchAll(/object: 'ovpnd', method: '(\w+)'/g) ].map(match => match[1]);
@@ -152,6 +156,9 @@ async function widget({ open, browser }) {
 
 /** Calls that the access list does not name are refused, to the page too. */
 async function forbidden({ open, browser, rpcd, server, guest }) {
+	// The rights of our list alone, beside those of everyone.
+	rpcd.network = false;
+
 	const page = await open('ovpn/overview');
 	const call = (...params) => page.evaluate(async (session, rest) => {
 		const answer = await fetch('/ubus/', { method: 'POST', body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'call',
@@ -164,6 +171,10 @@ async function forbidden({ open, browser, rpcd, server, guest }) {
 	for (const params of [
 		[ 'ovpnd', 'peer_add', {} ], [ 'ovpnd', 'peer_set', {} ], [ 'ovpnd', 'peer_del', {} ], [ 'ovpnd', 'reload', {} ],
 		[ 'uci', 'get', { config: 'dropbear' } ], [ 'uci', 'set', { config: 'firewall', section: 'a', values: {} } ],
+		[ 'uci', 'set', { config: 'network', section: 'lan', values: { proto: 'openvpn', up: '/tmp/x' } } ],
+		[ 'uci', 'add', { config: 'network', type: 'interface', values: { proto: 'pppoe', pppd_options: 'plugin /tmp/x.so' } } ],
+		[ 'uci', 'add', { config: 'openvpn', type: 'openvpn', values: { enabled: '1', up: '/tmp/x' } } ],
+		[ 'uci', 'set', { config: 'openvpn', section: 'a', values: { up: '/tmp/x' } } ], [ 'ovpnd', 'up', {} ], [ 'ovpnd', 'down', {} ],
 		[ 'file', 'write', { path: '/etc/passwd', data: 'x' } ], [ 'file', 'write', { path: '/etc/ovpn/alice.key', data: 'x' } ],
 		[ 'file', 'read', { path: '/etc/ovpn/alice.key' } ], [ 'file', 'exec', { command: '/bin/sh' } ]
 	])
@@ -182,7 +193,6 @@ async function forbidden({ open, browser, rpcd, server, guest }) {
 	rpcd.calls = [];
 	await open('ovpn/overview');
 	assert.ok(await browser.page.$eval('.ovpn-disconnect', button => button.disabled));
-	await open('ovpn/peers');
 	await open('ovpn/import');
 	assert.deepEqual(rpcd.calls.filter(one => one.denied), []);
 }
@@ -211,7 +221,7 @@ async function themes({ open, browser, server }) {
 
 		assert.equal(line, wanted, theme);
 		await browser.shoot(`overview-${theme}${dark ? '-dark' : ''}`);
-		await open('ovpn/peers');
+		await peersTab({ open, browser });
 		await browser.shoot(`peers-${theme}${dark ? '-dark' : ''}`);
 		await open('ovpn/import');
 		await browser.shoot(`import-${theme}${dark ? '-dark' : ''}`);
@@ -235,11 +245,12 @@ async function honest({ browser, server }) {
 export const cases = [
 	[ 'overview: tunnels and peers, live', overview ],
 	[ 'overview: what keeps a tunnel from the kernel', findings ],
-	[ 'overview and peers: a fault in the configuration', problems ],
+	[ 'overview: a fault in the configuration', problems ],
 	[ 'overview: disconnect', disconnect ],
 	[ 'menu and access list', menu ],
 	...editing,
 	...importing,
+	...clients,
 	...interfaces,
 	[ 'status widget', widget ],
 	[ 'forbidden calls', forbidden ],

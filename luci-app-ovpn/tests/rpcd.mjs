@@ -217,8 +217,9 @@ export class Rpcd {
 		this.committed = {};
 		this.staged = {};
 		this.calls = [];
-		// Whether LuCI's pages about the network are there, and answers in place of the empty ones.
-		this.network = false;
+		// Whether the session has the rights of LuCI's pages about the network, as an administrator has, and answers in place
+		// of the empty ones.
+		this.network = true;
 		this.answers = {};
 	}
 

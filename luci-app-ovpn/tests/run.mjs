@@ -36,7 +36,7 @@ for (const [ index, [ name, work ] ] of chosen.entries()) {
 
 	rpcd.forget();
 	Object.assign(server.state, { theme: 'bootstrap', language: 'en', readOnly: false, dark: false, src: LUCI_SRC });
-	rpcd.readOnly = false;
+	rpcd.readOnly = browser.answer = false;
 	browser.faults.length = server.missing.length = 0;
 
 	try {

@@ -39,6 +39,8 @@ function translations({ language, src }) {
 
 const escape = text => JSON.stringify(text).replace(/</g, '\\u003c');
 
+const MENU = JSON.parse(fs.readFileSync(path.join(APP, 'root/usr/share/luci/menu.d/luci-app-ovpn.json'), 'utf8'));
+
 /* Pages of LuCI's own that know of ours: their view by their address. */
 const LUCIS = { 'network/network': 'network/interfaces' };
 
@@ -130,6 +132,11 @@ async function respond(request, rpcd, state) {
 	if (url.pathname == '/cgi-bin/cgi-exec')
 		return [ 200, '.html', '' ];
 
+	const entry = MENU[`admin/${admin}`]?.action;
+
+	if (entry?.type == 'alias')
+		return [ 302, '.html', `${ROOT}/${entry.path}` ];
+
 	const view = LUCIS[admin] ?? (admin?.startsWith('vpn/') ? admin.slice(4) : null);
 
 	if (view)
@@ -150,9 +157,9 @@ export function serve(rpcd, session) {
 				missing.push(`${status} ${request.url} ${status == 500 ? data : ''}`);
 
 			// Nothing may run but what comes from here: the pages of a router need no other place.
-			response.writeHead(status, { 'Content-Type': `${TYPES[ends] ?? 'text/html'}; charset=utf-8`, 'Cache-Control': 'no-store',
+			response.writeHead(status, { ...status == 302 ? { Location: data } : {}, 'Content-Type': `${TYPES[ends] ?? 'text/html'}; charset=utf-8`, 'Cache-Control': 'no-store',
 				'Content-Security-Policy': "default-src 'self' blob: data:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'" });
-			response.end(status == 204 ? undefined : data);
+			response.end(status == 204 || status == 302 ? undefined : data);
 		});
 	});
 

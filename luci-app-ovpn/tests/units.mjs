@@ -17,7 +17,7 @@ const baseclass = { extend: object => object };
 
 /* LuCI's format, as far as the file uses it. */
 String.prototype.format = function(...args) {
-	return this.replace(/%[sd]/g, () => String(args.shift()));
+	return this.replace(/%(?:[sd]|0(\d)x)/g, (all, width) => width ? args.shift().toString(16).padStart(+width, '0') : String(args.shift()));
 };
 
 const profile = load('ovpn/profile.js', { baseclass });
@@ -88,14 +88,19 @@ function deletes() {
 	const sections = [ [ 'openvpn_dco_vpn0', 'alice' ], [ 'openvpn_dco_vpn0', 'bob' ], [ 'openvpn_dco_vpn1', 'carol' ] ];
 	const gone = [];
 	const uci = {
-		sections: (config, type) => sections.filter(([ kind ]) => kind == type).map(([ , name ]) => ({ '.name': name })),
+		sections: (config, type) => sections.filter(([ kind ]) => kind == type).map(([ , name ]) => ({ '.name': name, 'key_file': `${name}.key` })),
+		get: (config, name, option) => option == 'ca' ? '/etc/ovpn/vpn0.ca' : null,
 		remove: (config, name) => gone.push(`${config}.${name}`)
 	};
 	const network = { registerErrorCode: () => {}, registerProtocol: (name, members) => members };
-	const protocol = load('protocol/openvpn_dco.js', { form: {}, network, uci, validate: {} });
+	const asked = [];
+	const keys = { ask: files => asked.push(...files.filter(Boolean)) };
+	const client = { FILES: [ 'ca', 'key' ] };
+	const protocol = load('protocol/openvpn_dco.js', { form: {}, network, uci, client, keys, peers: {}, validate: {} });
 
 	protocol.deleteConfiguration.call({ sid: 'vpn0' });
 	assert.deepEqual(gone, [ 'network.alice', 'network.bob' ]);
+	assert.deepEqual(asked, [ 'alice.key', 'bob.key', '/etc/ovpn/vpn0.ca' ]);
 }
 
 /** An address without a prefix length is asked about. */
@@ -110,7 +115,36 @@ function prefixes() {
 	assert.match(validate.addresses('fd00::1', []), /\/64.*\/128/);
 }
 
-const cases = { splits, asks, hides, decodes, deletes, prefixes };
+/** Of the longest names too, ovpnd takes the key's file, and no two have the same. */
+function names() {
+	const keys = load('ovpn/keys.js', { baseclass, dom: {}, ui: {}, api: {} });
+	const files = [ 'a', 'b' ].map(end => keys.keyFile('a_name_of_15_ch', `very_${'long_'.repeat(11)}${end}`));
+
+	assert.ok(files.every(file => file.length <= 64 && /^[\w.-]+$/.test(file)), files.join());
+	assert.notEqual(...files);
+	assert.equal(keys.keyFile('vpn0', 'bob'), 'vpn0-bob.key');
+}
+
+/** Options of a client of OpenVPN: each is refused that ovpnd would refuse. */
+function clients() {
+	const parse = family => text => (family == 4 ? /^[0-9.]+$/ : /^[0-9a-f]*:[0-9a-f:]*$/).test(text) ? [] : null;
+	const validate = load('ovpn/validate.js', { baseclass, validation: { parseIPv4: parse(4), parseIPv6: parse(6) } });
+
+	for (const [ value, right, others ] of [
+		[ 'vpn.example.org', true ], [ 'a 1194', true ], [ '192.0.2.1 1194 udp', true ], [ 'fd00::1 1194 udp6', true ], [ '', false ],
+		[ 'a abc', false ], [ 'a 0', false ], [ 'a 65536', false ], [ 'a 1194 tcp', false ], [ 'a 1194 foo', false ], [ 'a 1 udp x', false ],
+		[ 'fd00::1 1194', false ], [ 'a 1194 udp6', false, [ 'b 1194 udp' ] ], [ 'a 1194', true, [ 'b', 'a 1194' ] ]
+	])
+		assert.equal(validate.remote(value, others ?? []) === true, right, value);
+
+	for (const [ value, right ] of [ [ 'AES-256-GCM:chacha20-poly1305', true ], [ '?FOO:AES-128-GCM', true ], [ 'AES256-GCM', false ] ])
+		assert.equal(validate.ciphers(value) === true, right, value);
+
+	assert.equal(validate.fingerprint(Array(32).fill('Ab').join(':')), true);
+	assert.notEqual(validate.fingerprint(Array(31).fill('Ab').join(':')), true);
+}
+
+const cases = { names, clients, splits, asks, hides, decodes, deletes, prefixes };
 
 console.log(`TAP version 13\n1..${Object.keys(cases).length}`);
 

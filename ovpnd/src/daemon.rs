@@ -2,6 +2,7 @@
 //! `ovpnd`: one thread, one poll loop over signals, the kernel's notifications, the resolver's answers and
 //! ubus.
 
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,8 @@ Static keys repeat nonces after every restart and are for tests: a peer that has
 const HANDLER: &str = "/lib/netifd/proto/openvpn_dco.sh";
 /// netifd's object for all interfaces.
 const NETIFD: &str = "network.interface";
+/// procd's object, which has the services that wait for a change of a configuration reload.
+const PROCD: &str = "service";
 
 /// Longest wait for a driver that is not there yet.
 const LONGEST_DRIVER_WAIT: Duration = Duration::from_secs(60);
@@ -234,6 +237,8 @@ fn routable(config: &Config) -> bool {
 
 struct Daemon {
     options: Options,
+    /// Key files that go once no section names them.
+    doomed: Vec<PathBuf>,
     switches: Switches,
     started: Instant,
     engine: Reconciler<Netlink>,
@@ -279,6 +284,7 @@ impl Daemon {
             driver_error: None,
             stats_at: None,
             ending: false,
+            doomed: Vec::new(),
             options,
         })
     }
@@ -302,7 +308,29 @@ impl Daemon {
     /// Reads the configuration and brings everything to it. Returns its faults and warnings.
     fn reload(&mut self) -> (Vec<Problem>, Vec<Problem>) {
         let config = Config::load(&self.options.config_dir, &self.overlay, self.options.netifd);
-        self.configure(config)
+        let said = self.configure(config);
+        // The changes that were to take their sections away are there, or were given up.
+        self.tidy();
+        self.doomed.clear();
+        said
+    }
+
+    /// Deletes the files that are to go and that no section names.
+    fn tidy(&mut self) {
+        if let (false, Ok(text)) = (
+            self.doomed.is_empty(),
+            fs::read(self.options.config_dir.join("network")),
+        ) {
+            self.doomed = api::tidy(&uci::File::parse(&text), &self.doomed);
+        }
+    }
+
+    /// Deletes a key file once no section names it: at once, or at the next reload.
+    fn delete(&mut self, args: Args<'_>) -> Result<Value, Refusal> {
+        let path = api::delete(&self.options.key_dir, args)?;
+        self.doomed.push(path);
+        self.tidy();
+        Ok(json!({ "ok": true }))
     }
 
     fn configure(&mut self, mut config: Config) -> (Vec<Problem>, Vec<Problem>) {
@@ -591,9 +619,8 @@ impl Daemon {
             }
             Method::Up => api::with_args(args, |args| self.up(args, now)),
             Method::Down => api::with_args(args, |args| self.down(args, now)),
-            Method::ProfileImport => {
-                api::with_args(args, |args| api::take_profile(&self.options.key_dir, args))
-            }
+            Method::ProfileImport => api::with_args(args, |args| self.import(args, now)),
+            Method::KeyDelete => api::with_args(args, |args| self.delete(args)),
             Method::Reload => api::with_args(args, |args| {
                 if args.switch("discard")? {
                     self.overlay = Overlay::default();
@@ -619,6 +646,24 @@ impl Daemon {
             }),
             Method::Lint => api::with_args(args, |args| Ok(diag::lint(args.needed("text")?))),
         }
+    }
+
+    /// Takes a profile, and has procd tell those who read the configuration that it is another one now.
+    fn import(&mut self, args: Args<'_>, now: Instant) -> Result<Value, Refusal> {
+        let Options {
+            key_dir,
+            config_dir,
+            ..
+        } = &self.options;
+        let (answer, package) = api::take_profile(key_dir, config_dir, args)?;
+        if let Some(package) = package {
+            let changed = json!({ "type": "config.change", "data": { "package": package } });
+            if let Some(bus) = &mut self.bus {
+                bus.call(PROCD, "event", changed, now);
+            }
+            self.reload();
+        }
+        Ok(answer)
     }
 
     fn change(&mut self, kind: Change, args: Args<'_>) -> Result<Value, Refusal> {

@@ -173,8 +173,10 @@ methods! {
     Up "up" ["interface" Text],
     /// Takes an interface down.
     Down "down" ["interface" Text, "reason" Text],
-    /// Writes an .ovpn file for OpenVPN.
-    ProfileImport "profile_import" ["name" Text, "text" Text, "user" Text, "password" Text, "overwrite" Boolean],
+    /// Deletes a key file.
+    KeyDelete "key_delete" ["file" Text],
+    /// Writes an .ovpn file, or a section that is made of it.
+    ProfileImport "profile_import" ["name" Text, "text" Text, "make" Text, "user" Text, "password" Text, "overwrite" Boolean],
     /// Reads the configuration again.
     Reload "reload" ["discard" Boolean, "resolve" Boolean],
     /// Faults, present or coming.

@@ -66,6 +66,30 @@ pub struct SyntaxError {
     pub message: String,
 }
 
+/// The section as a file has it.
+impl std::fmt::Display for Section {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Within single quotes nothing but their end is special.
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        write!(f, "config {}", self.kind)?;
+        if let Some(name) = &self.name {
+            write!(f, " {}", quoted(name))?;
+        }
+        f.write_str("\n")?;
+        for Opt { name, value, .. } in &self.options {
+            match value {
+                Value::One(value) => writeln!(f, "\toption {name} {}", quoted(value))?,
+                Value::List(list) => {
+                    for value in list {
+                        writeln!(f, "\tlist {name} {}", quoted(value))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Section {
     /// The option called `name`.
     pub fn option(&self, name: &str) -> Option<&Opt> {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Key files: made and taken, never given out.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Value as Json, json};
 
 use super::{Args, Refusal};
 use crate::keyfile::StaticKey;
+use crate::uci::{File, Value};
 
 /// Longest name of a file in bytes.
 const MAX_NAME: usize = 64;
@@ -18,7 +19,7 @@ const MAX_NAME: usize = 64;
 ///
 /// # Errors
 /// Arguments are wrong, or the file cannot be written.
-pub fn generate(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
+pub fn generate(dir: &Path, args: Args<'_>) -> Result<Json, Refusal> {
     let key = StaticKey::generate();
     let key =
         key.map_err(|error| Refusal::argument("file", format!("no random bytes: {error}")))?;
@@ -29,12 +30,47 @@ pub fn generate(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
 ///
 /// # Errors
 /// Arguments are wrong, or the file cannot be written.
-pub fn import(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
+pub fn import(dir: &Path, args: Args<'_>) -> Result<Json, Refusal> {
     // Said without repeating any of it.
     let key = StaticKey::parse(args.needed("text")?.as_bytes());
     let key =
         key.map_err(|why| Refusal::argument("text", format!("is no OpenVPN static key: {why}")))?;
     write(dir, args, &key)
+}
+
+/// The path of a key file in `dir` that is to go.
+///
+/// # Errors
+/// Arguments are wrong, or there is no such file.
+pub fn delete(dir: &Path, args: Args<'_>) -> Result<PathBuf, Refusal> {
+    let path = path(dir, "file", args.needed("file")?)?;
+    match path.symlink_metadata() {
+        Ok(_) => Ok(path),
+        Err(error) => {
+            let why = format!("{} cannot be deleted: {error}", path.display());
+            Err(Refusal::argument("file", why))
+        }
+    }
+}
+
+/// Deletes those of the files that no option of the configuration names. Those that are named stay.
+pub fn tidy(network: &File, files: &[PathBuf]) -> Vec<PathBuf> {
+    let named = |path: &PathBuf| {
+        let options = network.sections.iter().flat_map(|section| &section.options);
+        let mut values = options.flat_map(|option| match &option.value {
+            Value::One(value) => std::slice::from_ref(value),
+            Value::List(list) => list,
+        });
+        values.any(|value| Path::new(value) == path)
+    };
+    let (kept, gone): (Vec<PathBuf>, Vec<PathBuf>) = files.iter().cloned().partition(named);
+    for path in &gone {
+        match fs::remove_file(path) {
+            Ok(()) => log::info!("{} was deleted, as asked for", path.display()),
+            Err(error) => log::warn!("{} cannot be deleted: {error}", path.display()),
+        }
+    }
+    kept
 }
 
 /// The path of a file in `dir`, whose name is an argument.
@@ -74,7 +110,7 @@ pub(super) fn keep(
     })
 }
 
-fn write(dir: &Path, args: Args<'_>, key: &StaticKey) -> Result<Value, Refusal> {
+fn write(dir: &Path, args: Args<'_>, key: &StaticKey) -> Result<Json, Refusal> {
     let path = path(dir, "file", args.needed("file")?)?;
     keep(
         "file",
@@ -116,7 +152,7 @@ fn save(path: &Path, text: &[u8], overwrite: bool) -> io::Result<()> {
     let _ = fs::remove_file(&new);
     written?;
     if let Some(dir) = path.parent() {
-        File::open(dir)?.sync_all()?;
+        fs::File::open(dir)?.sync_all()?;
     }
     Ok(())
 }
@@ -127,10 +163,10 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     fn call(
-        method: fn(&Path, Args<'_>) -> Result<Value, Refusal>,
+        method: fn(&Path, Args<'_>) -> Result<Json, Refusal>,
         dir: &Path,
-        args: Value,
-    ) -> Result<Value, String> {
+        args: Json,
+    ) -> Result<Json, String> {
         method(dir, Args(args.as_object().unwrap()))
             .map_err(|refusal| refusal.problems[0].to_string())
     }
@@ -167,6 +203,17 @@ mod tests {
         let error = call(import, &dir, json!({"file": "b", "text": "secret"})).unwrap_err();
         assert!(!error.contains("secret"), "{error}");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        let doomed = |name: &str| delete(&dir, Args(json!({ "file": name }).as_object().unwrap()));
+        for name in ["../a.key", "b.key", ""] {
+            doomed(name).unwrap_err();
+        }
+        // One that a section names stays.
+        let text = format!("config x\n\tlist y 'z'\n\tlist y '{}'\n", path.display());
+        let files = vec![doomed("a.key").unwrap()];
+        assert_eq!(tidy(&File::parse(text.as_bytes()), &files), files);
+        assert!(path.exists());
+        assert_eq!(tidy(&File::default(), &files), [""; 0].map(PathBuf::from));
+        assert!(!path.exists());
         fs::remove_dir_all(dir).unwrap();
     }
 }

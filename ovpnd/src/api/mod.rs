@@ -8,6 +8,7 @@ mod args;
 mod keys;
 mod peers;
 mod profile;
+mod section;
 mod switch;
 mod view;
 
@@ -24,7 +25,7 @@ use crate::reconcile::Reconciler;
 use crate::tunnel::{News, Notice};
 use crate::ubus::{Data, Reply, Status};
 pub use args::Args;
-pub use keys::{generate, import};
+pub use keys::{delete, generate, import, tidy};
 pub use peers::peers;
 pub use profile::take as take_profile;
 pub use switch::{faulty, not_kept, offer, unknown};

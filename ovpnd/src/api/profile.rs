@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Takes an .ovpn file for stock OpenVPN: looked through, and refused when it would do more than make a tunnel.
+//! Takes an .ovpn file for stock OpenVPN or for this daemon: looked through, and refused when it would do more than make a
+//! tunnel. The section is written here as well, so that a session which may import needs no right to write configurations.
 //!
 //! OpenVPN runs as root. A user who may import a file must not rule the router by it, so directives that start programs,
 //! read other configurations, open a management port or write files are refused by name, and so are paths of files
 //! outside of the directories for OpenVPN.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use ovpn_netlink::MAX_NAME;
 use serde_json::{Value, json};
 
 use super::{Args, Refusal, keys};
+#[cfg(feature = "tls")]
+use crate::config::Config;
 use crate::diag::file::{ConfigFile, Directive};
+#[cfg(feature = "tls")]
+use crate::diag::native;
 use crate::diag::{self, options, profile};
+#[cfg(feature = "tls")]
+use crate::keyfile::StaticKey;
+#[cfg(feature = "tls")]
+use crate::ubus::Status;
+use crate::uci::{self, Section};
 
 /// Directives that read a configuration, talk to a program or write files as root, beside those that start programs.
 const REFUSED: [&str; 18] = [
@@ -69,17 +80,88 @@ const VARIABLES: [&str; 6] = [
 /// Bytes of a user's name or password, USER_PASS_LEN of OpenVPN's misc.h with its end.
 const MAX_LOGIN: usize = 127;
 
-/// Writes `name`.ovpn in `dir`, and `name`.auth with a user and a password.
+/// What becomes of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Make {
+    /// The file alone.
+    File,
+    /// An interface of netifd's protocol `openvpn`.
+    Interface,
+    /// An instance of /etc/config/openvpn.
+    Instance,
+    /// An interface of this daemon, with files in place of the profile.
+    Client,
+}
+
+impl Make {
+    fn read(args: Args<'_>) -> Result<Self, Refusal> {
+        match args.text("make")? {
+            None | Some("file") => Ok(Self::File),
+            Some("interface") => Ok(Self::Interface),
+            Some("instance") => Ok(Self::Instance),
+            Some("client") => Ok(Self::Client),
+            Some(_) => Err(Refusal::argument(
+                "make",
+                "must be file, interface, instance or client",
+            )),
+        }
+    }
+
+    /// The configuration its section comes into.
+    fn package(self) -> Option<&'static str> {
+        match self {
+            Self::File => None,
+            Self::Interface | Self::Client => Some("network"),
+            Self::Instance => Some("openvpn"),
+        }
+    }
+}
+
+/// Files that are taken back unless all goes well.
+#[derive(Debug, Default)]
+struct Written(Vec<PathBuf>);
+
+impl Written {
+    fn keep(&mut self, path: PathBuf, text: &str, overwrite: bool) -> Result<(), Refusal> {
+        keys::keep("name", &path, text.as_bytes(), overwrite)?;
+        // One that was there before is lost in any case.
+        if !overwrite {
+            self.0.push(path);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Writes a profile and its login into `keys`, and the section that is made of it into the configuration in `config`. The
+/// answer, and the name of the configuration that has changed.
 ///
 /// # Errors
-/// Arguments are wrong, OpenVPN would not start with the text, the text would do more than make a tunnel, or a file
-/// cannot be written.
-pub fn take(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
+/// Arguments are wrong, OpenVPN would not start with the text, the text would do more than make a tunnel, it cannot become
+/// what is asked for, or a file cannot be written. Nothing is left then.
+pub fn take(
+    keys: &Path,
+    config: &Path,
+    args: Args<'_>,
+) -> Result<(Value, Option<&'static str>), Refusal> {
     let name = args.needed("name")?;
     let text = args.needed("text")?;
     let overwrite = args.switch("overwrite")?;
-    let path = keys::path(dir, "name", &format!("{name}.ovpn"))?;
-    let auth = keys::path(dir, "name", &format!("{name}.auth"))?;
+    let make = Make::read(args)?;
+    let path = keys::path(keys, "name", &format!("{name}.ovpn"))?;
+    let auth = keys::path(keys, "name", &format!("{name}.auth"))?;
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if make != Make::File && (name.len() > MAX_NAME || !name.bytes().all(is_word)) {
+        let why = format!("must have up to {MAX_NAME} letters, digits and _");
+        return Err(Refusal::argument("name", why));
+    }
     let login = login(args)?;
     let file = ConfigFile::parse(text);
     if let Some(why) = file.directives.iter().find_map(refusal) {
@@ -93,22 +175,116 @@ pub fn take(dir: &Path, args: Args<'_>) -> Result<Value, Refusal> {
             format!("is refused by OpenVPN: {first}"),
         ));
     }
+    let mut written = Written::default();
     if let Some(login) = &login {
-        keys::keep("name", &auth, login.as_bytes(), overwrite)?;
+        written.keep(auth.clone(), login, overwrite)?;
     }
-    let ends = text.replace("\r\n", "\n");
-    let text = format!("{}\n", ends.trim_end_matches('\n'));
-    let kept = keys::keep("name", &path, text.as_bytes(), overwrite);
-    if kept.is_err() && login.is_some() && !overwrite {
-        // Both or none.
-        let _ = fs::remove_file(&auth);
+    let auth = login.map(|_| auth.display().to_string());
+    let section = match make {
+        Make::Client => Some(client(
+            (keys, name, text),
+            auth.as_deref(),
+            &mut written,
+            overwrite,
+        )?),
+        _ => {
+            let ends = text.replace("\r\n", "\n");
+            let text = format!("{}\n", ends.trim_end_matches('\n'));
+            written.keep(path.clone(), &text, overwrite)?;
+            stock(make, name, &path, auth.as_deref())
+        }
+    };
+    if let Some((section, package)) = section.as_ref().zip(make.package()) {
+        super::section::add(&config.join(package), section)?;
     }
-    kept?;
-    Ok(json!({
+    written.0.clear();
+    let answer = json!({
         "ok": true,
-        "file": path.display().to_string(),
-        "auth_file": login.map(|_| auth.display().to_string()),
-    }))
+        "file": (make != Make::Client).then(|| path.display().to_string()),
+        "auth_file": auth,
+    });
+    Ok((answer, make.package()))
+}
+
+/// The section by which the openvpn program is started; none for a file alone.
+fn stock(make: Make, name: &str, path: &Path, auth: Option<&str>) -> Option<Section> {
+    let (kind, first, value) = match make {
+        Make::Interface => ("interface", "proto", "openvpn"),
+        Make::Instance => ("openvpn", "enabled", "1"),
+        Make::File | Make::Client => return None,
+    };
+    let mut section = Section {
+        kind: kind.into(),
+        name: Some(name.into()),
+        line: 0,
+        options: Vec::new(),
+        repeated: Vec::new(),
+    };
+    let path = path.display().to_string();
+    let options = [
+        (first, Some(value)),
+        ("config", Some(&path)),
+        ("auth_user_pass", auth),
+    ];
+    for (name, value) in options {
+        section.put(name, value.map(|value| uci::Value::One(value.to_owned())));
+    }
+    Some(section)
+}
+
+/// The section of a client of this daemon; its files are written.
+#[cfg(feature = "tls")]
+fn client(
+    (keys, name, text): (&Path, &str, &str),
+    auth: Option<&str>,
+    written: &mut Written,
+    overwrite: bool,
+) -> Result<Section, Refusal> {
+    let path = |end: &str| keys.join(format!("{name}.{end}"));
+    let made = native::convert(text, &|end| path(end).display().to_string());
+    let mut made = made.map_err(|obstacles| {
+        let why = format!("ovpnd itself cannot do: {}", obstacles.join(", "));
+        Refusal::argument("text", why)
+    })?;
+    if made.asks_user && auth.is_none() {
+        return Err(Refusal::argument(
+            "user",
+            "is missing: the text asks for one",
+        ));
+    }
+    for (end, text) in std::mem::take(&mut made.files) {
+        written.keep(path(&end), &text, overwrite)?;
+    }
+    let mut section = made.section(name);
+    if let Some(auth) = auth {
+        section.put("auth_user_pass", Some(uci::Value::One(auth.to_owned())));
+    }
+    // The content of the files is known only now.
+    let mut tried = Config::default();
+    let file = uci::File {
+        sections: vec![section.clone()],
+        errors: Vec::new(),
+    };
+    tried.read_network("text", &file, &StaticKey::load);
+    let (problems, _) = tried.all_problems();
+    match problems.is_empty() {
+        true => Ok(section),
+        false => Err(Refusal {
+            status: Status::InvalidArgument,
+            problems: problems.into_iter().cloned().collect(),
+        }),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn client(
+    _: (&Path, &str, &str),
+    _: Option<&str>,
+    _: &mut Written,
+    _: bool,
+) -> Result<Section, Refusal> {
+    let why = "must be another one: this build is without TLS, install ovpnd instead of ovpnd-mini";
+    Err(Refusal::argument("make", why))
 }
 
 /// The lines of a file for `auth-user-pass`.
@@ -178,7 +354,8 @@ mod tests {
     const CLIENT: &str = "client\r\ndev tun\nremote a\nauth-user-pass\n<ca>\nx\n</ca>\n\n";
 
     fn call(dir: &Path, args: Value) -> Result<Value, String> {
-        take(dir, Args(args.as_object().unwrap()))
+        take(dir, &dir.join("config"), Args(args.as_object().unwrap()))
+            .map(|(answer, _)| answer)
             .map_err(|refusal| refusal.problems[0].to_string())
     }
 
@@ -275,6 +452,101 @@ mod tests {
             let args = json!({"name": "a", "text": format!("{CLIENT}{line}\n"), "overwrite": true});
             call(&dir, args).unwrap();
         }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    fn files(dir: &Path) -> Vec<String> {
+        let list = fs::read_dir(dir).unwrap();
+        let list = list.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut list: Vec<String> = list.collect();
+        list.sort();
+        list
+    }
+
+    #[test]
+    fn a_section_is_written_with_its_profile_or_neither_is() {
+        let dir = temp("made");
+        let config = dir.join("config");
+        fs::create_dir_all(&config).unwrap();
+        let args = |make: &str, name: &str| json!({"name": name, "text": CLIENT, "make": make, "user": "a", "password": "b"});
+        call(&dir, args("interface", "office")).unwrap();
+        call(&dir, args("instance", "branch")).unwrap();
+        let read = |name: &str| fs::read_to_string(config.join(name)).unwrap();
+        let path = dir.display();
+        assert_eq!(
+            read("network"),
+            format!(
+                "config interface 'office'\n\toption proto 'openvpn'\n\toption config '{path}/office.ovpn'\n\toption auth_user_pass '{path}/office.auth'\n"
+            )
+        );
+        assert!(
+            read("openvpn")
+                .starts_with("config openvpn 'branch'\n\toption enabled '1'\n\toption config ")
+        );
+        let before = files(&dir);
+        fs::remove_file(dir.join("office.ovpn")).unwrap();
+        fs::remove_file(dir.join("office.auth")).unwrap();
+        let error = call(&dir, args("interface", "office")).unwrap_err();
+        assert!(error.contains("'office' is taken"), "{error}");
+        for (make, name) in [
+            ("tunnel", "a"),
+            ("interface", "a-b"),
+            ("interface", "a_name_of_16_chr"),
+        ] {
+            call(&dir, args(make, name)).unwrap_err();
+        }
+        let left: Vec<&String> = before
+            .iter()
+            .filter(|name| !name.starts_with("office"))
+            .collect();
+        assert_eq!(files(&dir).iter().collect::<Vec<_>>(), left);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_client_that_has_a_fault_is_not_made() {
+        let dir = temp("client");
+        let config = dir.join("config");
+        fs::create_dir_all(&config).unwrap();
+        let args = |text: &str| json!({"name": "office", "text": text, "make": "client", "user": "a", "password": "b"});
+        let plain = CLIENT.replace("\r\n", "\n");
+        for (text, words) in [
+            (plain.clone(), "ca"),
+            (
+                format!("{plain}route 10.0.0.0 255.0.0.0\n"),
+                "cannot do: route (line 9)",
+            ),
+            (format!("{plain}up /tmp/x\n"), "starts a program"),
+        ] {
+            let error = call(&dir, args(&text)).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        let error = call(
+            &dir,
+            json!({"name": "office", "text": plain, "make": "client"}),
+        )
+        .unwrap_err();
+        assert!(error.contains("user"), "{error}");
+        assert_eq!(files(&dir), ["config"]);
+        assert_eq!(files(&config), [""; 0]);
+        let finger = "AB:".repeat(32);
+        let text = format!(
+            "client\ndev tun\nremote vpn.example.org 443 udp\nauth-user-pass\npeer-fingerprint {}\n<tls-crypt>\n{}</tls-crypt>\n",
+            finger.trim_end_matches(':'),
+            *StaticKey::generate().unwrap().to_text()
+        );
+        call(&dir, args(&text)).unwrap();
+        assert_eq!(files(&dir), ["config", "office.auth", "office.tls-crypt"]);
+        let written = fs::read_to_string(config.join("network")).unwrap();
+        assert!(
+            written.contains("\toption proto 'openvpn_dco'\n\toption client '1'\n"),
+            "{written}"
+        );
+        assert!(
+            written.contains("\tlist remote 'vpn.example.org 443 udp'\n"),
+            "{written}"
+        );
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -78,6 +78,11 @@ pub struct ClientEntry {
     pub stopped: Option<String>,
 }
 
+/// Whether a client takes an option that changes nothing here.
+pub fn is_needless(option: &str) -> bool {
+    NEEDLESS.contains(&option)
+}
+
 /// Reads a section; none when it is switched off.
 pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, ClientEntry)> {
     if reader.boolean("disabled") == Some(true) {

@@ -7,6 +7,8 @@
 pub mod ciphers;
 pub mod file;
 pub mod gather;
+#[cfg(feature = "tls")]
+pub mod native;
 pub mod options;
 pub mod profile;
 pub mod remotes;
@@ -465,6 +467,7 @@ pub fn lint(text: &str) -> Value {
     let mut verdict = rules::judge(&file);
     verdict.findings.extend(profile::judge(&file));
     verdict.findings.extend(profile::programs(&file));
+    verdict.findings.extend(profile::ports(&file));
     verdict
         .findings
         .sort_by_key(|finding| (finding.severity, finding.line));
@@ -485,7 +488,21 @@ pub fn lint(text: &str) -> Value {
         "findings": findings(&verdict.findings),
         "remotes": remotes.map(ToString::to_string).collect::<Vec<_>>(),
         "inline": file.inline,
+        "native": native(text),
     })
+}
+
+/// Whether ovpnd's own client can have the text, and what keeps it from that; null where there is no such client.
+#[cfg(feature = "tls")]
+fn native(text: &str) -> Value {
+    let obstacles = native::convert(text, &|end| end.to_owned()).err();
+    let obstacles = obstacles.unwrap_or_default();
+    json!({ "possible": obstacles.is_empty(), "obstacles": obstacles })
+}
+
+#[cfg(not(feature = "tls"))]
+fn native(_: &str) -> Value {
+    Value::Null
 }
 
 #[cfg(test)]

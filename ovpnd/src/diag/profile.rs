@@ -7,6 +7,8 @@ use super::{Finding, Severity, options, together};
 
 /// As many directives of a kind are named.
 const NAMED: usize = 4;
+/// Longest name of a service that is repeated in a finding (RFC 6335, section 5.1: 15 letters).
+const MAX_SERVICE: usize = 15;
 
 /// Findings about the text: its directives one by one, together, and the programs in it.
 pub fn judge(file: &ConfigFile) -> Vec<Finding> {
@@ -51,6 +53,48 @@ pub fn programs(file: &ConfigFile) -> Option<Finding> {
                 list(&runs)
             ),
             "Take out those you do not know: whoever wrote the text would rule the router.",
+        )
+    })
+}
+
+/// A finding about ports that are no numbers of ports. OpenVPN starts with them, and asks the system in vain.
+pub fn ports(file: &ConfigFile) -> Option<Finding> {
+    let word = |directive: &Directive| {
+        let at = match directive.name.as_str() {
+            "remote" => 1,
+            "port" | "rport" | "lport" => 0,
+            _ => return None,
+        };
+        let word = directive.args.get(at)?;
+        let least = u32::from(directive.name != "lport");
+        let number = word
+            .parse()
+            .ok()
+            .filter(|_| word.bytes().all(|b| b.is_ascii_digit()));
+        let right = number.is_some_and(|number: u32| (least..=65_535).contains(&number));
+        (!right).then(|| word.clone())
+    };
+    let (directive, word) = file
+        .directives
+        .iter()
+        .find_map(|directive| Some((directive, word(directive)?)))?;
+    // A word that is no name of a service may be anything.
+    let service =
+        word.len() <= MAX_SERVICE && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let port = match service {
+        true => format!("the port {word}"),
+        false => "a port".to_owned(),
+    };
+    Some(Finding {
+        line: Some(directive.line),
+        ..Finding::new(
+            Severity::Warning,
+            "port",
+            format!(
+                "{} names {port}, which is no number from 1 to 65535: OpenVPN starts and finds no such service.",
+                directive.name
+            ),
+            "Write the number of the server's port, for instance 1194.",
         )
     })
 }
@@ -249,5 +293,29 @@ mod tests {
             finding.text,
             "OpenVPN does not know wrong (line 7), a word (line 8), wrong (line 9), a word (line 10) and 46 more."
         );
+    }
+
+    #[test]
+    fn a_port_is_a_number() {
+        let said = |line: &str| {
+            let file = ConfigFile::parse(&format!("client\n{line}\n"));
+            ports(&file).map(|finding| (finding.line, finding.text))
+        };
+        for line in ["remote a", "remote a 1194", "port 65535", "lport 0"] {
+            assert_eq!(said(line), None, "{line}");
+        }
+        for line in [
+            "remote a abc",
+            "remote a 0",
+            "rport 65536",
+            "port +5",
+            "remote a http udp",
+        ] {
+            assert_eq!(said(line).unwrap().0, Some(2), "{line}");
+        }
+        assert!(said("remote a abc").unwrap().1.contains("the port abc"));
+        // A line of a key that lost its tag is not repeated.
+        let key = "MIIEvQIBADANBgkqhkiG9w0";
+        assert!(!said(&format!("remote a {key}")).unwrap().1.contains(key));
     }
 }

@@ -54,12 +54,14 @@ const KERNEL_PACKAGES: [(&str, &str); 6] = [
 const PUBLIC_KEY: &str = "public-key.pem";
 
 /// Packages of the emulated routers beside their kernel, with the version apk would know.
-const USERLAND: [(&str, &str); 3] = [
+const USERLAND: [(&str, &str); 4] = [
     ("libc", "1"),
     // Another implementation of it, under the same name.
     ("ubus", "1"),
     // Only netifd's protocol handler asks for it, and there is no netifd.
     ("jshn", "1"),
+    // For the kill switch, which no emulated router has.
+    ("nftables", "1"),
 ];
 
 /// Reads every recipe as far as it goes without OpenWrt, once as scripts/feeds does and once for what a build uses.

@@ -25,7 +25,7 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "config",
-        "a profile is not read at run time: ovpnctl import writes its options here",
+        "a profile is not read at run time: ubus call ovpnd profile_import with make client writes its options here",
     ),
     (
         "http_proxy",

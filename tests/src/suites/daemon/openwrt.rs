@@ -158,7 +158,7 @@ fn key_files(_: &Ctx) -> Outcome {
             let said = asks(&router, "init", INIT, "", "")?;
             let alone = said.iter().any(|line| line.ends_with(file.as_str()));
             check_eq!(alone, wanted, "a mount of {file} alone: {said:?}");
-            let keys = format!("procd_add_jail_mount_rw {KEYS} /var/run/ovpnd");
+            let keys = format!("procd_add_jail_mount_rw {KEYS} /var/run/ovpnd /etc/config");
             check!(said.contains(&keys), "{said:?}");
         }
         Ok(())

@@ -14,7 +14,8 @@ const callDisconnect = rpc.declare({ object: 'ovpnd', method: 'peer_disconnect',
 const callKeyGenerate = rpc.declare({ object: 'ovpnd', method: 'key_generate', params: [ 'file', 'overwrite' ] });
 const callKeyImport = rpc.declare({ object: 'ovpnd', method: 'key_import', params: [ 'file', 'text', 'overwrite' ] });
 
-const callProfileImport = rpc.declare({ object: 'ovpnd', method: 'profile_import', params: [ 'name', 'text', 'user', 'password' ] });
+const callKeyDelete = rpc.declare({ object: 'ovpnd', method: 'key_delete', params: [ 'file' ] });
+const callProfileImport = rpc.declare({ object: 'ovpnd', method: 'profile_import', params: [ 'name', 'text', 'make', 'user', 'password' ] });
 
 /* JSON-RPC of uhttpd for a call that the access list does not allow. */
 const DENIED = /-32002/;
@@ -76,9 +77,10 @@ return baseclass.extend({
 		return ask(callLint(text)).then(answer => Array.isArray(answer.findings) ? answer : done(answer));
 	},
 
-	/* Resolves to { file, auth_file }: ovpnd writes them, and refuses a text that would do more than make a tunnel. */
-	profileImport(name, text, user, password) {
-		return ask(callProfileImport(name, text, user, password)).then(done);
+	/* Resolves to { file, auth_file }: ovpnd writes them and the section of what is to be made, `client`, `interface` or
+	   `instance`, and refuses a text that would do more than make a tunnel. */
+	profileImport(name, text, make, user, password) {
+		return ask(callProfileImport(name, text, make, user, password)).then(done);
 	},
 
 	disconnect(name, peer) {
@@ -92,5 +94,10 @@ return baseclass.extend({
 
 	keyImport(file, text, overwrite) {
 		return ask(callKeyImport(file, text, overwrite)).then(done);
+	},
+
+	/* Deletes a file once no section names it any more. */
+	keyDelete(file) {
+		return ask(callKeyDelete(file)).then(done);
 	}
 });

@@ -47,6 +47,10 @@ return baseclass.extend({
 		case 'connecting': return [ _('connecting'), 'notice' ];
 		/* Set up in the kernel, which is all that a peer without a handshake is before its first packet. */
 		case 'silent':     return [ _('not heard yet'), 'notice' ];
+		case 'tls':        return [ _('TLS handshake'), 'notice' ];
+		case 'authenticating': return [ _('signing in'), 'notice' ];
+		case 'pushing':    return [ _('asking for its settings'), 'notice' ];
+		case 'stopped':    return [ _('stopped'), '' ];
 		case 'waiting':    return [ _('waiting'), 'notice' ];
 		case 'disabled':   return [ _('disabled'), '' ];
 		case 'error':      return [ _('error'), 'error ovpn-bad' ];
@@ -57,6 +61,7 @@ return baseclass.extend({
 	control(word) {
 		switch (word) {
 		case 'static':   return _('static key');
+		case 'tls':      return _('OpenVPN’s protocol, by ovpnd');
 		case 'observed': return _('made by OpenVPN');
 		default:         return String(word);
 		}

@@ -5,8 +5,8 @@
 'require ui';
 'require ovpn.api as api';
 
-/* Key files of peers: made by the router, or in the browser for both ends, or uploaded. A key goes to the router
-   and never comes back: what it answers is a fingerprint. */
+/* Key files of peers: made by the router, or in the browser for both ends, or uploaded, each when the dialog is saved. A
+   key goes to the router and never comes back: the answer is a fingerprint. */
 
 const BEGIN = '-----BEGIN OpenVPN Static key V1-----';
 const END = '-----END OpenVPN Static key V1-----';
@@ -117,15 +117,33 @@ function keyFile(net, peer) {
 	return (name.length + ends.length > MAX_NAME ? name.slice(0, MAX_NAME - tail.length - ends.length) + tail : name) + ends;
 }
 
+/* Directory of the files that ovpnd makes. */
+const DIR = '/etc/ovpn/';
+
 return baseclass.extend({
 	fault,
 	keyFile,
 	otherEnd,
 	download,
 
-	/* The panel of a peer. `name` is the file the key becomes; `taken(path)` is told of a new key file; `sections()`
-	   gives the UCI sections of interface and peer as they are in the form. */
+	/* Asks whether the files of a section go with it. ovpnd deletes them when no section names them any more: those that are
+	   not its own stay. */
+	ask(files) {
+		const ours = [ ...new Set(files) ].filter(file => file?.startsWith(DIR)).map(file => file.slice(DIR.length));
+
+		if (!ours.length || !window.confirm(_('Delete the files in %s as well, once the changes are applied? %s').format(DIR, ours.join(', '))))
+			return Promise.resolve();
+
+		return Promise.all(ours.map(file => api.keyDelete(file)))
+			.catch(error => ui.addNotification(null, E('p', [ error.message ]), 'error'));
+	},
+
+	/* The panel of a peer: { root, save }. `name` is the file the key becomes; `taken(path)` is told of a new key file;
+	   `sections()` gives the UCI sections of interface and peer as they are in the form. Nothing leaves the browser
+	   before `save`. */
 	panel(name, taken, sections) {
+		/* The key that Save brings to the router: its text, or none for one that the router makes. */
+		let pending = null;
 		let key = null;
 		const said = E('div', { 'class': 'ovpn-said', 'role': 'status' });
 		const text = E('textarea', { 'class': 'ovpn-key-text', 'spellcheck': 'false', 'autocomplete': 'off',
@@ -134,18 +152,36 @@ return baseclass.extend({
 		const overwrite = E('input', { 'type': 'checkbox', 'class': 'ovpn-key-overwrite' });
 
 		const say = (words, wrong) => dom.content(said, E('span', { 'class': wrong ? 'ovpn-error' : '' }, words));
-		const keep = (call, made) => call.then(answer => {
-			key = made;
+
+		const keep = (content, both) => {
+			pending = { content };
+			key = both ? content : null;
 			text.value = '';
 			file.value = '';
-			taken(answer.file);
-			say([ _('Written to %s.').format(answer.file), ' ', E('code', [ answer.key_fingerprint ]) ]);
-		}).catch(error => say([ error.message ], true));
+			taken(DIR + name);
+			say([ content ? _('Save writes the key to %s.').format(DIR + name) : _('Save has the router make a key in %s.').format(DIR + name) ]);
+		};
+
+		const save = () => {
+			if (!pending)
+				return Promise.resolve();
+
+			const { content } = pending;
+			const call = content ? api.keyImport(name, content, overwrite.checked) : api.keyGenerate(name, overwrite.checked);
+
+			return call.then(answer => {
+				pending = null;
+				say([ _('Written to %s.').format(answer.file), ' ', E('code', [ answer.key_fingerprint ]) ]);
+			}).catch(error => {
+				say([ error.message ], true);
+				throw error;
+			});
+		};
 
 		const upload = (content) => {
 			const wrong = fault(content);
 
-			return wrong ? say([ wrong ], true) : keep(api.keyImport(name, content, overwrite.checked), null);
+			return wrong ? say([ wrong ], true) : keep(content, false);
 		};
 
 		const take = (chosen) => {
@@ -173,15 +209,11 @@ return baseclass.extend({
 			'click': ui.createHandlerFn(this, (ev) => { ev.preventDefault(); return work(); })
 		}, [ words ]);
 
-		return E('div', { 'class': 'ovpn-keys' }, [
+		const root = E('div', { 'class': 'ovpn-keys' }, [
 			E('div', { 'class': 'ovpn-row' }, [
-				button('ovpn-key-generate', _('The key stays on the router'), _('Generate on the router'),
-					() => keep(api.keyGenerate(name, overwrite.checked), null)),
+				button('ovpn-key-generate', _('The key stays on the router'), _('Generate on the router'), () => keep(null, false)),
 				button('ovpn-key-both', _('Made in this browser, sent to the router, and put into the export'),
-					_('Generate for both ends'), () => {
-						const made = makeKey();
-						return keep(api.keyImport(name, made, overwrite.checked), made);
-					}),
+					_('Generate for both ends'), () => keep(makeKey(), true)),
 				button('ovpn-key-export', _('A configuration for the other end'), _('Export for the other end'), () => {
 					const { net, peer } = sections();
 					download('%s-%s.conf'.format(net['.name'], peer['.name']), otherEnd(net, peer, key));
@@ -190,10 +222,12 @@ return baseclass.extend({
 			text,
 			E('div', { 'class': 'ovpn-row' }, [
 				file,
-				button('ovpn-key-upload', _('Send the key to the router'), _('Upload'), () => upload(text.value)),
+				button('ovpn-key-upload', _('Take this key'), _('Take the text'), () => upload(text.value)),
 				E('label', [ overwrite, ' ', _('Replace a key that is there') ])
 			]),
 			said
 		]);
+
+		return { root, save };
 	}
 });

@@ -175,6 +175,45 @@ return baseclass.extend({
 		return _('This must be the path of a file, from /.');
 	},
 
+	/* A server: host [port [protocol]]; `all` are those of the interface, which have one protocol. */
+	remote(value, all) {
+		if (!value)
+			return all.length ? true : _('A client needs a server.');
+
+		const proto = (line) => line.trim().split(/\s+/)[2] || 'udp';
+		const [ host, port, transport, more ] = value.trim().split(/\s+/);
+
+		if (/^tcp/.test(transport ?? ''))
+			return _('ovpnd speaks UDP with servers so far.');
+
+		if (more != null || transport != null && ![ 'udp', 'udp4', 'udp6' ].includes(transport))
+			return _('This must be a name or an address, a port, and udp or udp6.');
+
+		if (port != null && isNaN(digits(port, 1, 65535)))
+			return _('%s is no port: it must be a number from 1 to 65535.').format(port);
+
+		if (all.some(other => /6$/.test(proto(other)) != /6$/.test(proto(value))))
+			return _('All servers of an interface have one protocol.');
+
+		return this.host(host, transport == 'udp6' ? 'udp6' : 'udp');
+	},
+
+	fingerprint(value) {
+		return !value || /^([0-9a-f]{2}:){31}[0-9a-f]{2}$/i.test(value) ? true
+			: _('This must be 32 pairs of hexadecimal digits with colons between them.');
+	},
+
+	ciphers(value) {
+		const known = /^\??(AES-(128|192|256)-GCM|CHACHA20-POLY1305|DEFAULT)$/i;
+		const wrong = (value || '').split(':').find(name => name && !known.test(name) && !name.startsWith('?'));
+
+		return wrong ? _('The kernel’s data path has no cipher %s.').format(wrong) : true;
+	},
+
+	renegotiation(value) {
+		return !value || value == '0' || !isNaN(digits(value, 5, 0xffffffff)) ? true : _('This must be 0, or at least 5 seconds.');
+	},
+
 	/* The name of a section that becomes a peer's, or of an interface with `limit` 15. */
 	section(value, limit) {
 		if (/^[A-Za-z0-9_]+$/.test(value) && value.length <= (limit || 64))

@@ -3,6 +3,9 @@
 'require form';
 'require network';
 'require uci';
+'require ovpn.client as client';
+'require ovpn.keys as keys';
+'require ovpn.peers as peers';
 'require ovpn.validate as validate';
 
 /* Names of ciphers are OpenVPN's. */
@@ -11,6 +14,14 @@ const CIPHERS = [ 'aes-128-gcm', 'aes-192-gcm', 'aes-256-gcm', 'chacha20-poly130
 /* Errors that the protocol's handler tells netifd. */
 network.registerErrorCode('OVPND_MISSING', _('The daemon ovpnd does not answer.'));
 network.registerErrorCode('SETUP_FAILED', _('The tunnel cannot be set up: VPN > OpenVPN (kernel) tells why.'));
+
+/* The kind of a section, by the options that ovpnd looks for; null for a new one. */
+function kindOf(section_id) {
+	const has = (...options) => options.some(option => uci.get('network', section_id, option) != null);
+
+	return has('server', 'server_ipv6', 'tls_server') ? 'server' : has('client', 'tls_client') ? 'client'
+		: has('mode', 'transport', 'local_port', 'addresses', 'cipher') ? 'static' : null;
+}
 
 return network.registerProtocol('openvpn_dco', {
 	getI18n() {
@@ -37,10 +48,16 @@ return network.registerProtocol('openvpn_dco', {
 		return null;
 	},
 
-	/* Peers go with their interface; nothing is left that a later one of its name would take over. */
+	/* Peers go with their interface, and its files after a question; nothing is left that a later one of its name would
+	   take over. */
 	deleteConfiguration() {
-		for (const peer of uci.sections('network', 'openvpn_dco_%s'.format(this.sid)))
+		const sections = uci.sections('network', 'openvpn_dco_%s'.format(this.sid));
+		const files = [ ...sections.map(peer => peer.key_file), ...client.FILES.map(option => uci.get('network', this.sid, option)) ];
+
+		for (const peer of sections)
 			uci.remove('network', peer['.name']);
+
+		return keys.ask(files);
 	},
 
 	containsDevice(ifname) {
@@ -49,14 +66,38 @@ return network.registerProtocol('openvpn_dco', {
 
 	renderFormOptions(s) {
 		let o;
+		const only = (...kinds) => (option) => kinds.forEach(kind => option.depends('_kind', kind));
+		const isStatic = only('static');
+
+		o = s.taboption('general', form.ListValue, '_kind', _('Kind'));
+		o.value('client', _('client of an OpenVPN server'));
+		o.value('static', _('static keys, for tests'));
+		o.value('server', _('OpenVPN server'));
+		o.default = 'client';
+		o.rmempty = false;
+		o.cfgvalue = kindOf;
+		o.validate = (section_id, value) => value == 'server' && kindOf(section_id) != 'server'
+			? _('A server has no page so far: see the manual of ovpnd for its options.') : true;
+		o.write = (section_id, value) => {
+			if (kindOf(section_id) == value)
+				return;
+
+			uci.set('network', section_id, 'client', value == 'client' ? '1' : null);
+			uci.set('network', section_id, 'tls_client', null);
+		};
+		o.remove = () => {};
 
 		o = s.taboption('general', form.ListValue, 'mode', _('Mode'),
 			_('One peer, or many that are told apart by their addresses in the tunnel.'));
+		isStatic(o);
 		o.value('p2p', _('point to point'));
 		o.value('mp', _('multi-peer'));
 		o.default = 'p2p';
+		/* Always written: by it the section is known for one with static keys. */
+		o.rmempty = false;
 
 		o = s.taboption('general', form.ListValue, 'transport', _('Transport'));
+		isStatic(o);
 		o.value('udp', _('UDP over IPv4'));
 		o.value('udp6', _('UDP over IPv6'));
 		o.value('tcp', _('TCP over IPv4'));
@@ -68,6 +109,7 @@ return network.registerProtocol('openvpn_dco', {
 
 		o = s.taboption('general', form.Value, 'local_port', _('Local port'),
 			_('The kernel chooses one when this is empty.'));
+		isStatic(o);
 		o.datatype = 'range(1,65535)';
 		o.placeholder = '1194';
 		o.validate = function(section_id, value) {
@@ -79,18 +121,26 @@ return network.registerProtocol('openvpn_dco', {
 
 		o = s.taboption('general', form.DynamicList, 'addresses', _('Addresses'),
 			_('Of this router in the tunnel, each with its prefix length, for instance 10.8.0.1/24.'));
+		isStatic(o);
 		o.validate = function(section_id, value) {
 			return validate.addresses(value, L.toArray(this.section.formvalue(section_id, 'addresses')));
 		};
 
 		o = s.taboption('general', form.ListValue, 'cipher', _('Cipher'),
 			_('Both ends need the same one.'));
+		isStatic(o);
 		o.value('auto', _('automatic (chacha20-poly1305)'));
 		CIPHERS.forEach(cipher => o.value(cipher));
 		o.default = 'auto';
 
+		client.options(s, only('client'), only('client', 'server'));
+
+		o = s.taboption('general', form.Flag, 'killswitch', _('Kill switch'),
+			_('Forwarded traffic of this interface’s zone has no other way while the tunnel is away.'));
+
 		o = s.taboption('advanced', form.Value, 'mtu', _('MTU'),
 			_('Largest packet in the tunnel, in bytes.'));
+		isStatic(o);
 		o.datatype = 'range(68,65451)';
 		o.placeholder = '1416';
 
@@ -115,5 +165,7 @@ return network.registerProtocol('openvpn_dco', {
 
 		o = s.taboption('advanced', form.Flag, 'nohostroute', _('No host route'),
 			_('Do not pin the way to each endpoint.'));
+
+		peers.tab(s, isStatic);
 	}
 });

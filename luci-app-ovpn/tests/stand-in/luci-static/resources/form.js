@@ -12,6 +12,16 @@ const AbstractValue = baseclass.extend({
 	},
 
 	validate: () => true,
+
+	/* Shown while another option of the section has this value, or one of these. */
+	depends(option, value) {
+		(this.deps ??= []).push([ option, value ]);
+	},
+
+	isActive(section_id) {
+		return !this.deps || this.deps.some(([ option, value ]) => this.section.formvalue(section_id, option) == value);
+	},
+
 	cfgvalue(section_id) { return uci.get(this.map.config, section_id, this.option); },
 	getUIElement(section_id) { return this.elements.get(section_id); },
 	formvalue(section_id) { return this.getUIElement(section_id)?.getValue() ?? null; },
@@ -22,8 +32,11 @@ const AbstractValue = baseclass.extend({
 		return L.toArray(this.cfgvalue(section_id)).length ? [].concat(this.cfgvalue(section_id)).join(', ') : E('em', [ 'none' ]);
 	},
 
+	id(section_id) { return `cbid.${this.map.config}.${section_id}.${this.option}`; },
+
 	options(section_id) {
 		return {
+			id: this.id(section_id),
 			placeholder: this.placeholder, datatype: this.datatype, optional: this.optional || this.rmempty,
 			validate: value => this.validate(section_id, value)
 		};
@@ -42,6 +55,9 @@ const AbstractValue = baseclass.extend({
 
 		if (!element)
 			return;
+
+		if (!this.isActive(section_id))
+			return this.remove(section_id);
 
 		element.triggerValidation();
 
@@ -98,6 +114,18 @@ const DynamicList = Value.extend({
 	element(section_id, value) { return new ui.DynamicList(value, this.options(section_id)); }
 });
 
+/* A section in a section. */
+const SectionValue = AbstractValue.extend({
+	__init__(map, section, option, Type, ...args) {
+		AbstractValue.prototype.__init__.call(this, map, section, option);
+		this.subsection = new Type(map, ...args);
+	},
+
+	formvalue: () => null,
+	render() { return this.subsection.render(); },
+	parse() { return this.subsection.parse(); }
+});
+
 const DummyValue = AbstractValue.extend({
 	render(section_id) { return this.cfgvalue(section_id); },
 	parse() {}
@@ -127,8 +155,11 @@ const AbstractSection = baseclass.extend({
 	formvalue(section_id, name) { return this.getOption(name)?.formvalue(section_id) ?? null; },
 
 	row(child, section_id) {
+		if (child.subsection)
+			return E('div', { 'data-name': child.option, 'data-tab': child.tab }, [ child.render(section_id) ]);
+
 		return E('div', { 'class': 'cbi-value', 'data-name': child.option, 'data-tab': child.tab }, [
-			E('label', { 'class': 'cbi-value-title' }, [ child.title ]),
+			E('label', { 'class': 'cbi-value-title', 'for': `widget.${child.id(section_id)}` }, [ child.title ]),
 			E('div', { 'class': 'cbi-value-field' }, [
 				child.render(section_id),
 				child.description ? E('div', { 'class': 'cbi-value-description' }, [ child.description ]) : ''
@@ -138,17 +169,21 @@ const AbstractSection = baseclass.extend({
 
 	rows(section_id) {
 		const rows = this.children.map(child => this.row(child, section_id));
-		const show = (name) => {
-			rows.forEach(row => { row.hidden = row.dataset.tab != name; });
-			links.forEach(link => link.classList.toggle('cbi-tab', link.dataset.tab == name));
+		this.shown ??= this.tabs?.[0].name;
+		const show = () => {
+			rows.forEach((row, index) => { row.hidden = row.dataset.tab != this.shown || !this.children[index].isActive(section_id); });
+			links.forEach(link => {
+				link.classList.toggle('cbi-tab', link.dataset.tab == this.shown);
+				link.hidden = !this.children.some(child => child.tab == link.dataset.tab && child.isActive(section_id));
+			});
 		};
-		const links = (this.tabs ?? []).map(({ name, title }) =>
-			E('li', { 'data-tab': name, 'click': () => show(name) }, [ E('a', { 'href': '#', 'click': ev => ev.preventDefault() }, [ title ]) ]));
+		const links = (this.tabs ?? []).map(({ name, title }) => E('li', { 'data-tab': name, 'click': () => { this.shown = name; show(); } },
+			[ E('a', { 'href': '#', 'click': ev => ev.preventDefault() }, [ title ]) ]));
 
 		if (links.length)
-			show(this.tabs[0].name);
+			show();
 
-		return E('div', [ links.length ? E('ul', { 'class': 'cbi-tabmenu' }, links) : '', ...rows ]);
+		return E('div', { 'change': () => links.length && show() }, [ links.length ? E('ul', { 'class': 'cbi-tabmenu' }, links) : '', ...rows ]);
 	}
 });
 
@@ -162,7 +197,7 @@ const NamedSection = AbstractSection.extend({
 	},
 
 	parse() {
-		this.children.forEach(child => child.parse(this.section));
+		return Promise.all(this.children.map(child => child.parse(this.section)));
 	}
 });
 
@@ -211,7 +246,7 @@ const GridSection = AbstractSection.extend({
 				[ child.editable ? child.render(section_id) : child.textvalue(section_id) ])),
 			E('td', { 'class': 'td cbi-section-actions' }, [
 				button('cbi-button-edit', 'Edit', () => this.renderMoreOptionsModal(section_id)),
-				button('cbi-button-remove', 'Delete', () => { uci.remove(this.map.config, section_id); return this.map.save(); })
+				button('cbi-button-remove', 'Delete', ev => this.handleRemove(section_id, ev))
 			])
 		]);
 	},
@@ -220,6 +255,12 @@ const GridSection = AbstractSection.extend({
 		uci.add(this.map.config, this.sectiontype, name);
 
 		return this.renderMoreOptionsModal(name, true);
+	},
+
+	handleRemove(section_id) {
+		uci.remove(this.map.config, section_id);
+
+		return this.map.save();
 	},
 
 	/* A form of its own over one section, with its own fields. */
@@ -243,15 +284,15 @@ const GridSection = AbstractSection.extend({
 					return close();
 				} }, [ 'Dismiss' ]), ' ',
 				E('button', { 'class': 'btn cbi-button cbi-button-positive important', 'click': ui.createHandlerFn(this, async () => {
-					const wrong = own.children.flatMap(child => {
+					const wrong = [];
+
+					for (const child of own.children)
 						try {
-							child.parse(section_id);
-							return [];
+							await child.parse(section_id);
 						}
 						catch (fault) {
-							return [ fault.message ];
+							wrong.push(fault.message);
 						}
-					});
 
 					error.hidden = !wrong.length;
 					dom.content(error, [ wrong.join('; ') ]);
@@ -303,7 +344,7 @@ const FormMap = baseclass.extend({
 	},
 
 	async save() {
-		this.sections.forEach(section => section.parse());
+		await Promise.all(this.sections.map(section => section.parse()));
 		await uci.save();
 		this.renderContents();
 	},
@@ -316,5 +357,5 @@ const FormMap = baseclass.extend({
 });
 
 return baseclass.extend({
-	Map: FormMap, NamedSection, GridSection, AbstractSection, AbstractValue, Value, ListValue, Flag, DynamicList, DummyValue
+	Map: FormMap, NamedSection, GridSection, AbstractSection, AbstractValue, Value, ListValue, Flag, DynamicList, DummyValue, SectionValue
 });

@@ -93,15 +93,15 @@ const Textfield = Element.extend({
 
 const Select = Element.extend({
 	render() {
-		return this.bind(E('div', [ E('select', { 'class': 'cbi-input-select' }, this.options.choices.map(([ value, words ]) =>
+		return this.bind(E('div', { 'id': this.options.id }, [ E('select', { 'id': `widget.${this.options.id}`, 'class': 'cbi-input-select' }, this.options.choices.map(([ value, words ]) =>
 			E('option', { value, 'selected': value == this.value ? '' : null }, [ words ]))) ]), 'change', 'blur');
 	}
 });
 
 const Checkbox = Element.extend({
 	render() {
-		return this.bind(E('div', { 'class': 'cbi-checkbox' }, [
-			E('input', { 'type': 'checkbox', 'value': '1', 'checked': this.value == '1' ? '' : null })
+		return this.bind(E('div', { 'id': this.options.id, 'class': 'cbi-checkbox' }, [
+			E('input', { 'id': `widget.${this.options.id}`, 'type': 'checkbox', 'value': '1', 'checked': this.value == '1' ? '' : null })
 		]), 'click', 'blur');
 	},
 
@@ -112,7 +112,7 @@ const Checkbox = Element.extend({
 
 const DynamicList = Element.extend({
 	render() {
-		const input = E('input', { 'type': 'text', 'class': 'cbi-input-text' });
+		const input = E('input', { 'id': `widget.${this.options.id}`, 'type': 'text', 'class': 'cbi-input-text' });
 		const check = () => mark(input, this.options.validate?.(input.value) ?? true);
 		const take = () => {
 			if (input.value && check()) {

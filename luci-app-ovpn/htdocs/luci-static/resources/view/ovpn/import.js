@@ -28,7 +28,7 @@ function tooBig(text) {
 /* A line of the form; `id` is that of the field it names. */
 function row(title, node, hint, id) {
 	return E('div', { 'class': 'cbi-value' }, [
-		E('label', { 'class': 'cbi-value-title', 'for': id }, [ title ]),
+		E(id ? 'label' : 'div', { 'class': 'cbi-value-title', 'for': id }, [ title ]),
 		E('div', { 'class': 'cbi-value-field' }, [
 			node,
 			hint ? E('div', { 'class': 'cbi-value-description' }, [ hint ]) : ''
@@ -93,9 +93,7 @@ return view.extend({
 		return E('div', [
 			parts.style(),
 			E('h2', [ _('Import an OpenVPN file') ]),
-			E('p', [ this.asInterface
-				? _('Makes an interface of the protocol OpenVPN from a client’s file. It is checked first; nothing is written until you say so.')
-				: _('Makes an instance of OpenVPN in /etc/config/openvpn from a client’s file. It is checked first; nothing is written until you say so.') ]),
+			E('p', [ _('Makes a tunnel from a client’s file. It is checked first; nothing is written until you say so.') ]),
 			status ? '' : parts.noDaemon(),
 			drop,
 			this.preview
@@ -125,7 +123,6 @@ return view.extend({
 
 		return file.arrayBuffer().then(bytes => {
 			const text = profile.decode(bytes);
-
 
 			if (BINARY.test(text))
 				return this.refuse(_('%s is no text: an .ovpn file is one, unpacked.').format(file.name));
@@ -159,7 +156,7 @@ return view.extend({
 
 	show(text, parsed, verdict) {
 		const broken = verdict.verdict == 'refused';
-		const taken = (name) => uci.get(this.asInterface ? 'network' : 'openvpn', name) != null;
+		const taken = (name) => uci.get('network', name) != null || !this.asInterface && uci.get('openvpn', name) != null;
 		const name = new ui.Textfield(profile.name(this.filename, taken), {
 			id: 'ovpn-name',
 			validate: (value) => {
@@ -175,6 +172,16 @@ return view.extend({
 		const fields = parsed.asksUser ? [ name, user, password ] : [ name ];
 		const [ kind, words ] = verdict.verdict == 'kernel' ? [ 'success', _('The kernel can carry this tunnel.') ]
 			: [ 'warning', _('The kernel cannot carry this tunnel; OpenVPN will do it itself, slower. The reasons stand below.') ];
+		/* ovpnd's own client is first where it can have the text: its packets go through the kernel in any case. */
+		const native = verdict.native;
+		const stock = this.asInterface ? 'interface' : 'instance';
+		const choice = E('div', { 'id': 'ovpn-make', 'role': 'radiogroup', 'aria-label': _('Connected by') }, [
+			...native ? [ this.choose('client', native.possible, native.possible, _('ovpnd, always in the kernel')) ] : [],
+			this.choose(stock, true, !native?.possible, this.asInterface ? _('OpenVPN, as an interface') : _('OpenVPN, as an instance')),
+			native && !native.possible ? E('div', { 'class': 'cbi-value-description', 'id': 'ovpn-obstacles' }, [
+				_('ovpnd itself cannot do: %s.').format(native.obstacles.join(', '))
+			]) : ''
+		]);
 
 		this.failed = E('div', { 'class': 'ovpn-error', 'id': 'ovpn-failed', 'role': 'alert' });
 		this.say(
@@ -189,7 +196,8 @@ return view.extend({
 			})),
 			E('div', { 'class': 'cbi-section' }, [
 				E('h3', [ _('Preview') ]),
-				row(this.asInterface ? _('Name of the interface') : _('Name of the instance'), name.render(), _('The file becomes %s.').format('/etc/ovpn/<%s>.ovpn'.format(_('name'))), 'widget.ovpn-name'),
+				row(_('Name of the tunnel'), name.render(), _('Its files are in %s and have this name.').format('/etc/ovpn'), 'widget.ovpn-name'),
+				row(_('Connected by'), choice, null, null),
 				row(_('Servers'), E('div', { 'id': 'ovpn-remotes' }, [ verdict.remotes.join(', ') || '–' ])),
 				row(_('In the text'), E('div', { 'id': 'ovpn-inline' }, [ verdict.inline.join(', ') || '–' ])),
 				...(parsed.asksUser ? [
@@ -203,34 +211,33 @@ return view.extend({
 						'class': 'btn cbi-button cbi-button-apply important', 'id': 'ovpn-create',
 						'disabled': broken || !L.hasViewPermission() || null,
 						'click': ui.createHandlerFn(this, () => this.handleCreate(text, fields))
-					}, [ this.asInterface ? _('Create interface') : _('Create instance') ])
+					}, [ _('Create the tunnel') ])
 				])
 			])
 		);
 	},
 
-	/* `fields` are the name, and user and password where the file asks for them. */
+	/* One of the ways to have a tunnel. */
+	choose(value, possible, chosen, words) {
+		return E('label', { 'class': 'ovpn-choice' }, [
+			E('input', { 'type': 'radio', 'name': 'ovpn-make', 'value': value, 'checked': chosen ? '' : null, 'disabled': possible ? null : '' }),
+			' ', words
+		]);
+	},
+
+	/* `fields` are the name, and user and password where the file asks for them. ovpnd writes everything, the section
+	   included: this session needs no right to write a configuration. */
 	handleCreate(text, fields) {
 		fields.forEach(field => field.triggerValidation());
 
 		if (!fields.every(field => field.isValid()))
 			return;
 
-		const [ section, ...login ] = fields.map(field => field.getValue());
-		const config = this.asInterface ? 'network' : 'openvpn';
+		const [ name, ...login ] = fields.map(field => field.getValue());
+		const make = document.querySelector('#ovpn-make input:checked').value;
 
-		return api.profileImport(section, text, ...login)
-			.then(({ file, auth_file }) => {
-				uci.add(config, this.asInterface ? 'interface' : 'openvpn', section);
-				uci.set(config, section, this.asInterface ? 'proto' : 'enabled', this.asInterface ? 'openvpn' : '1');
-				uci.set(config, section, 'config', file);
-
-				if (auth_file)
-					uci.set(config, section, 'auth_user_pass', auth_file);
-
-				return uci.save();
-			})
-			.then(() => ui.changes.apply(true))
+		return api.profileImport(name, text, make, ...login)
+			.then(() => { window.location.href = L.url('admin/vpn/ovpn/overview'); })
 			.catch(error => dom.content(this.failed, [ _('The tunnel could not be made: %s').format(error.message) ]));
 	}
 });

@@ -53,6 +53,8 @@ function engine(peer) {
 
 	return [
 		E('div', [ peer.cipher || '–' ]),
+		peer.key_source == 'tls' && peer.key_age != null
+			? E('div', { 'class': 'ovpn-small ovpn-key-age' }, [ _('key of %s').format(format.ago(peer.key_age)) ]) : '',
 		E('div', { 'class': 'ovpn-small ovpn-engine' }, [
 			peer.engine_async ? _('%s, asynchronous').format(name) : name
 		])
@@ -91,6 +93,8 @@ function details(peer) {
 		[ _('Connected for'), format.duration(peer.connected) ],
 		[ _('Last seen'), format.ago(peer.last_seen) ],
 		[ _('Lost connections'), peer.losses ],
+		[ _('Last failure'), peer.error ],
+		[ _('Not routed because'), peer.route_error ],
 		[ _('Key'), peer.has_key ? peer.key_fingerprint || _('present') : _('none') ],
 		[ _('Age of the key'), format.duration(peer.key_age) ],
 		[ _('Cipher'), peer.cipher ],
@@ -143,24 +147,33 @@ class Row {
 				this.disconnect
 			]))
 		]);
+		/* On a line of its own: a long sentence would squeeze the columns. */
+		this.fault = E('tr', { 'class': 'tr ovpn-fault', 'data-fault-of': name }, [
+			E('td', { 'class': 'td left ovpn-error', 'colspan': TITLES.length + 1 })
+		]);
 	}
 
 	show(peer, state) {
-		const error = [ peer.error, ...L.toArray(peer.problems).map(problem => problem.text) ].filter(Boolean).join('\n');
+		/* A failure of before is history once the peer is up, and stays in the details. */
+		const error = [ peer.key_source == 'tls' && peer.state == 'up' ? peer.route_error : peer.error, ...L.toArray(peer.problems).map(problem => problem.text) ].filter(Boolean).join('\n');
 
 		[ [
 			E('div', [ E('strong', [ peer.description || peer.name ]) ]),
-			E('div', { 'class': 'ovpn-small' }, [ peer.peer_id == null ? peer.name : '%s, #%d'.format(peer.name, peer.peer_id) ]),
+			E('div', { 'class': 'ovpn-small' }, [ peer.peer_id == null || peer.key_source == 'tls' ? peer.name : '%s, #%d'.format(peer.name, peer.peer_id) ]),
 			E('div', { 'class': 'ovpn-small' }, [ L.toArray(peer.vpn_ips).join(', ') ])
 		], [
 			parts.address(peer.remote || peer.endpoint || '–')
 		], [
 			parts.stateLabel(state, error),
-			E('div', { 'class': 'ovpn-small ovpn-seen' }, [ format.ago(peer.last_seen) ]),
-			error ? E('div', { 'class': 'ovpn-error' }, [ error ]) : ''
+			peer.since == null ? '' : E('div', { 'class': 'ovpn-small ovpn-for' }, [ _('for %s').format(format.duration(peer.since)) ]),
+			E('div', { 'class': 'ovpn-small ovpn-seen' }, [
+				peer.last_seen == null ? format.ago(null) : _('heard %s').format(format.ago(peer.last_seen))
+			]),
 		], traffic(peer), drops(peer), engine(peer) ].forEach((nodes, index) => dom.content(this.cells[index], nodes));
 
+		dom.content(this.fault.firstChild, [ error ]);
 		this.peer = peer;
+		this.nodes = error ? [ this.root, this.fault ] : [ this.root ];
 		this.disconnect.disabled = peer.state != 'up' || !L.hasViewPermission();
 	}
 }
@@ -198,7 +211,11 @@ class Tunnel {
 		]);
 
 		dom.content(this.problems, [
-			view.error && driven && !L.toArray(view.problems).length ? parts.banner(null, {
+			view.stopped ? E('p', { 'class': 'ovpn-stopped' }, [
+				_('Stopped: %s.').format(view.stopped), ' ',
+				E('a', { 'href': L.url('admin/network/network') }, [ _('Start it under Network > Interfaces') ])
+			]) : '',
+			view.error && view.control != 'tls' && driven && !L.toArray(view.problems).length ? parts.banner(null, {
 				severity: 'error',
 				code: 'interface',
 				text: view.error,
@@ -229,13 +246,17 @@ class Tunnel {
 
 		this.rows = new Map(peers.peers.map(peer => [ peer.name, this.rows.get(peer.name) ?? new Row(this.page, peer.name) ]));
 		peers.peers.forEach(peer => this.rows.get(peer.name).show(peer, this.stateOf(peer)));
-		place(this.table, [ this.head, ...Array.from(this.rows.values(), row => row.root) ]);
+		place(this.table, [ this.head, ...Array.from(this.rows.values()).flatMap(row => row.nodes) ]);
 		this.showPager(peers.total);
 		place(this.peers, peers.total ? [ this.table, this.turner ] : [ this.empty ]);
 	}
 
 	/* The meaning of a peer's state for a user who waits for it. */
 	stateOf(peer) {
+		/* A client knows how far it is, and is up once the server has answered. */
+		if (this.view.control == 'tls')
+			return peer.state;
+
 		if (this.view.state == 'error' && peer.state != 'disabled' && peer.state != 'error')
 			return 'down';
 

@@ -36,10 +36,10 @@ function members() {
 		uci: [ uci, 'load', 'sections', 'get', 'set', 'add', 'remove', 'save' ],
 		ui: [ ui, 'showModal', 'hideModal', 'addNotification', 'createHandlerFn', 'Textfield', 'instantiateView' ],
 		changes: [ ui.changes, 'apply' ], validation: [ validation, 'parseIPv4', 'parseIPv6' ],
-		form: [ form, 'Map', 'NamedSection', 'GridSection', 'Value', 'ListValue', 'Flag', 'DynamicList', 'DummyValue' ],
-		grid: [ form.GridSection.prototype, 'option', 'getUIElement', 'formvalue', 'handleAdd', 'renderSectionPlaceholder' ],
+		form: [ form, 'Map', 'NamedSection', 'GridSection', 'Value', 'ListValue', 'Flag', 'DynamicList', 'DummyValue', 'SectionValue' ],
+		grid: [ form.GridSection.prototype, 'option', 'getUIElement', 'formvalue', 'handleAdd', 'handleRemove', 'renderSectionPlaceholder' ],
 		named: [ form.NamedSection.prototype, 'tab', 'taboption' ],
-		value: [ form.Value.prototype, 'cfgvalue', 'formvalue', 'value', 'write', 'remove' ],
+		value: [ form.Value.prototype, 'depends', 'isActive', 'parse', 'cfgvalue', 'formvalue', 'value', 'write', 'remove' ],
 		field: [ ui.Textfield.prototype, 'render', 'getValue', 'setValue', 'isValid', 'triggerValidation' ],
 		L: [ L, 'require', 'resource', 'url', 'isObject', 'toArray', 'resolveDefault', 'hasViewPermission' ]
 	};

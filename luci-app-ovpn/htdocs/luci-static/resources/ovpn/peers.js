@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 'use strict';
-'require view';
+'require baseclass';
 'require form';
 'require uci';
 'require ui';
-'require ovpn.api as api';
 'require ovpn.keys as keys';
-'require ovpn.parts as parts';
 'require ovpn.validate as validate';
+
+/* The peers of an interface with static keys: a tab of its dialog. */
 
 const PROTO = 'openvpn_dco';
 /* UCI's words for it. */
 const YES = /^(1|on|true|yes|enabled)$/;
-
-function interfaces() {
-	return uci.sections('network', 'interface').filter(section => section.proto == PROTO);
-}
 
 /* The panel that makes, takes and exports keys, as an option of the form. */
 const KeyPanel = form.DummyValue.extend({
@@ -36,10 +32,17 @@ const KeyPanel = form.DummyValue.extend({
 			return { net: uci.get('network', net), peer };
 		};
 
-		return keys.panel(keys.keyFile(net, section_id), path => {
+		this.panel = keys.panel(keys.keyFile(net, section_id), path => {
 			section.getUIElement(section_id, 'key_file').setValue(path);
 			section.getUIElement(section_id, 'key_file').triggerValidation();
 		}, values);
+
+		return this.panel.root;
+	},
+
+	/* The key goes to the router with the rest of the dialog, by Save. */
+	parse() {
+		return this.panel ? this.panel.save() : Promise.resolve();
 	},
 
 	write() {},
@@ -63,12 +66,13 @@ function addresses(peers) {
 	return peers.flatMap(peer => L.toArray(peer.vpn_ip).map(ip => [ ip, peer['.name'] ]));
 }
 
-function onlyOne(net, peer) {
-	return _('%s is point to point and has the peer %s: choose the mode multi-peer under Network > Interfaces to have more.')
-		.format(net['.name'], peer['.name']);
+function onlyOne(name, peer) {
+	return _('%s is point to point and has the peer %s: choose the mode multi-peer on the first tab to have more.')
+		.format(name, peer['.name']);
 }
 
-function addOptions(ss, net) {
+/* `net(option)` is an option of the interface as its dialog has it. */
+function addOptions(ss, name, net) {
 	const type = ss.sectiontype;
 	let o;
 
@@ -84,8 +88,8 @@ function addOptions(ss, net) {
 
 		const rest = others(this.section, type, section_id);
 
-		if (net.mode != 'mp' && rest.length)
-			return onlyOne(net, rest[0]);
+		if (net('mode') != 'mp' && rest.length)
+			return onlyOne(name, rest[0]);
 
 		/* In the dialog these fields speak for themselves. */
 		if (this.section.getUIElement(section_id, 'peer_id'))
@@ -93,7 +97,7 @@ function addOptions(ss, net) {
 
 		const ips = L.toArray(peer.vpn_ip);
 
-		return [ validate.peerId(peer.peer_id, numbers(rest)), ...ips.map(ip => validate.vpnIp(ip, ips, addresses(rest), net.mode)) ]
+		return [ validate.peerId(peer.peer_id, numbers(rest)), ...ips.map(ip => validate.vpnIp(ip, ips, addresses(rest), net('mode'))) ]
 			.find(valid => valid !== true) ?? true;
 	};
 
@@ -111,13 +115,13 @@ function addOptions(ss, net) {
 	o = ss.option(form.Value, 'endpoint_host', _('Endpoint'),
 		_('Host name or address. With TCP, empty waits for the peer to connect.'));
 	o.validate = (section_id, value) => {
-		if (!value && !/^tcp/.test(net.transport || 'udp'))
+		if (!value && !/^tcp/.test(net('transport') || 'udp'))
 			return _('With UDP the other end must be known: enter its name or address.');
 
-		if (!value && !net.local_port)
+		if (!value && !net('local_port'))
 			return _('The peer can only be waited for on a local port, and the interface has none.');
 
-		return validate.host(value, net.transport);
+		return validate.host(value, net('transport'));
 	};
 
 	o = ss.option(form.Value, 'endpoint_port', _('Port'));
@@ -129,7 +133,7 @@ function addOptions(ss, net) {
 	o.validate = function(section_id, value) {
 		const taken = addresses(others(this.section, type, section_id));
 
-		return validate.vpnIp(value, L.toArray(this.section.formvalue(section_id, 'vpn_ip')), taken, net.mode);
+		return validate.vpnIp(value, L.toArray(this.section.formvalue(section_id, 'vpn_ip')), taken, net('mode'));
 	};
 
 	o = ss.option(form.DynamicList, 'allowed_ips', _('Networks behind it'));
@@ -152,7 +156,7 @@ function addOptions(ss, net) {
 	};
 
 	o = ss.option(KeyPanel, '_keys', _('Key'));
-	o.interface_name = net['.name'];
+	o.interface_name = name;
 	o.modalonly = true;
 
 	o = ss.option(form.ListValue, 'key_direction', _('Direction of the key'),
@@ -187,78 +191,56 @@ function addOptions(ss, net) {
 	};
 }
 
-function addSection(map, net) {
-	const name = net['.name'];
-	const ss = map.section(form.GridSection, '%s_%s'.format(PROTO, name),
-		_('Peers of %s').format(name));
+return baseclass.extend({
+	/* Adds the tab to the section `s` of an interface's dialog. */
+	tab(s, kind) {
+		const name = s.section;
+		const net = (option) => s.formvalue(name, option) ?? uci.get('network', name, option);
 
-	ss.addremove = true;
-	ss.anonymous = false;
-	ss.nodescriptions = true;
-	ss.addbtntitle = _('Add peer');
-	ss.modaltitle = (section_id) => _('Peer %s of %s').format(section_id, name);
+		s.tab('peers', _('Peers'));
 
-	/* Why there cannot be a peer of this name; null when there can. */
-	const refusal = (section_id) => {
-		const valid = validate.section(section_id);
-		const [ only ] = net.mode == 'mp' ? [] : others(ss, ss.sectiontype, section_id);
+		const o = s.taboption('peers', form.SectionValue, '_peers', form.GridSection, '%s_%s'.format(PROTO, name));
 
-		if (valid !== true)
-			return valid;
+		kind(o);
 
-		/* Sections of the file share their names: a peer must not take an interface's. */
-		if (uci.get('network', section_id) != null)
-			return _('The name %s is taken in /etc/config/network.').format(section_id);
+		const ss = o.subsection;
 
-		return only ? onlyOne(net, only) : null;
-	};
+		ss.addremove = true;
+		ss.anonymous = false;
+		ss.nodescriptions = true;
+		ss.addbtntitle = _('Add peer');
+		ss.modaltitle = (section_id) => _('Peer %s of %s').format(section_id, name);
 
-	ss.handleAdd = function(ev, section_id) {
-		const why = refusal(section_id);
+		/* Why there cannot be a peer of this name; null when there can. */
+		const refusal = (section_id) => {
+			const valid = validate.section(section_id);
+			const [ only ] = net('mode') == 'mp' ? [] : others(ss, ss.sectiontype, section_id);
 
-		return why ? ui.addNotification(null, E('p', [ why ]), 'error')
-			: form.GridSection.prototype.handleAdd.call(this, ev, section_id);
-	};
+			if (valid !== true)
+				return valid;
 
-	ss.renderSectionPlaceholder = () => E('em', [ _('No peers.') ]);
+			/* Sections of the file share their names: a peer must not take an interface's. */
+			if (uci.get('network', section_id) != null)
+				return _('The name %s is taken in /etc/config/network.').format(section_id);
 
-	addOptions(ss, net);
-}
+			return only ? onlyOne(name, only) : null;
+		};
 
-return view.extend({
-	load() {
-		return Promise.all([ uci.load('network'), api.status(), api.interfaces() ]);
-	},
+		ss.handleAdd = function(ev, section_id) {
+			const why = refusal(section_id);
 
-	render([ , status, shown ]) {
-		const mine = interfaces();
-		const problems = status ? [
-			...parts.problems(status.problems),
-			...shown.flatMap(one => [ ...parts.problems(one.problems), ...parts.problems(one.warnings, 'warning') ])
-		] : [ parts.noDaemon() ];
+			return why ? ui.addNotification(null, E('p', [ why ]), 'error')
+				: form.GridSection.prototype.handleAdd.call(this, ev, section_id);
+		};
 
-		if (!mine.length) {
-			/* There is nothing to save. */
-			this.handleSave = this.handleSaveApply = this.handleReset = null;
+		ss.handleRemove = function(section_id, ev) {
+			const file = uci.get('network', section_id, 'key_file');
 
-			return E('div', [
-				parts.style(),
-				E('h2', [ _('OpenVPN peers') ]),
-				...problems,
-				E('p', { 'class': 'ovpn-empty' }, [
-					_('There is no interface for peers yet.'), ' ',
-					E('a', { 'href': L.url('admin/network/network') }, [
-						_('Add one of the protocol “OpenVPN in the kernel”.')
-					])
-				])
-			]);
-		}
+			return keys.ask([ file ]).then(() => form.GridSection.prototype.handleRemove.call(this, section_id, ev));
+		};
 
-		const map = new form.Map('network', _('OpenVPN peers'),
-			_('Who is at the other end of each tunnel. Saving and applying changes only what differs: other peers lose no packet.'));
+		ss.renderSectionPlaceholder = () => E('em', [ _('No peers.') ]);
 
-		mine.forEach(net => addSection(map, net));
-
-		return map.render().then(node => E('div', { 'class': 'ovpn-page' }, [ parts.style(), ...problems, node ]));
+		addOptions(ss, name, net);
 	}
 });
