@@ -437,6 +437,72 @@ fn overload(template: &str) -> Outcome {
     answers(&tunnel, 10)
 }
 
+/// The peer goes while the engine has packets of both directions: each is counted as lost with it, or was through.
+fn peer_gone(template: &str) -> Outcome {
+    const BURST: u32 = 20;
+    let _preference = prefer(template, Cipher::Aes256)?;
+    let mut lab = SoftTunnel::new(Cipher::Aes256, Outer::V4)?;
+    let reasons = DropReasons::open(&lab.a.ns, "tun")?;
+    let before = (reasons.read()?, lab.a.dev()?);
+    let lost = |name: &str| -> Outcome<u64> {
+        let all = reasons.since(&before.0)?;
+        Ok(all.iter().find(|(n, _)| n == name).map_or(0, |(_, n)| *n))
+    };
+    let mut sent = 0;
+    // Which of them are in the engine at that moment is the scheduler's affair.
+    for round in 0..300 {
+        lab.a.add_peer()?;
+        lab.a.add_key(PRIMARY, Cipher::Aes256, 1)?;
+        lab.soft.next_id = 1;
+        for n in 0..BURST {
+            lab.push(&text(n))?;
+            lab.soft.send(&Soft::datagram(&text(n)))?;
+        }
+        sent += u64::from(BURST);
+        lab.a.nl.peer_del(lab.a.ifindex, lab.a.id)?;
+        if lost("rx_gone")? > 0 && lost("tx_no_transport")? > 0 {
+            note!("{template}: both directions by round {round}");
+            break;
+        }
+    }
+    wait_for(
+        "every packet to be counted",
+        Duration::from_secs(10),
+        || {
+            let through = lab.a.dev()?.rx_packets - before.1.rx_packets;
+            let lost = lost("rx_gone")? + lost("rx_unknown_peer")?;
+            Ok((through + lost == sent).then_some(()))
+        },
+    )
+    .map_err(|e| e.during(format!("{sent} sent, {:?}", reasons.since(&before.0))))?;
+    let all = reasons.since(&before.0)?;
+    note!("{template}: {all:?}");
+    let expected = ["rx_unknown_peer", "rx_gone", "tx_no_transport"];
+    check!(
+        all.iter()
+            .all(|(name, _)| expected.contains(&name.as_str())),
+        "drops: {all:?}"
+    );
+    let dev = lab.a.dev()?;
+    let sum = |prefix| -> u64 {
+        let of = all.iter().filter(|(name, _)| name.starts_with(prefix));
+        of.map(|(_, n)| n).sum()
+    };
+    check_eq!(
+        (
+            dev.rx_dropped - before.1.rx_dropped,
+            dev.tx_dropped - before.1.tx_dropped
+        ),
+        (sum("rx_"), sum("tx_")),
+        "rx_dropped, tx_dropped"
+    );
+    check!(
+        lost("rx_gone")? > 0 && lost("tx_no_transport")? > 0,
+        "the engine never had packets of both directions: {all:?}"
+    );
+    Ok(())
+}
+
 /// The module goes while engines have packets of several peers.
 fn unloaded(ctx: &Ctx, template: &str) -> Outcome {
     for round in 0..3 {
@@ -491,6 +557,10 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("{template}: overload"), move |_| {
             overload(template)
         }));
+        cases.push(Case::new(
+            format!("{template}: the peer goes while the engine has its packets"),
+            move |_| peer_gone(template),
+        ));
         // The changes that synchronous keys see under load, applied to these.
         cases.extend(p2p::cases_under_load().into_iter().map(|case| {
             Case::new(format!("{template}: {}", case.name), move |ctx| {

@@ -136,6 +136,7 @@ pub fn cases() -> Vec<Case> {
         case("netlink fuzz", netlink::fuzz),
         case("no memory for requests", memory::requests),
         case("no memory for packets", memory::packets),
+        case("no memory for one packet", memory::exactly),
         case("load, traffic, unload", cycles::cycles),
         Case::new("leaks", leaks),
     ]

@@ -3,10 +3,12 @@
 
 mod bulk;
 mod drops;
+mod files;
 mod float;
 mod icmp;
 mod inner;
 mod mss;
+mod queues;
 mod reverse;
 
 use std::net::UdpSocket;
@@ -23,6 +25,8 @@ pub fn cases() -> Vec<Case> {
     cases.extend(drops::cases());
     cases.extend(reverse::cases());
     cases.extend(inner::cases());
+    cases.extend(queues::cases());
+    cases.extend(files::cases());
     cases
 }
 
