@@ -138,3 +138,35 @@ pub fn by_names(list: &str) -> Outcome<Vec<Suite>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    /// The rows of the first table of docs/faults.md: suite and case.
+    fn rows(text: &str) -> Vec<(&str, &str)> {
+        let table = text.split("\n## ").next().unwrap_or_default();
+        let cells = table.lines().filter(|line| line.starts_with("| "));
+        cells
+            .skip(1)
+            .filter_map(
+                |line| match line.split('|').collect::<Vec<_>>().as_slice() {
+                    [_, _, suite, case, _] => Some((suite.trim(), case.trim())),
+                    _ => None,
+                },
+            )
+            .collect()
+    }
+
+    #[test]
+    fn each_class_of_faults_has_the_cases_that_the_documentation_names() {
+        let rows = rows(include_str!("../../../docs/faults.md"));
+        assert!(rows.len() > 20, "{rows:?}");
+        let missing: Vec<_> = rows
+            .into_iter()
+            .filter(|(suite, case)| {
+                let suite = super::SUITES.iter().find(|s| s.name == *suite);
+                !suite.is_some_and(|s| (s.cases)().iter().any(|c| c.name == *case))
+            })
+            .collect();
+        assert!(missing.is_empty(), "no such case: {missing:#?}");
+    }
+}
