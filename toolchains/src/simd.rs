@@ -18,7 +18,7 @@ use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Name of the module with AES in GCM, as modprobe takes it. What it registers is synchronous and has a higher priority
+/// Name of the module with AES in GCM, as modprobe takes it. Its implementation is synchronous and has a higher priority
 /// than the C code.
 pub const MODULE: &str = "aesni_intel";
 
