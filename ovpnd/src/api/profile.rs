@@ -80,7 +80,7 @@ const VARIABLES: [&str; 6] = [
 /// Bytes of a user's name or password, USER_PASS_LEN of OpenVPN's misc.h with its end.
 const MAX_LOGIN: usize = 127;
 
-/// What becomes of a profile.
+/// The result of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Make {
     /// The file alone.
@@ -144,8 +144,8 @@ impl Drop for Written {
 /// answer, and the name of the configuration that has changed.
 ///
 /// # Errors
-/// Arguments are wrong, OpenVPN would not start with the text, the text would do more than make a tunnel, it cannot become
-/// what is asked for, or a file cannot be written. Nothing is left then.
+/// Arguments are wrong, OpenVPN would not start with the text, the text would do more than make a tunnel or cannot become
+/// `make`, or a file cannot be written. Nothing is left then.
 pub fn take(
     keys: &Path,
     config: &Path,
