@@ -77,6 +77,8 @@ pub struct Session<F: TlsFactory> {
     expires_at: Option<Instant>,
     switch_at: Option<Instant>,
     drop_at: Option<Instant>,
+    /// The age of the last key when the peer renegotiated; none after a renegotiation of ours.
+    pace: Option<Duration>,
 }
 
 impl<F: TlsFactory> std::fmt::Debug for Session<F> {
@@ -183,6 +185,7 @@ impl<F: TlsFactory> Session<F> {
             expires_at: None,
             switch_at: None,
             drop_at: None,
+            pace: None,
         }
     }
 
@@ -361,6 +364,8 @@ impl<F: TlsFactory> Session<F> {
         };
         let now = env.now;
         self.last_key_id = key_id;
+        let age = now.saturating_duration_since(self.primary.state.begun);
+        self.pace = by_peer.then_some(age);
         self.renegotiate_at = None;
         if self.expires_at.is_none() {
             self.expires_at = now.checked_add(self.timing.transition);
@@ -593,7 +598,7 @@ impl<F: TlsFactory> Session<F> {
                         agreed.cipher,
                         material,
                     );
-                    self.switch_at = env.now.checked_add(self.timing.switch_after());
+                    self.switch_at = env.now.checked_add(self.timing.switch_after(self.pace));
                     self.expires_at = None;
                     self.schedule_renegotiation(env.now);
                 }

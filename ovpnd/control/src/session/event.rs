@@ -33,10 +33,11 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// From a key's making until it is sent with.
-    pub fn switch_after(&self) -> Duration {
-        self.renegotiate
-            .map_or(self.hand_window, |reneg| self.hand_window.min(reneg / 2))
+    /// From a key's making until it is sent with. `pace` is the age of the old key when the peer renegotiated, which a peer
+    /// with a shorter `reneg-sec` does first: it goes by its own, and lets go of the old key by then.
+    pub fn switch_after(&self, pace: Option<Duration>) -> Duration {
+        let reneg = [self.renegotiate, pace].into_iter().flatten().min();
+        reneg.map_or(self.hand_window, |reneg| self.hand_window.min(reneg / 2))
     }
 }
 
@@ -115,4 +116,30 @@ pub enum Event {
     RenegotiationFailed(Failure),
     /// The session is over. Packets may still have to be sent.
     Failed(Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorter_time_of_both_sides_decides_when_a_key_is_sent_with() {
+        let seconds = Duration::from_secs;
+        let timing = |renegotiate: Option<u64>| Timing {
+            renegotiate: renegotiate.map(seconds),
+            ..Timing::default()
+        };
+        for (own, pace, wanted) in [
+            (None, None, 60),
+            (Some(3600), None, 60),
+            (Some(10), None, 5),
+            (Some(3600), Some(10), 5),
+            (None, Some(10), 5),
+            (Some(10), Some(3600), 5),
+            (Some(3600), Some(3600), 60),
+        ] {
+            let after = timing(own).switch_after(pace.map(seconds));
+            assert_eq!(after, seconds(wanted), "{own:?} {pace:?}");
+        }
+    }
 }
