@@ -69,6 +69,7 @@ pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
         checks::big_endian(ctx)
     });
     steps::um_lane(ctx, &mut plan);
+    steps::um_new_lane(ctx, &mut plan);
     let long = steps::LONG_SUITE;
     plan.step(&format!("um {long}"), &steps::UM_READY, HALF, move || {
         steps::suite(ctx, steps::UM, long, &[])

@@ -146,20 +146,24 @@ impl<'a> Plan<'a> {
 /// Seconds of a step that has not been seen yet.
 const UNSEEN: u64 = 30;
 
-/// Sorts steps by the time that they and all that waits for them take. A step stays behind what it needs, which takes at
-/// least as long in that sense; without earlier times the order of preference decides.
+/// Sorts steps: those that want all processors and what they need first, because nothing else runs beside them, nor before
+/// them while a long step keeps them waiting. Then by the time that steps and all that waits for them take. A step stays
+/// behind what it needs, which takes at least as long in that sense; without earlier times the order of preference
+/// decides.
 fn longest_first(steps: &mut [Step<'_>], kept: &BTreeMap<String, u64>) {
     if kept.is_empty() {
         return;
     }
-    let mut behind: BTreeMap<String, u64> = BTreeMap::new();
+    let mut behind: BTreeMap<String, (bool, u64)> = BTreeMap::new();
     for step in steps.iter().rev() {
         let own = kept.get(&step.name).copied().unwrap_or(UNSEEN);
-        let all = own + behind.get(&step.name).copied().unwrap_or_default();
+        let (whole, after) = behind.get(&step.name).copied().unwrap_or_default();
+        let all = (whole || step.load == BOTH, own + after);
         behind.insert(step.name.clone(), all);
         for need in &step.needs {
-            let longest = behind.entry(need.clone()).or_default();
-            *longest = all.max(*longest);
+            let (whole, longest) = behind.entry(need.clone()).or_default();
+            *whole |= all.0;
+            *longest = all.1.max(*longest);
         }
     }
     steps.sort_by_key(|step| std::cmp::Reverse(behind.get(&step.name).copied()));
@@ -410,6 +414,17 @@ mod tests {
             names,
             ["source", "kernel", "module", "suite", "long", "short"]
         );
+    }
+
+    #[test]
+    fn steps_for_all_processors_come_before_long_ones() {
+        let mut plan = Plan::default();
+        plan.prepare("source", &[], ONE, || Ok(()));
+        plan.prepare("suite", &[], ONE, || Ok(()));
+        plan.prepare("kernel", &["source"], BOTH, || Ok(()));
+        longest_first(&mut plan.steps, &times("900 suite\n1 source\n2 kernel\n"));
+        let names: Vec<_> = plan.steps.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["source", "kernel", "suite"]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub const UM: &str = "um-7.2";
 const UM_OLD: &str = "um-6.12";
+const UM_NEW: &str = "um-7.3";
 pub const ARM: &str = "arm-6.12";
 /// Our module as the user-mode guests see it.
 pub const OURS: &str = "/lane/module/ovpn.ko";
@@ -47,6 +48,11 @@ const WAITING_SUITE: &str = "openvpn-reneg";
 const UM_OLD_READY: [&str; 3] = ["um programs", "um-6.12 module", "um root"];
 const UM_OLD_SUITES: [(&str, u32, &[&str]); 2] =
     [(FAST_SUITES, HALF, &[]), ("leak", ONE, &["kmemleak=on"])];
+const UM_NEW_SUITES: [(&str, u32, &[&str]); 3] = [
+    (FAST_SUITES, HALF, &[]),
+    ("server", HALF, &[]),
+    ("leak", ONE, &["kmemleak=on"]),
+];
 /// The kernel's own selftests: this driver on every lane, and the mainline one where the kernel has it.
 const NATIVE: Column = Column {
     title: "um-7.2",
@@ -325,6 +331,25 @@ fn um_old_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
         BOTH,
         || kernel::module(ctx, UM_OLD).map(|_| Tally::pass()),
     );
+}
+
+/// The newest kernel, built without Rust, and the suites that its crates may change.
+pub fn um_new_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    plan.prepare("um-7.3 kernel", &["host packages"], BOTH, || {
+        kernel::build(ctx, UM_NEW)
+    });
+    plan.step(
+        "um-7.3 module",
+        &["um-7.3 kernel", "rust tools"],
+        BOTH,
+        || kernel::module(ctx, UM_NEW).map(|_| Tally::pass()),
+    );
+    let ready = ["um programs", "um-7.3 module", "um root"];
+    for (name, load, args) in UM_NEW_SUITES {
+        plan.step(&format!("um-7.3 {name}"), &ready, load, move || {
+            suite(ctx, UM_NEW, name, args)
+        });
+    }
 }
 
 fn debug_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
