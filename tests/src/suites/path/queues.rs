@@ -76,11 +76,12 @@ fn urgent(on: bool) -> Outcome {
     } else {
         libc::SCHED_OTHER
     };
-    let param = libc::sched_param {
-        sched_priority: i32::from(on),
-    };
-    // SAFETY: the parameter is only read.
-    let ret = unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
+    // The kernel's `struct sched_param` (uapi/linux/sched/types.h) is the priority alone; musl's is longer, and its
+    // function refuses every call.
+    let priority = libc::c_int::from(on);
+    // SAFETY: the priority is only read.
+    let ret =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
     check_eq!(ret, 0, "sched_setscheduler");
     Ok(())
 }
