@@ -35,18 +35,20 @@ proto_openvpn_dco_init_config() {
 	proto_config_add_string 'tunlink'
 }
 
-# Starts INTERFACE, or finds it started: $addresses, $routes and $endpoints are ovpnd's offer, or $error tells why there is
-# none.
+# Starts INTERFACE, or finds it started: $addresses, $routes, $endpoints, $servers and $domains are ovpnd's offer, or $error
+# tells why there is none.
 ovpn_start() {
 	local answer ok
 
-	addresses= routes= endpoints= error=
+	addresses= routes= endpoints= servers= domains= error=
 	answer="$(ubus -t 10 call ovpnd up "{\"interface\":\"$1\"}" 2>/dev/null)"
 	[ -n "$answer" ] && json_load "$answer" && json_get_var ok ok
 	if [ "$ok" = 1 ]; then
 		json_get_values addresses addresses
 		json_get_values routes routes
 		json_get_values endpoints endpoints
+		json_get_values servers dns
+		json_get_values domains dns_search
 		return 0
 	fi
 	answer="$(ubus -t 10 call ovpnd interfaces "{\"interface\":\"$1\"}" 2>/dev/null)"
@@ -77,6 +79,13 @@ ovpn_update() {
 		esac
 		network="$word"
 	done
+	# netifd drops these with "option peerdns '0'".
+	for word in $servers; do
+		proto_add_dns_server "$word"
+	done
+	for word in $domains; do
+		proto_add_dns_search "$word"
+	done
 	proto_send_update "$1"
 }
 
@@ -95,7 +104,7 @@ ovpn_fail() {
 }
 
 proto_openvpn_dco_setup() {
-	local config="$1" nohostroute tunlink addresses routes endpoints error word
+	local config="$1" nohostroute tunlink addresses routes endpoints servers domains error word
 
 	json_get_vars nohostroute tunlink
 	ubus -t 10 wait_for ovpnd 2>/dev/null || {
@@ -118,7 +127,7 @@ proto_openvpn_dco_setup() {
 
 # Endpoints may be elsewhere now, or known at last, and networks others. The way to each is looked for outside of the tunnel.
 proto_openvpn_dco_renew() {
-	local config="$1" nohostroute tunlink addresses routes endpoints error word v6 where
+	local config="$1" nohostroute tunlink addresses routes endpoints servers domains error word v6 where
 
 	json_get_vars nohostroute tunlink
 	ovpn_start "$config" || {

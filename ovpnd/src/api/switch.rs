@@ -25,6 +25,8 @@ pub fn offer(name: &str, started: Option<Result<Offer, String>>) -> Result<Value
         "addresses": texts(&offer.addresses),
         "routes": offer.routes.iter().map(route).collect::<Vec<_>>(),
         "endpoints": texts(&endpoints),
+        "dns": texts(&offer.dns),
+        "dns_search": offer.search,
     }))
 }
 

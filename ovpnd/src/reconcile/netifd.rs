@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 use crate::state::Route;
 
 /// The needs of an interface besides its peers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offer {
     /// Its own addresses.
     pub addresses: Vec<IpPrefix>,
@@ -23,6 +23,10 @@ pub struct Offer {
     pub routes: BTreeSet<Route>,
     /// Where its peers are, outside of the tunnel.
     pub endpoints: BTreeSet<IpAddr>,
+    /// DNS servers for all names, the first preferred.
+    pub dns: Vec<IpAddr>,
+    /// Domains to complete names with.
+    pub search: Vec<String>,
 }
 
 /// A request to netifd.
@@ -74,6 +78,7 @@ impl Managed {
             addresses: self.wanted.as_ref()?.addresses.clone(),
             routes: self.routes.clone(),
             endpoints: self.peers.values().filter_map(|run| run.place).collect(),
+            ..Offer::default()
         })
     }
 }

@@ -14,7 +14,7 @@ use openvpn_control::push::Options;
 use openvpn_control::session::{KeyChange, Negotiated};
 use ovpn_netlink::{Mode, PeerId, PeerInfo, PeerParams};
 
-use super::options::{addresses, keepalive, routes};
+use super::options::{addresses, keepalive, names, routes};
 use super::worker::{Attempt, Start, Worker, sentence};
 use super::{ABILITIES, BURST, DEFAULT_MTU, MAX_PACKET, key_event};
 use crate::config::vpn::{ClientEntry, ClientSpec};
@@ -188,10 +188,13 @@ impl Client {
                 self.routes(spec, up, live.remote.ip()).0,
             )
         });
+        let (dns, search) = up.map_or_else(Default::default, |(_, up)| names(&up.options).0);
         Some(Offer {
             addresses: addresses.into_iter().collect(),
             routes,
             endpoints: live.map(|live| live.remote.ip()).into_iter().collect(),
+            dns,
+            search,
         })
     }
 
@@ -520,8 +523,14 @@ impl Client {
         live.up = Some(up);
         let up = self.live.as_ref().and_then(|live| live.up.as_ref());
         let left_out = self.spec.as_ref().zip(up);
-        let left_out = left_out.map(|(spec, up)| self.routes(spec, up, server).1);
-        for sentence in left_out.unwrap_or_default() {
+        let left_out = left_out.map(|(spec, up)| {
+            let ((servers, _), split) = names(&up.options);
+            let unset = (!self.netifd && !servers.is_empty())
+                .then(|| "the server's DNS servers are not set: netifd does that".to_owned());
+            let routes = self.routes(spec, up, server).1;
+            routes.into_iter().chain(split).chain(unset)
+        });
+        for sentence in left_out.into_iter().flatten() {
             log::warn!("{name}: {sentence}");
         }
         self.reconcile(name, kernel)

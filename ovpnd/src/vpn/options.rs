@@ -80,6 +80,21 @@ pub(super) fn routes(
     (routes, left_out)
 }
 
+/// DNS servers and search domains for netifd, and a sentence about what it cannot be told.
+pub(super) fn names(options: &Options) -> ((Vec<IpAddr>, Vec<String>), Option<String>) {
+    let dns = &options.dns;
+    let search = dns.search.clone();
+    if dns.resolve.is_empty() || dns.servers.is_empty() {
+        return ((dns.servers.clone(), search), None);
+    }
+    // netifd would have every name asked there.
+    let sentence = format!(
+        "the server's DNS servers are for {} alone, which netifd cannot be told: set them in dnsmasq",
+        dns.resolve.join(", ")
+    );
+    ((Vec::new(), search), Some(sentence))
+}
+
 /// Timers of the session: the server's, else our own.
 pub(super) fn keepalive(options: &Options, own: Option<Keepalive>) -> Keepalive {
     let pushed = Keepalive {
@@ -117,6 +132,30 @@ mod tests {
         let (routes, left_out) = made(&PUSHED, Some("192.0.2.1"));
         assert_eq!(routes, ["10.99.0.0/24"]);
         assert_eq!(left_out, 3, "the server's network and two default routes");
+    }
+
+    #[test]
+    fn dns_servers_for_all_names_are_handed_over() {
+        let names = |pushed: &[&str]| {
+            let options = Options::parse(&pushed.join(","), &Filter::default()).unwrap();
+            let ((servers, search), left_out) = names(&options);
+            let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+            (servers, search, left_out.is_some())
+        };
+        let all = ["dhcp-option DNS 10.8.0.1", "dhcp-option DOMAIN lan.example"];
+        let lan = || vec!["lan.example".to_owned()];
+        assert_eq!(names(&all), (vec!["10.8.0.1".to_owned()], lan(), false));
+        let both = [
+            "dns server 0 address 10.8.0.1 fd00::1",
+            "dns search-domains lan.example",
+        ];
+        let servers = ["10.8.0.1", "fd00::1"].map(str::to_owned).to_vec();
+        assert_eq!(names(&both), (servers, lan(), false));
+        let split = [
+            "dns server 0 address 10.8.0.1",
+            "dns server 0 resolve-domains corp.example",
+        ];
+        assert_eq!(names(&split), (vec![], vec![], true));
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Server {
         Some(Offer {
             addresses: spec.interface.addresses.clone(),
             routes: self.routes(),
-            endpoints: BTreeSet::new(),
+            ..Offer::default()
         })
     }
 

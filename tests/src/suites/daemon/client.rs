@@ -121,6 +121,7 @@ impl Setting {
         format!(
             "verb 3\ndev {DEVICE}\ndev-type tun\ndisable-dco\nproto udp\nserver 10.8.0.0 255.255.255.0\ntopology subnet\n\
              ca vpn-ca.crt\ncert {name}.crt\nkey {name}.key\ndh none\nkeepalive 1 5\npush \"route 10.99.0.0 255.255.255.0\"\n\
+             push \"dhcp-option DNS 10.8.0.53\"\npush \"dhcp-option DOMAIN lan.example\"\n\
              {wrap}{}",
             self.server
         )
@@ -206,6 +207,13 @@ fn whole(setting: &Setting) -> Outcome {
     check!(peer["vpn"]["rx_packets"].as_u64() >= Some(20), "{peer}");
     let route = session.router.ns.cmd("ip route get 10.99.0.7").ok()?;
     check!(route.contains("dev vpn0"), "pushed route: {route}");
+    let interface = json!({"interface": "vpn0"});
+    let offer = session.router.call_with("up", &interface)?;
+    check_eq!(
+        (&offer["dns"], &offer["dns_search"]),
+        (&json!(["10.8.0.53"]), &json!(["lan.example"])),
+        "DNS for netifd"
+    );
     let Session {
         mut server,
         router,
@@ -237,18 +245,13 @@ fn renegotiation(_: &Ctx) -> Outcome {
     session.up()?;
     let mut ping = session.ping(3600);
     ping.interval = 10;
-    let pings = ping.spawn(&session.router.ns)?;
+    let pings = ping.echo()?.start(&session.router.ns)?;
     let first = session.router.peer("vpn0")?["key_id"].as_u64();
     session.router.wait_peer("another key", LATER, |peer| {
         peer["key_id"].as_u64() != first
     })?;
-    let stats = Ping::stats(&pings.finish(ping.limit())?)?;
-    check_eq!(
-        stats.received,
-        stats.sent,
-        "pings over several keys\n{}",
-        session.server.tail(40)
-    );
+    let lossless = pings.lossless();
+    lossless.during(session.server.tail(40))?;
     check!(
         session.server.handshakes() >= 3,
         "{}",

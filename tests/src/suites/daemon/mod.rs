@@ -143,7 +143,7 @@ fn tunnel(v6: bool, cipher: &'static str, signal: i32) -> Case {
 fn reload(_: &Ctx) -> Outcome {
     let routers = Routers::new(false, |uci| uci)?;
     let index = routers.a.ns.ifindex("vpn0")?;
-    let pings = routers.ping(400).spawn(&routers.a.ns)?;
+    let pings = routers.ping(400).echo()?.start(&routers.a.ns)?;
     let base = routers.uci[0].clone();
     let second = base.clone().second();
     let both = base.text() + &second.text();
@@ -175,9 +175,7 @@ fn reload(_: &Ctx) -> Outcome {
     wait_for("the second interface to go", SOON, || {
         Ok(routers.a.ns.ifindex("vpn1")?.is_none().then_some(()))
     })?;
-    let done = pings.finish(routers.ping(400).limit())?;
-    let stats = Ping::stats(&done)?;
-    check_eq!(stats.received, stats.sent, "pings through the reloads");
+    pings.lossless().during("pings through the reloads")?;
     check_eq!(
         routers.a.ns.ifindex("vpn0")?,
         index,

@@ -79,6 +79,8 @@ proto_add_ipv4_address() { echo "proto_add_ipv4_address $*" >&9 && apply addr ad
 proto_add_ipv6_address() { echo "proto_add_ipv6_address $*" >&9 && apply addr add "$1/$2" dev "$DEV" nodad; }
 proto_add_ipv4_route() { echo "proto_add_ipv4_route $*" >&9 && apply route replace "$1/$2" dev "$DEV" ${3:+via "$3"}; }
 proto_add_ipv6_route() { echo "proto_add_ipv6_route $*" >&9 && apply -6 route replace "$1/$2" dev "$DEV" ${3:+via "$3"}; }
+proto_add_dns_server() { echo "proto_add_dns_server $*" >&9; }
+proto_add_dns_search() { echo "proto_add_dns_search $*" >&9; }
 proto_send_update() { echo "proto_send_update $*" >&9; }
 
 procd_open_instance() { :; }
