@@ -14,6 +14,9 @@
 //! take none of these; they see peers and keys under RCU and take one lock, that of a key's
 //! replay window, and if the key is not there yet that of the packets that wait for it.
 
+// 6.12's pin_init! takes several steps for each field, and a peer has many.
+#![recursion_limit = "256"]
+
 mod compat;
 mod config;
 mod device;
