@@ -229,6 +229,8 @@ fn offers(_: &Ctx) -> Outcome {
         "addresses": ["10.8.0.1/24", "fd00:8::1/64"],
         "routes": ["0.0.0.0/0 via 10.8.0.2", "10.0.0.0/8", "10.1.0.0/16 via 10.8.0.3", "::/0 via fd00:8::2", "fd00:9::/64"],
         "endpoints": ["192.0.2.7", "fd00::7"],
+        "dns": ["10.8.0.53", "fd00:8::53"],
+        "dns_search": ["lan.example"],
     });
     router.dir.write("answer", &answer.to_string())?;
     let update = [
@@ -240,6 +242,9 @@ fn offers(_: &Ctx) -> Outcome {
         "proto_add_ipv4_route 10.1.0.0 16 10.8.0.3",
         "proto_add_ipv6_route :: 0 fd00:8::2",
         "proto_add_ipv6_route fd00:9:: 64 ",
+        "proto_add_dns_server 10.8.0.53",
+        "proto_add_dns_server fd00:8::53",
+        "proto_add_dns_search lan.example",
         "proto_send_update vpn0",
     ];
     let pins = ["192.0.2.7 ", "fd00::7 "].map(|to| format!("proto_add_host_dependency vpn0 {to}"));

@@ -45,7 +45,8 @@ json_get() { printf '%s' "$JSON" | jq -r "$AT | .$1 | $2"; }
 json_get_var() {
 	eval "$1=\"\$(json_get \"$2\" 'if . == true then 1 elif . == false then 0 else . // empty end')\""
 }
-json_get_values() { eval "$1=\"\$(json_get \"$2\" 'join(\" \")')\""; }
+# Of what is not there jshn says nothing, and sets nothing.
+json_get_values() { eval "$1=\"\$(json_get \"$2\" '. // [] | join(\" \")')\""; }
 json_get_vars() { for option in "$@"; do config_get "$option" "$interface" "$option"; done; }
 
 # /lib/functions.sh, on a file with one option or list a line and quoted values.
