@@ -200,7 +200,7 @@ ovpn-linked := core ffi bindings uapi kernel ovpn_print \
 ovpn-rust-objs := src/ovpn_main.o $(patsubst %,runtime/rust/%.o,$(ovpn-linked))
 
 ovpn-y += $(patsubst %,runtime/rust/%.o,$(ovpn-linked)) \
-	embedded/print.o embedded/compat.o runtime/helpers.o
+	embedded/print.o $(if $(ovpn-more-crates),,embedded/compat.o) runtime/helpers.o
 
 # Helpers the module calls. All of them would do, were it not for the tables
 # under KEEP (__bug_table and the like): these hold on to every function of the
