@@ -65,10 +65,19 @@ impl Memory {
     /// Takes a packet of `bytes` in, if it fits into [`BYTES`] with the others.
     #[inline]
     pub fn take(&self, bytes: u32) -> bool {
-        let take = |taken: u32| taken.checked_add(bytes).filter(|sum| *sum <= BYTES);
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+        let mut taken = self.0.load(Ordering::Relaxed);
+        loop {
+            let Some(sum) = taken.checked_add(bytes).filter(|sum| *sum <= BYTES) else {
+                return false;
+            };
+            let swapped =
+                self.0
+                    .compare_exchange_weak(taken, sum, Ordering::Relaxed, Ordering::Relaxed);
+            match swapped {
+                Ok(_) => return true,
+                Err(now) => taken = now,
+            }
+        }
     }
 
     /// Gives back what [`take`](Memory::take) took.
