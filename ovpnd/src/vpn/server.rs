@@ -131,7 +131,7 @@ impl Server {
             self.spec = Some(spec);
         }
         match same && !switched {
-            true => self.review(name, world, now),
+            true => self.review(name, world),
             false => self.restart(name, world, attempt, now),
         }
     }
@@ -611,7 +611,7 @@ impl Server {
     }
 
     /// Ends the sessions of clients that may not stay, after a change of the configuration.
-    fn review<K: Kernel>(&mut self, name: &str, (kernel, worker): World<'_, K>, _now: Instant) {
+    fn review<K: Kernel>(&mut self, name: &str, (kernel, worker): World<'_, K>) {
         let (Some(spec), Some(live)) = (&self.spec, &self.live) else {
             return;
         };

@@ -90,34 +90,64 @@ impl fmt::Display for Row {
     }
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let (mut a, mut b, mut rounds, mut seconds, mut json) = (None, None, 5, 2, None);
-    let mut only = Vec::new();
-    while let Some(arg) = args.next() {
-        let value = args.next().ok_or(format!("{arg} needs a value"))?;
-        let number = || {
-            value
-                .parse::<u32>()
-                .map_err(|_| format!("{arg}: {value} is not a number"))
-        };
-        let candidate = || Candidate::parse(&value).ok_or(format!("{arg} wants NAME=FILE"));
-        match arg.as_str() {
-            "--a" => a = Some(candidate()?),
-            "--b" => b = Some(candidate()?),
-            "--rounds" => rounds = number()?.max(1) as usize,
-            "--seconds" => seconds = number()?.max(1),
-            "--json" => json = Some(PathBuf::from(&value)),
-            "--only" => only.push(value),
-            _ => return Err(format!("unknown option {arg}")),
+/// Options of every measurement that compares two modules.
+struct Comparison {
+    candidates: [Candidate; 2],
+    rounds: usize,
+    seconds: u32,
+    only: Vec<String>,
+}
+
+impl Comparison {
+    /// Reads them; `own` takes an option of the measurement itself and tells whether it knows it.
+    fn parse(
+        mut args: impl Iterator<Item = String>,
+        mut seconds: u32,
+        mut own: impl FnMut(&str, &str) -> bool,
+    ) -> Result<Self, String> {
+        let (mut a, mut b, mut rounds, mut only) = (None, None, 5, Vec::new());
+        while let Some(arg) = args.next() {
+            let value = args.next().ok_or(format!("{arg} needs a value"))?;
+            let number = || {
+                value
+                    .parse::<u32>()
+                    .map_err(|_| format!("{arg}: {value} is not a number"))
+            };
+            let candidate = || Candidate::parse(&value).ok_or(format!("{arg} wants NAME=FILE"));
+            match arg.as_str() {
+                "--a" => a = Some(candidate()?),
+                "--b" => b = Some(candidate()?),
+                "--rounds" => rounds = number()?.max(1) as usize,
+                "--seconds" => seconds = number()?.max(1),
+                "--only" => only.push(value),
+                _ if own(&arg, &value) => {}
+                _ => return Err(format!("unknown option {arg}")),
+            }
         }
+        Ok(Self {
+            candidates: [a.ok_or("--a is missing")?, b.ok_or("--b is missing")?],
+            rounds,
+            seconds,
+            only,
+        })
     }
-    let candidates = [a.ok_or("--a is missing")?, b.ok_or("--b is missing")?];
+}
+
+fn parse(args: impl Iterator<Item = String>) -> Result<Args, String> {
+    let mut json = None;
+    let common = Comparison::parse(args, 2, |option, value| {
+        let known = option == "--json";
+        if known {
+            json = Some(PathBuf::from(value));
+        }
+        known
+    })?;
     Ok(Args {
-        candidates,
-        rounds,
-        seconds,
+        candidates: common.candidates,
+        rounds: common.rounds,
+        seconds: common.seconds,
         json,
-        only,
+        only: common.only,
     })
 }
 

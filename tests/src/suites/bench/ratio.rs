@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs;
 
-use super::{Candidate, median, range};
+use super::{Candidate, Comparison, median, range};
 use crate::lab::{Cipher, Cmd, Flow, Ns, Outer, Tunnel, TunnelSpec, iperf};
 use crate::tap::{During, Failure, Outcome, Totals};
 
@@ -77,33 +77,21 @@ impl fmt::Display for Row {
     }
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let (mut a, mut b, mut rounds, mut seconds) = (None, None, 5, 1);
-    let (mut only, mut tune) = (Vec::new(), Vec::new());
-    while let Some(arg) = args.next() {
-        let value = args.next().ok_or(format!("{arg} needs a value"))?;
-        let number = || {
-            value
-                .parse::<u32>()
-                .map_err(|_| format!("{arg}: {value} is not a number"))
-        };
-        let candidate = || Candidate::parse(&value).ok_or(format!("{arg} wants NAME=FILE"));
-        match arg.as_str() {
-            "--a" => a = Some(candidate()?),
-            "--b" => b = Some(candidate()?),
-            "--rounds" => rounds = number()?.max(1) as usize,
-            "--seconds" => seconds = number()?.max(1),
-            "--tune" => tune.push(value),
-            "--only" => only.push(value),
-            _ => return Err(format!("unknown option {arg}")),
+fn parse(args: impl Iterator<Item = String>) -> Result<Args, String> {
+    let mut tune = Vec::new();
+    let common = Comparison::parse(args, 1, |option, value| {
+        let known = option == "--tune";
+        if known {
+            tune.push(value.to_owned());
         }
-    }
+        known
+    })?;
     Ok(Args {
-        candidates: [a.ok_or("--a is missing")?, b.ok_or("--b is missing")?],
-        rounds,
-        seconds,
+        candidates: common.candidates,
+        rounds: common.rounds,
+        seconds: common.seconds,
         tune,
-        only,
+        only: common.only,
     })
 }
 
