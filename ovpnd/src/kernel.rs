@@ -489,13 +489,15 @@ impl Kernel for Netlink {
                 Ok(())
             }
             Op::NewPeer(id, params) => {
-                let socket = match &link.socket {
-                    None => return Err(Failure::new("the socket is not open")),
-                    Some(Socket::Udp(socket)) => socket,
-                    Some(Socket::Tcp(..)) => link
-                        .streams
-                        .get(id)
-                        .ok_or_else(|| Failure::new("it is not connected"))?,
+                // A peer over TCP is where its connection goes.
+                let stream = link.streams.get(id).filter(|_| params.remote.is_none());
+                let socket = match (stream, &link.socket) {
+                    (Some(stream), _) => stream,
+                    (None, Some(Socket::Udp(socket))) => socket,
+                    (None, Some(Socket::Tcp(..))) => {
+                        return Err(Failure::new("it is not connected"));
+                    }
+                    (None, None) => return Err(Failure::new("the socket is not open")),
                 };
                 Ok(ovpn.peer_new(link.index, *id, socket.as_fd(), params)?)
             }

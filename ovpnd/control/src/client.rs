@@ -314,6 +314,11 @@ impl<F: TlsFactory> Client<F> {
         told
     }
 
+    /// The connection to the server is of no more use; another attempt may make a new one.
+    pub fn lost(&mut self, why: Failure) {
+        self.end(why, End::Retry);
+    }
+
     /// Whether nothing is left to send, so that a client that is over may be dropped.
     pub fn is_drained(&self) -> bool {
         self.session.is_drained()

@@ -36,13 +36,22 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// OpenVPN's registered port.
 const PORT: u32 = 1194;
 
+/// A server of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Its name and port.
+    pub endpoint: Endpoint,
+    /// The way to it.
+    pub transport: Transport,
+}
+
 /// A client's configuration.
 #[derive(Debug, Clone)]
 pub struct ClientSpec {
     /// Its interface, without peers.
     pub interface: Interface,
     /// Servers, in their order.
-    pub remotes: Vec<Endpoint>,
+    pub remotes: Vec<Remote>,
     /// `remote_random`
     pub random: bool,
     /// Makes TLS connections.
@@ -97,7 +106,8 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
     for switch in ["client", "tls_client"] {
         reader.boolean(switch);
     }
-    let (remotes, transport) = remotes(&mut reader);
+    let remotes = remotes(&mut reader);
+    let transport = remotes.first().map(|remote| remote.transport);
     let mark = reader.parsed::<super::interface::Mark>("fwmark");
     let port = reader.number("lport", 0..=65_535).unwrap_or(0);
     let interface = Interface {
@@ -105,7 +115,8 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
         port_line: reader.line("lport"),
         mode: Mode::P2p,
         socket: SocketSpec {
-            transport,
+            // Each server has its own.
+            transport: transport.unwrap_or(Transport::Udp),
             port: u16::try_from(port).unwrap_or(0),
             mark: mark.map_or(0, |mark| mark.0),
             local: None,
@@ -209,12 +220,12 @@ impl Marks {
 }
 
 /// `remote 'host [port [proto]]'`, as an option or a list, with `port` and `ovpnproto` for those that say none.
-fn remotes(reader: &mut Reader<'_>) -> (Vec<Endpoint>, Transport) {
+fn remotes(reader: &mut Reader<'_>) -> Vec<Remote> {
     let port = reader.number("port", 1..=65_535).unwrap_or(PORT);
-    let mut transport = Transport::Udp;
+    let mut usual = Transport::Udp;
     if let Some(proto) = reader.text("ovpnproto") {
-        match proto_of(proto) {
-            Ok(found) => transport = found,
+        match proto_of(proto, Role::Client) {
+            Ok(found) => usual = found,
             Err(why) => reader.fault(Some("ovpnproto"), why),
         }
     }
@@ -222,7 +233,7 @@ fn remotes(reader: &mut Reader<'_>) -> (Vec<Endpoint>, Transport) {
     if lines.is_empty() {
         reader.fault(Some("remote"), "is missing: a client needs a server");
     }
-    let mut endpoints = Vec::new();
+    let mut remotes = Vec::new();
     for line in lines {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let (host, port, proto) = match words[..] {
@@ -241,31 +252,57 @@ fn remotes(reader: &mut Reader<'_>) -> (Vec<Endpoint>, Transport) {
             reader.fault(Some("remote"), format!("{line:?} has no valid port"));
             continue;
         };
-        match proto.map(proto_of) {
-            Some(Err(why)) => reader.fault(Some("remote"), why),
-            Some(Ok(found)) if !endpoints.is_empty() && found != transport => {
-                let why = "all servers of an interface must have one protocol: udp, or udp6";
+        let transport = match proto.map(|proto| proto_of(proto, Role::Client)) {
+            Some(Err(why)) => {
                 reader.fault(Some("remote"), why);
+                continue;
             }
-            Some(Ok(found)) => transport = found,
-            None => {}
-        }
-        endpoints.push(Endpoint {
-            host: host.to_owned(),
-            port,
+            Some(Ok(found)) => found,
+            None => usual,
+        };
+        let host = host.to_owned();
+        remotes.push(Remote {
+            endpoint: Endpoint { host, port },
+            transport,
         });
     }
-    (endpoints, transport)
+    remotes
 }
 
-fn proto_of(text: &str) -> Result<Transport, String> {
-    match text {
-        "udp" | "udp4" => Ok(Transport::Udp),
-        "udp6" => Ok(Transport::Udp6),
-        "tcp" | "tcp4" | "tcp6" | "tcp-client" | "tcp4-client" | "tcp6-client" => {
-            Err("TCP is not supported with TLS so far: use udp or udp6".into())
+/// A protocol in OpenVPN's words, of the end that `role` is. Without a family it is IPv4.
+fn proto_of(text: &str, role: Role) -> Result<Transport, String> {
+    let (word, end) = match text.split_once('-') {
+        None => (text, None),
+        Some((word, end)) => (word, Some(end)),
+    };
+    let transport = match word {
+        "udp" | "udp4" => Some(Transport::Udp),
+        "udp6" => Some(Transport::Udp6),
+        "tcp" | "tcp4" => Some(Transport::Tcp),
+        "tcp6" => Some(Transport::Tcp6),
+        _ => None,
+    };
+    let transport = transport.ok_or_else(|| {
+        format!(
+            "\"{}\" is no protocol (udp, udp6, tcp, tcp6)",
+            text.escape_debug()
+        )
+    })?;
+    let other = match role {
+        Role::Client => "server",
+        Role::Server => "client",
+    };
+    match end {
+        None => Ok(transport),
+        Some("client" | "server") if !transport.is_tcp() => {
+            Err(format!("\"{text}\" is no protocol: use {transport}"))
         }
-        _ => Err(format!("{text:?} is no protocol (udp, udp6)")),
+        Some(end) if end == other => Err(format!("\"{text}\" is the other end's: use {transport}")),
+        Some("client" | "server") => Ok(transport),
+        Some(_) => Err(format!(
+            "\"{}\" is no protocol (udp, udp6, tcp, tcp6)",
+            text.escape_debug()
+        )),
     }
 }
 

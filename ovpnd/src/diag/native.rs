@@ -130,7 +130,9 @@ pub fn convert(text: &str, path: &dyn Fn(&str) -> String) -> Result<Native, Vec<
         match (entry.proto, entry.family) {
             (Proto::Udp, 6) => native.more("remote", format!("{host} {} udp6", entry.port)),
             (Proto::Udp, _) => native.more("remote", format!("{host} {} udp", entry.port)),
-            _ => obstacles.push(format!("TCP to {host}")),
+            (Proto::TcpClient, 6) => native.more("remote", format!("{host} {} tcp6", entry.port)),
+            (Proto::TcpClient, _) => native.more("remote", format!("{host} {} tcp", entry.port)),
+            _ => obstacles.push(format!("the protocol for {host}")),
         }
     }
     keepalive(&mut native, &file, &mut obstacles);
@@ -298,7 +300,6 @@ mod tests {
             ("redirect-gateway def1", "redirect-gateway (line 3)"),
             ("dev tap", "dev (line 3)"),
             ("comp-lzo", "comp-lzo (line 3)"),
-            ("proto tcp", "TCP to a"),
             ("ca ca.crt", "ca (line 3)"),
             ("up /tmp/x", "up (line 3)"),
             ("auth-user-pass /etc/openvpn/a b", "auth-user-pass (line 3)"),
@@ -311,6 +312,8 @@ mod tests {
                 "{line}"
             );
         }
+        let (options, _) = made("client\nremote a\nremote b 443 tcp6\nproto tcp\n").unwrap();
+        assert_eq!(options.last().unwrap(), "remote [a 1194 tcp|b 443 tcp6]");
         made("client\nremote a\nignore-unknown-option dns-updown\ndns-updown x\n").unwrap();
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use openvpn_control::client::{ClientConfig, End, Event, State as Step};
@@ -12,19 +13,22 @@ use openvpn_control::keys::{Cipher, Role};
 use openvpn_control::keystate::Failure;
 use openvpn_control::push::Options;
 use openvpn_control::session::{KeyChange, Negotiated};
-use ovpn_netlink::{Mode, PeerId, PeerInfo, PeerParams};
+use ovpn_netlink::{Mode, PeerId, PeerParams};
 
 use super::options::{addresses, keepalive, names, routes};
+use super::outlet::Outlet;
+use super::stream::{Broken, Connection};
 use super::worker::{Attempt, Start, Worker, sentence};
 use super::{ABILITIES, BURST, DEFAULT_MTU, MAX_PACKET, key_event};
-use crate::config::vpn::{ClientEntry, ClientSpec};
-use crate::config::{Endpoint, Problem};
+use crate::config::vpn::{ClientEntry, ClientSpec, Remote};
+use crate::config::{Endpoint, Problem, SocketSpec};
 use crate::kernel::Kernel;
 use crate::reconcile::{Ask, Offer, Told};
-use crate::resolver::Lookup;
+use crate::resolver::{Answer, Found, Lookup};
 use crate::retry::Retry;
-use crate::state::{PeerState, Route, State, diff};
-use crate::tunnel::{self, Control, InterfaceView, PeerView, Tunnel, Wanted};
+use crate::state::{Op, PeerState, Route, State, diff};
+
+mod view;
 
 /// Name of a client's only peer.
 pub const PEER: &str = "server";
@@ -45,9 +49,32 @@ enum Phase {
 #[derive(Debug)]
 struct Live {
     attempt: Attempt,
-    socket: UdpSocket,
+    spec: SocketSpec,
+    link: Link,
     remote: SocketAddr,
     up: Option<Up>,
+    /// Events that wait until the connection is between two packets, where the kernel can have it.
+    held: Vec<Event>,
+}
+
+/// The way to the server.
+#[derive(Debug)]
+enum Link {
+    Udp(UdpSocket),
+    Tcp(Connection),
+    /// The server closed it; the control channel has what came before.
+    Closed,
+}
+
+impl Live {
+    /// Whether an event has to wait because the connection is in the middle of a packet.
+    fn has_to_wait(&self) -> bool {
+        let between = match &self.link {
+            Link::Tcp(connection) => connection.is_between(),
+            Link::Udp(_) | Link::Closed => true,
+        };
+        self.up.is_none() && !between
+    }
 }
 
 /// A session with its options.
@@ -122,7 +149,7 @@ impl Client {
             // Nothing secret depends on the order: the hasher's random keys make it.
             let order = RandomState::new();
             spec.remotes
-                .sort_by_cached_key(|remote| order.hash_one(remote.to_string()));
+                .sort_by_cached_key(|remote| order.hash_one(remote.endpoint.to_string()));
         }
         let same = self.spec.as_ref().is_some_and(|old| old.mark == spec.mark);
         if !same {
@@ -269,9 +296,22 @@ impl Client {
         self.retry.at().filter(|_| self.phase == Phase::Waiting)
     }
 
-    fn endpoint(&self) -> Option<&Endpoint> {
+    /// The server of this attempt.
+    fn server(&self) -> Option<&Remote> {
         let remotes = &self.spec.as_ref()?.remotes;
         remotes.get(self.remote.checked_rem(remotes.len())?)
+    }
+
+    fn endpoint(&self) -> Option<&Endpoint> {
+        self.server().map(|server| &server.endpoint)
+    }
+
+    /// The socket to this attempt's server.
+    fn socket_spec(&self) -> Option<SocketSpec> {
+        Some(SocketSpec {
+            transport: self.server()?.transport,
+            ..self.spec.as_ref()?.interface.socket
+        })
     }
 
     pub(super) fn lookup(&mut self, name: &str) -> Option<Lookup> {
@@ -282,35 +322,39 @@ impl Client {
             interface: name.to_owned(),
             peer: PEER.into(),
             endpoint: self.endpoint()?.clone(),
-            socket: self.spec.as_ref()?.interface.socket,
+            socket: self.socket_spec()?,
         })
     }
 
-    /// Takes the resolver's answer and connects.
+    /// Takes the resolver's answer, over TCP with a connection, and begins a session.
     pub(super) fn resolved<K: Kernel>(
         &mut self,
-        name: &str,
-        asked: &Endpoint,
-        answer: Result<SocketAddr, String>,
+        answer: Answer,
         attempt: Attempt,
         (kernel, worker): (&mut K, &Worker),
         now: Instant,
     ) {
-        if self.phase != Phase::Resolving || self.endpoint() != Some(asked) {
+        let Answer { lookup, result } = answer;
+        let name = lookup.interface.as_str();
+        let current = self.endpoint().zip(self.socket_spec());
+        let asked = Some((&lookup.endpoint, lookup.socket));
+        if self.phase != Phase::Resolving || current != asked {
             return;
         }
-        let started = answer.and_then(|remote| {
-            let (socket, other) = self.open(name, kernel)?;
-            Ok((remote, socket, other))
+        let opened = result.and_then(|Found { remote, stream }| {
+            let (link, outlet) = self.open(name, kernel, remote, stream)?;
+            Ok((remote, link, outlet))
         });
-        let (remote, socket, other) = match started {
-            Ok(started) => started,
+        let (remote, link, outlet) = match opened {
+            Ok(opened) => opened,
             Err(why) => return self.failed(name, &why, &End::Retry, (kernel, worker), now),
         };
         let Some(spec) = &self.spec else { return };
-        let protocol = match remote.is_ipv6() {
-            true => "UDPv6",
-            false => "UDPv4",
+        let protocol = match (&link, remote.is_ipv6()) {
+            (Link::Udp(_), true) => "UDPv6",
+            (Link::Udp(_), false) => "UDPv4",
+            // For both families, as stock OpenVPN says it.
+            (Link::Tcp(_) | Link::Closed, _) => "TCPv4_CLIENT",
         };
         let mtu = spec.mtu.unwrap_or(DEFAULT_MTU);
         let config = ClientConfig {
@@ -328,32 +372,43 @@ impl Client {
         worker.connect(Start {
             attempt,
             config,
-            socket: other,
-            remote,
+            outlet,
         });
         self.live = Some(Live {
             attempt,
-            socket,
+            spec: lookup.socket,
+            link,
             remote,
             up: None,
+            held: Vec::new(),
         });
-        log::info!("{name}: connecting to {remote}");
+        log::info!(
+            "{name}: connecting to {remote} ({})",
+            lookup.socket.transport
+        );
         self.go(Phase::Session(Step::Connecting), now);
     }
 
-    /// A fresh socket of the interface, twice: to read here, and to send from the worker.
+    /// A fresh socket of the interface, or the connection to the server: to read here, and to send from the worker.
     fn open<K: Kernel>(
         &mut self,
         name: &str,
         kernel: &mut K,
-    ) -> Result<(UdpSocket, UdpSocket), String> {
+        remote: SocketAddr,
+        stream: Option<OwnedFd>,
+    ) -> Result<(Link, Outlet), String> {
         let mut goal = self.goal().ok_or("it is not configured")?;
-        goal.socket = self.spec.as_ref().map(|spec| spec.interface.socket);
+        goal.socket = self.socket_spec().filter(|spec| !spec.transport.is_tcp());
         self.carry_out(name, kernel, Some(&goal))?;
+        if let Some(stream) = stream {
+            let connection = Connection::new(stream, true);
+            let outlet = Outlet::Tcp(connection.writer().clone());
+            return Ok((Link::Tcp(connection), outlet));
+        }
         let socket = kernel.socket(name).ok_or("the socket is not open")?;
         let socket = UdpSocket::from(socket);
         let other = socket.try_clone().map_err(|error| error.to_string())?;
-        Ok((socket, other))
+        Ok((Link::Udp(socket), Outlet::Udp(other, remote)))
     }
 
     /// The interface as it should be now.
@@ -362,7 +417,9 @@ impl Client {
         let mut goal = State::new(Mode::P2p);
         goal.mtu = self.state.as_ref().and_then(|state| state.mtu);
         let live = self.live.as_ref();
-        goal.socket = live.map(|_| spec.interface.socket);
+        goal.socket = live
+            .map(|live| live.spec)
+            .filter(|spec| !spec.transport.is_tcp());
         let Some((live, up)) = live.and_then(|live| Some((live, live.up.as_ref()?))) else {
             return Some(goal);
         };
@@ -374,7 +431,7 @@ impl Client {
             goal.routes = self.routes(spec, up, live.remote.ip()).0;
         }
         let params = PeerParams {
-            remote: Some(live.remote),
+            remote: (!live.spec.transport.is_tcp()).then_some(live.remote),
             keepalive: Some(keepalive(options, spec.keepalive)),
             ..PeerParams::default()
         };
@@ -450,6 +507,23 @@ impl Client {
 
     /// Takes an event of the session.
     pub(super) fn event<K: Kernel>(
+        &mut self,
+        name: &str,
+        event: Event,
+        (kernel, worker): (&mut K, &Worker),
+        now: Instant,
+    ) {
+        if let Some(live) = &mut self.live {
+            let failed = matches!(event, Event::Failed(..));
+            if !failed && (live.has_to_wait() || !live.held.is_empty()) {
+                return live.held.push(event);
+            }
+        }
+        self.done(name, event, (kernel, worker), now);
+    }
+
+    /// Does what follows from an event.
+    fn done<K: Kernel>(
         &mut self,
         name: &str,
         event: Event,
@@ -533,7 +607,35 @@ impl Client {
         for sentence in left_out.into_iter().flatten() {
             log::warn!("{name}: {sentence}");
         }
-        self.reconcile(name, kernel)
+        self.make_peer(name, peer, kernel)
+    }
+
+    /// Makes the peer of a session whose options have come, over TCP of its connection.
+    fn make_peer<K: Kernel>(
+        &mut self,
+        name: &str,
+        peer: PeerId,
+        kernel: &mut K,
+    ) -> Result<(), String> {
+        let link = self.live.as_mut().map(|live| &mut live.link);
+        let Some(link @ Link::Tcp(_)) = link else {
+            return self.reconcile(name, kernel);
+        };
+        let Link::Tcp(mut connection) = std::mem::replace(link, Link::Closed) else {
+            return Ok(());
+        };
+        let made = connection.hand_over(|stream| {
+            kernel.connected(name, peer, stream);
+            self.reconcile(name, kernel)
+        });
+        if let Some(live) = &mut self.live {
+            live.link = Link::Tcp(connection);
+        }
+        if made.is_err() {
+            // The connection must not stay open for a peer that is not there.
+            let _ = kernel.run(name, &Op::DelPeer(peer), None);
+        }
+        made
     }
 
     fn keys<K: Kernel>(
@@ -562,8 +664,12 @@ impl Client {
         self.live.as_ref().map(|live| live.attempt)
     }
 
-    pub(super) fn socket(&self) -> Option<&UdpSocket> {
-        self.live.as_ref().map(|live| &live.socket)
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.live.as_ref()?.link {
+            Link::Udp(socket) => Some(socket.as_fd()),
+            Link::Tcp(connection) => Some(connection.socket().as_fd()),
+            Link::Closed => None,
+        }
     }
 
     /// The kernel deleted the peer by itself.
@@ -574,25 +680,61 @@ impl Client {
         (kernel, worker): (&mut K, &Worker),
         now: Instant,
     ) {
-        if let Some((peer, state)) = self.peer().zip(self.state.as_mut()) {
-            state.peers.remove(&peer);
-        }
         self.losses = self.losses.saturating_add(1);
         self.failed(name, why, &End::Retry, (kernel, worker), now);
     }
 
     /// Reads the socket.
-    pub(super) fn receive(&self, worker: &Worker) {
-        let Some(live) = &self.live else { return };
-        let mut buffer = [0; MAX_PACKET];
+    pub(super) fn receive<K: Kernel>(
+        &mut self,
+        name: &str,
+        (kernel, worker): (&mut K, &Worker),
+        now: Instant,
+    ) {
         for _ in 0..BURST {
-            match live.socket.recv_from(&mut buffer) {
-                Ok((len, from)) if from == live.remote => {
-                    worker.packet(live.attempt, from, buffer.get(..len).unwrap_or_default());
+            let Some(live) = &mut self.live else { return };
+            match live.read(worker) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => {
+                    // The control channel may have read the server's reason by then.
+                    live.link = Link::Closed;
+                    return worker.broken(live.attempt, why.sentence("server"));
                 }
-                Ok(_) => {}
-                Err(_) => return,
             }
+            if live.has_to_wait() {
+                continue;
+            }
+            for event in std::mem::take(&mut live.held) {
+                self.event(name, event, (kernel, worker), now);
+            }
+        }
+    }
+}
+
+impl Live {
+    /// Hands a packet to the worker; false when there is none.
+    fn read(&mut self, worker: &Worker) -> Result<bool, Broken> {
+        let mut buffer = [0; MAX_PACKET];
+        match &mut self.link {
+            Link::Closed => Ok(false),
+            Link::Tcp(connection) => {
+                let packet = connection.next()?;
+                if let Some(packet) = packet {
+                    worker.packet(self.attempt, self.remote, packet);
+                }
+                Ok(packet.is_some())
+            }
+            Link::Udp(socket) => match socket.recv_from(&mut buffer) {
+                Ok((len, from)) => {
+                    if from == self.remote {
+                        let packet = buffer.get(..len).unwrap_or_default();
+                        worker.packet(self.attempt, from, packet);
+                    }
+                    Ok(true)
+                }
+                Err(_) => Ok(false),
+            },
         }
     }
 }
@@ -603,76 +745,4 @@ pub(super) fn no_worker(error: &std::io::Error) -> Failure {
         format!("there is no thread for the control channel: {error}"),
         "",
     )
-}
-
-impl Tunnel for Client {
-    fn control(&self) -> Control {
-        Control::Tls
-    }
-
-    fn interface(&self) -> InterfaceView {
-        let spec = self.spec.as_ref();
-        let interface = spec.map(|spec| &spec.interface);
-        let state = self.state.as_ref();
-        let up = self.live.as_ref().and_then(|live| live.up.as_ref());
-        InterfaceView {
-            up: state.is_some_and(|state| state.up),
-            error: self.failure.clone().filter(|_| up.is_none()),
-            mode: Some(Mode::P2p),
-            transport: interface.map(|interface| interface.socket.transport),
-            local_port: interface.map_or(0, |interface| interface.socket.port),
-            fwmark: interface.map_or(0, |interface| interface.socket.mark),
-            mtu: state.and_then(|state| state.mtu),
-            mssfix: interface.map(|interface| interface.mssfix.to_string()),
-            hwcrypto: interface.map(|interface| interface.hwcrypto.to_string()),
-            cipher: up.map(|up| up.cipher.to_string()),
-            addresses: state.map_or(Vec::new(), |s| s.addresses.iter().copied().collect()),
-            problems: self.problems.clone(),
-            warnings: self.warnings.clone(),
-            stopped: self.stopped.clone(),
-        }
-    }
-
-    fn count(&self) -> (usize, usize) {
-        (1, self.peer().map_or(0, |_| 1))
-    }
-
-    fn peers(&self, _: &[PeerInfo], now: Instant, wanted: &mut Wanted<'_>) -> Vec<PeerView> {
-        if !wanted(PEER, self.peer()) {
-            return Vec::new();
-        }
-        let up = self.live.as_ref().and_then(|live| live.up.as_ref());
-        let age = |since: Instant| now.saturating_duration_since(since);
-        vec![PeerView {
-            name: PEER.into(),
-            description: None,
-            id: self.peer(),
-            state: match self.phase {
-                _ if self.stopped.is_some() => tunnel::PeerState::Stopped,
-                Phase::Waiting => tunnel::PeerState::Waiting,
-                Phase::Resolving => tunnel::PeerState::Resolving,
-                Phase::Stopped => tunnel::PeerState::Error,
-                Phase::Session(Step::Connecting) => tunnel::PeerState::Connecting,
-                Phase::Session(Step::Tls) => tunnel::PeerState::Tls,
-                Phase::Session(Step::Authenticating) => tunnel::PeerState::Authenticating,
-                Phase::Session(Step::Pushing) => tunnel::PeerState::Pushing,
-                Phase::Session(Step::Up | Step::Over) => tunnel::PeerState::Up,
-            },
-            since: Some(age(self.since)),
-            error: self.failure.clone(),
-            route_error: None,
-            problems: Vec::new(),
-            endpoint: self.endpoint().map(ToString::to_string),
-            remote: self.live.as_ref().map(|live| live.remote),
-            vpn_ips: Vec::new(),
-            allowed_ips: Vec::new(),
-            keepalive: None,
-            connected: up.map(|up| age(up.since)),
-            losses: Some(self.losses),
-            key_source: Some("tls"),
-            key_fingerprint: None,
-            key_age: up.and_then(|up| up.keyed).map(age),
-            cipher: up.map(|up| up.cipher.to_string()),
-        }]
-    }
 }

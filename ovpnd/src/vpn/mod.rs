@@ -9,6 +9,8 @@
 //! | `server` | a server |
 //! | `admit` | decisions of a server about its clients |
 //! | `pool` | addresses of a server's clients |
+//! | `stream` | a TCP connection |
+//! | `outlet` | where packets go to |
 //! | `keys` | keys as the kernel takes them |
 //! | `options` | the server's options as the kernel and netifd take them |
 
@@ -16,9 +18,11 @@ mod admit;
 pub mod client;
 mod keys;
 mod options;
+mod outlet;
 mod pool;
 pub mod server;
 mod serving;
+mod stream;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -47,6 +51,13 @@ const DEFAULT_MTU: u32 = 1500;
 const BURST: usize = 32;
 /// Longer control packets than this are no such.
 const MAX_PACKET: usize = 2048;
+
+/// Data packets (opcodes 6 and 9) are no business of the control channel.
+fn is_control(packet: &[u8]) -> bool {
+    packet
+        .first()
+        .is_some_and(|first| !matches!(first >> 3, 6 | 9))
+}
 
 /// Abilities of this program.
 const ABILITIES: Abilities = Abilities {
@@ -215,10 +226,12 @@ impl Clients {
 
     /// Descriptors to poll for readability.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let sockets = self.clients.values().filter_map(Client::socket);
-        let sockets = sockets.chain(self.servers.values().filter_map(Server::socket));
+        let clients = self.clients.values().filter_map(Client::socket);
+        let servers = self.servers.values().filter_map(Server::socket);
         let worker = self.worker.iter().map(Worker::as_fd);
-        worker.chain(sockets.map(|socket| socket.as_fd()))
+        worker
+            .chain(clients)
+            .chain(servers.map(|socket| socket.as_fd()))
     }
 
     /// Reads sockets and the worker's events.
@@ -226,8 +239,8 @@ impl Clients {
         let Some(worker) = &mut self.worker else {
             return;
         };
-        for client in self.clients.values() {
-            client.receive(worker);
+        for (name, client) in &mut self.clients {
+            client.receive(name, (kernel, worker), now);
         }
         for server in self.servers.values() {
             server.receive(worker);
@@ -299,25 +312,12 @@ impl Clients {
 
     /// Takes an answer of the resolver.
     pub fn resolved<K: Kernel>(&mut self, answer: Answer, kernel: &mut K, now: Instant) {
-        let Lookup {
-            interface,
-            endpoint,
-            ..
-        } = answer.lookup;
-        let found = self.clients.get_mut(&interface);
+        let found = self.clients.get_mut(&answer.lookup.interface);
         let Some((client, worker)) = found.zip(self.worker.as_ref()) else {
             return;
         };
         self.last += 1;
-        let remote = answer.result.map(|found| found.remote);
-        client.resolved(
-            &interface,
-            &endpoint,
-            remote,
-            self.last,
-            (kernel, worker),
-            now,
-        );
+        client.resolved(answer, self.last, (kernel, worker), now);
     }
 
     /// The kernel deleted a peer.

@@ -18,7 +18,7 @@ use ovpn_netlink::{IpPrefix, Mode, PeerId, PeerParams};
 use super::pool::{Lease, Pool, next_id};
 use super::serving::{Decision, Serve};
 use super::worker::{Attempt, Worker, sentence};
-use super::{ABILITIES, BURST, MAX_PACKET, admit, key_event};
+use super::{ABILITIES, BURST, MAX_PACKET, admit, is_control, key_event};
 use crate::config::Problem;
 use crate::config::vpn::server::{ServerEntry, ServerSpec};
 use crate::kernel::Kernel;
@@ -759,13 +759,6 @@ fn revoked(spec: &ServerSpec) -> Option<Result<Revoked, String>> {
     let path = spec.crl.as_ref()?;
     let text = std::fs::read(path).map_err(|error| error.to_string());
     Some(text.and_then(|text| Revoked::read(&text).map_err(|why| why.to_string())))
-}
-
-/// Data packets (opcodes 6 and 9) of peers that are gone are no business of the control channel.
-fn is_control(packet: &[u8]) -> bool {
-    packet
-        .first()
-        .is_some_and(|first| !matches!(first >> 3, 6 | 9))
 }
 
 /// An address as the kernel's driver and people know it: IPv4 is not mapped into IPv6.

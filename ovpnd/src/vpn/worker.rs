@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,6 +21,7 @@ use openvpn_control::keystate::Failure;
 use openvpn_control::server;
 use openvpn_control::tls::ring::Factory;
 
+use super::outlet::Outlet;
 use super::serving::{Decision, Serve, Serving};
 use crate::config::vpn::unix_time;
 
@@ -39,8 +40,7 @@ pub(super) type Attempt = u64;
 pub(super) struct Start {
     pub(super) attempt: Attempt,
     pub(super) config: ClientConfig<Factory>,
-    pub(super) socket: UdpSocket,
-    pub(super) remote: SocketAddr,
+    pub(super) outlet: Outlet,
 }
 
 /// Something that happened, for the poll loop.
@@ -58,6 +58,8 @@ enum Order {
     Packet(Attempt, SocketAddr, Vec<u8>),
     Decide(Attempt, Decision),
     Renegotiate(Attempt),
+    /// A client's connection is of no more use, for this reason; packets before it count.
+    Broken(Attempt, String),
     End(Attempt),
     Stop,
 }
@@ -177,6 +179,11 @@ impl Worker {
         self.shared.push(Order::Renegotiate(attempt));
     }
 
+    /// A client's connection is of no more use, for this reason.
+    pub(super) fn broken(&self, attempt: Attempt, why: String) {
+        self.shared.push(Order::Broken(attempt, why));
+    }
+
     /// Ends a session, or a server with all of its sessions; the other side is told.
     pub(super) fn end(&self, attempt: Attempt) {
         self.shared.push(Order::End(attempt));
@@ -213,8 +220,7 @@ impl Drop for Worker {
 
 struct Session {
     client: Client<Factory>,
-    socket: UdpSocket,
-    remote: SocketAddr,
+    outlet: Outlet,
     /// When it goes, whatever is still to be sent.
     gone_at: Option<Instant>,
 }
@@ -287,15 +293,13 @@ impl Sessions {
                 let Start {
                     attempt,
                     config,
-                    socket,
-                    remote,
+                    outlet,
                 } = *start;
                 match Client::connect(config, env) {
                     Ok(client) => {
                         let session = Session {
                             client,
-                            socket,
-                            remote,
+                            outlet,
                             gone_at: None,
                         };
                         self.sessions.insert(attempt, session);
@@ -328,6 +332,12 @@ impl Sessions {
             Order::Renegotiate(attempt) => {
                 if let Some(session) = self.sessions.get_mut(&attempt) {
                     session.client.renegotiate(env);
+                }
+                attempt
+            }
+            Order::Broken(attempt, why) => {
+                if let Some(session) = self.sessions.get_mut(&attempt) {
+                    session.client.lost(Failure::new(why, ""));
                 }
                 attempt
             }
@@ -374,8 +384,7 @@ impl Sessions {
         };
         let mut events = Vec::new();
         while let Some(packet) = session.client.transmit(env) {
-            // One that cannot be sent is sent again, as one that is lost.
-            let _ = session.socket.send_to(&packet, session.remote);
+            session.outlet.send(&packet);
         }
         while let Some(event) = session.client.event() {
             if matches!(event, Event::Failed(..)) && session.gone_at.is_none() {

@@ -229,7 +229,13 @@ pub(in crate::config) fn read(
 fn socket(reader: &mut Reader<'_>) -> SocketSpec {
     let mut transport = Transport::Udp;
     if let Some(proto) = reader.text("ovpnproto") {
-        match proto_of(proto) {
+        match proto_of(proto, Role::Server) {
+            Ok(found) if found.is_tcp() => {
+                reader.fault(
+                    Some("ovpnproto"),
+                    "TCP is not supported so far: use udp or udp6",
+                );
+            }
             Ok(found) => transport = found,
             Err(why) => reader.fault(Some("ovpnproto"), why),
         }

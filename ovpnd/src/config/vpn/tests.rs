@@ -125,7 +125,7 @@ fn a_client_is_read() {
     ]);
     assert_eq!((entry.problems, entry.warnings), (Vec::new(), Vec::new()));
     let spec = entry.spec.unwrap();
-    assert_eq!(spec.remotes[0].to_string(), "vpn.example:1195");
+    assert_eq!(spec.remotes[0].endpoint.to_string(), "vpn.example:1195");
     assert!(matches!(spec.wrap, ClientWrap::Crypt(_)));
     let login = spec.credentials.unwrap();
     assert_eq!(
@@ -157,9 +157,9 @@ fn faults_name_file_section_and_option() {
         (&[("remote", "")][..], "remote", "is missing"),
         (&[("remote", "a 0")], "remote", "no valid port"),
         (
-            &[("remote", "a 1194 tcp")],
+            &[("remote", "a 1194 tcp-server")],
             "remote",
-            "TCP is not supported",
+            "\"tcp-server\" is the other end's: use tcp",
         ),
         (
             &[("remote", "a 1194 udp x")],
@@ -167,9 +167,9 @@ fn faults_name_file_section_and_option() {
             "a host, a port and a protocol",
         ),
         (
-            &[("ovpnproto", "tcp-client")],
+            &[("ovpnproto", "udp-client")],
             "ovpnproto",
-            "TCP is not supported",
+            "\"udp-client\" is no protocol: use udp",
         ),
         (&[("key", "")], "key", "is missing: cert is there"),
         (&[("cert", "")], "cert", "is missing: key is there"),
@@ -297,7 +297,7 @@ fn a_list_of_servers_is_kept_in_its_order() {
     let dir = files.0.display();
     let text = format!(
         "config interface 'vpn'\n\toption proto 'openvpn_dco'\n\toption client '1'\n\toption port '1200'\n\
-         \tlist remote 'a'\n\tlist remote 'b 1201'\n\tlist remote 'c 1202 udp'\n\toption ca '{dir}/ca.crt'\n"
+         \tlist remote 'a'\n\toption ovpnproto 'tcp6-client'\n\tlist remote 'b 1201'\n\tlist remote 'c 1202 udp'\n\tlist remote 'd 1203 tcp4'\n\toption ca '{dir}/ca.crt'\n"
     );
     let entry = files.load(&text);
     assert_eq!(entry.problems, Vec::new());
@@ -306,9 +306,12 @@ fn a_list_of_servers_is_kept_in_its_order() {
         .unwrap()
         .remotes
         .iter()
-        .map(ToString::to_string)
+        .map(|remote| format!("{} {}", remote.endpoint, remote.transport))
         .collect();
-    assert_eq!(remotes, ["a:1200", "b:1201", "c:1202"]);
+    assert_eq!(
+        remotes,
+        ["a:1200 tcp6", "b:1201 tcp6", "c:1202 udp", "d:1203 tcp"]
+    );
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use serde_json::json;
 
-use super::router::{LATER, Router};
-use crate::lab::{Cmd, Ns, Pair, Ping};
+use super::router::{LATER, Router, SOON};
+use crate::lab::{Cmd, Ns, Pair, Ping, wait_for};
 use crate::suites::openvpn::daemon::{DEVICE, Daemon, need_openvpn};
 use crate::suites::openvpn::pki;
 use crate::tap::{Case, During, Outcome};
@@ -101,15 +101,18 @@ struct Session {
 struct Setting {
     algorithm: &'static str,
     wrap: usize,
+    /// The server's protocol.
+    proto: &'static str,
     /// Directives of the server.
     server: &'static str,
-    /// Options of the client that are added or replaced.
+    /// Options of the client that are added or replaced; a list of servers has bars between them.
     client: &'static [(&'static str, &'static str)],
 }
 
 const PLAIN: Setting = Setting {
     algorithm: "p256",
     wrap: 2,
+    proto: "udp",
     server: "",
     client: &[],
 };
@@ -119,11 +122,11 @@ impl Setting {
         let (_, wrap, _) = WRAPS[self.wrap];
         let name = format!("server-{}", self.algorithm);
         format!(
-            "verb 3\ndev {DEVICE}\ndev-type tun\ndisable-dco\nproto udp\nserver 10.8.0.0 255.255.255.0\ntopology subnet\n\
+            "verb 3\ndev {DEVICE}\ndev-type tun\ndisable-dco\nproto {}\nserver 10.8.0.0 255.255.255.0\ntopology subnet\n\
              ca vpn-ca.crt\ncert {name}.crt\nkey {name}.key\ndh none\nkeepalive 1 5\npush \"route 10.99.0.0 255.255.255.0\"\n\
              push \"dhcp-option DNS 10.8.0.53\"\npush \"dhcp-option DOMAIN lan.example\"\n\
              {wrap}{}",
-            self.server
+            self.proto, self.server
         )
     }
 
@@ -160,7 +163,13 @@ impl Setting {
                 true => format!("{}/{value}", dir.display()),
                 false => value.to_owned(),
             };
-            text.push_str(&format!("\toption {option} '{path}'\n"));
+            match option {
+                "remote" => {
+                    let servers = path.split('|');
+                    text.extend(servers.map(|server| format!("\tlist remote '{server}'\n")));
+                }
+                _ => text.push_str(&format!("\toption {option} '{path}'\n")),
+            }
         }
         Ok(text)
     }
@@ -236,14 +245,14 @@ fn case(name: &str, setting: Setting) -> Case {
 
 /// The server renegotiates every 10 s and changes to a new key after 5, and so does the client, which is told nothing of
 /// that: a series of pings over several keys loses none.
-fn renegotiation(_: &Ctx) -> Outcome {
+fn renegotiation(setting: Setting, pings: u32) -> Outcome {
     let setting = Setting {
         server: "reneg-sec 10 10\n",
-        ..PLAIN
+        ..setting
     };
     let session = setting.start()?;
     session.up()?;
-    let mut ping = session.ping(3600);
+    let mut ping = session.ping(pings);
     ping.interval = 10;
     let pings = ping.echo()?.start(&session.router.ns)?;
     let first = session.router.peer("vpn0")?["key_id"].as_u64();
@@ -253,7 +262,7 @@ fn renegotiation(_: &Ctx) -> Outcome {
     let lossless = pings.lossless();
     lossless.during(session.server.tail(40))?;
     check!(
-        session.server.handshakes() >= 3,
+        session.server.handshakes() >= 2 + (pings / 3600) as usize,
         "{}",
         session.server.tail(40)
     );
@@ -269,6 +278,33 @@ fn restart(_: &Ctx) -> Outcome {
         .router
         .wait_peer("gone", LATER, |peer| peer["state"] != "up")?;
     session.server = Daemon::start(&session.b, "vpn-server", &PLAIN.server_config())?;
+    session.up()?;
+    session.ping(20).lossless(&session.router.ns)
+}
+
+/// Over TCP the first server of a list refuses, and the second one, over IPv6, is connected to again when it has ended, which
+/// is known at once.
+fn restart_over_tcp(_: &Ctx) -> Outcome {
+    let setting = Setting {
+        proto: "tcp6-server",
+        client: &[("remote", "10.10.0.2 1195 tcp|fd00:10::2 1194 tcp6")],
+        ..PLAIN
+    };
+    let mut session = setting.start()?;
+    session.up()?;
+    let peer = session.router.peer("vpn0")?;
+    check_eq!(
+        json!(["endpoint", "remote"].map(|key| &peer[key])),
+        json!(["[fd00:10::2]:1194", "[fd00:10::2]:1194"]),
+        "peer"
+    );
+    session.server.kill()?;
+    let why = "the server closed the connection";
+    wait_for(why, SOON, || {
+        Ok(session.router.daemon.stderr().contains(why).then_some(()))
+    })
+    .during(session.router.daemon.stderr())?;
+    session.server = Daemon::start(&session.b, "vpn-server", &setting.server_config())?;
     session.up()?;
     session.ping(20).lossless(&session.router.ns)
 }
@@ -355,7 +391,23 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         Case::new(
             "client of openvpn: renegotiations lose nothing",
-            renegotiation,
+            |_: &Ctx| renegotiation(PLAIN, 3600),
+        ),
+        Case::new(
+            "client of openvpn: renegotiations over TCP lose nothing",
+            |_: &Ctx| {
+                let setting = Setting {
+                    wrap: 3,
+                    proto: "tcp-server",
+                    client: &[("ovpnproto", "tcp-client")],
+                    ..PLAIN
+                };
+                renegotiation(setting, 1500)
+            },
+        ),
+        Case::new(
+            "client of openvpn: over TCP and IPv6 the server restarts",
+            restart_over_tcp,
         ),
         Case::new("client of openvpn: the server restarts", restart),
         Case::new("client of openvpn: down and up by a call", switch),
