@@ -245,14 +245,14 @@ fn case(name: &str, setting: Setting) -> Case {
 
 /// The server renegotiates every 10 s and changes to a new key after 5, and so does the client, which is told nothing of
 /// that: a series of pings over several keys loses none.
-fn renegotiation(setting: Setting, pings: u32) -> Outcome {
+fn renegotiation(setting: Setting, count: u32) -> Outcome {
     let setting = Setting {
         server: "reneg-sec 10 10\n",
         ..setting
     };
     let session = setting.start()?;
     session.up()?;
-    let mut ping = session.ping(pings);
+    let mut ping = session.ping(count);
     ping.interval = 10;
     let pings = ping.echo()?.start(&session.router.ns)?;
     let first = session.router.peer("vpn0")?["key_id"].as_u64();
@@ -262,7 +262,7 @@ fn renegotiation(setting: Setting, pings: u32) -> Outcome {
     let lossless = pings.lossless();
     lossless.during(session.server.tail(40))?;
     check!(
-        session.server.handshakes() >= 2 + (pings / 3600) as usize,
+        session.server.handshakes() >= 2 + (count / 3600) as usize,
         "{}",
         session.server.tail(40)
     );
