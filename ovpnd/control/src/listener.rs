@@ -11,6 +11,7 @@ use crate::env::Env;
 use crate::keys::Role;
 use crate::packet::{Body, EarlyNegotiation, Header, KeyId, MessageId, Opcode, SessionId};
 use crate::replay::{ReplayId, Stamp};
+use crate::server::Path;
 use crate::wrap::{Keys, Opened, Reject, StaticKey, auth, crypt, v2};
 
 /// A client's second message may overtake the first.
@@ -28,7 +29,7 @@ pub enum ServerWrap {
     /// tls-crypt.
     Crypt(StaticKey),
     /// tls-crypt-v2. A client older than OpenVPN 2.6 cannot bring its key twice: it is let in only where the server
-    /// may keep state for an address that is not proven (`tls-crypt-v2 ... allow-noncookie`), as over TCP.
+    /// may keep state for an address that is not proven (`tls-crypt-v2 ... allow-noncookie`), and over TCP.
     CryptV2 {
         /// Opens the clients' keys.
         key: v2::ServerKey,
@@ -156,10 +157,11 @@ impl Listener {
 
     pub(crate) fn first(
         &mut self,
-        from: SocketAddr,
+        path: Path,
         packet: &[u8],
         env: &mut Env<'_>,
     ) -> Result<First, Reject> {
+        let from = path.remote;
         let (header, _) = Header::parse(packet)?;
         let wrapped = matches!(self.wrap, ServerWrap::CryptV2 { .. });
         match header.opcode {
@@ -218,7 +220,7 @@ impl Listener {
             false,
         ) = (&self.wrap, can_resend)
         {
-            return match allow_noncookie {
+            return match *allow_noncookie || path.stream {
                 true => Ok(begin(crate::session::random_sid(env), opened, true)),
                 false => Err(Reject::Stranger),
             };

@@ -37,6 +37,8 @@ pub struct Path {
     pub socket: u32,
     /// The client's address.
     pub remote: SocketAddr,
+    /// Whether it is a TCP connection, whose other end has proven its address.
+    pub stream: bool,
 }
 
 /// A session's number, never used again.
@@ -52,8 +54,10 @@ pub struct ServerConfig<F> {
     pub timing: Timing,
     /// Protection of packets.
     pub wrap: ServerWrap,
-    /// [`crate::exchange::options_string`].
+    /// [`crate::exchange::options_string`], for datagrams.
     pub options: String,
+    /// The same for TCP connections.
+    pub stream_options: String,
     /// Abilities of the program.
     pub abilities: Abilities,
     /// Ciphers that it takes, best first.
@@ -206,7 +210,7 @@ impl<F: TlsFactory> Server<F> {
             self.digest(handle, env);
             return result;
         }
-        match self.listener.first(path.remote, packet, env)? {
+        match self.listener.first(path, packet, env)? {
             First::Reply(reply) => {
                 self.replies.push_back((path, reply));
                 Ok(())
@@ -243,7 +247,10 @@ impl<F: TlsFactory> Server<F> {
             tls: Arc::clone(&self.config.tls),
             timing,
             local: Local {
-                options: self.config.options.clone(),
+                options: match path.stream {
+                    true => self.config.stream_options.clone(),
+                    false => self.config.options.clone(),
+                },
                 ..Local::default()
             },
             wrap: Wrap::new(begin.keys, last, unix),
@@ -436,6 +443,13 @@ impl<F: TlsFactory> Server<F> {
     /// Ends a session without a word to the client, for a reason of the caller's.
     pub fn end(&mut self, handle: Handle, why: &str, env: &mut Env<'_>) {
         self.close(handle, Failure::new(why, ""), env);
+    }
+
+    /// A TCP connection is gone, and its sessions with it.
+    pub fn hung_up(&mut self, path: Path, why: &str, env: &mut Env<'_>) {
+        for handle in self.paths.get(&path).cloned().unwrap_or_default() {
+            self.close(handle, Failure::new(why, ""), env);
+        }
     }
 
     /// Sends a message of the control channel, such as `INFO_PRE` or `AUTH_PENDING`.

@@ -721,7 +721,7 @@ impl Live {
             Link::Tcp(connection) => {
                 let packet = connection.next()?;
                 if let Some(packet) = packet {
-                    worker.packet(self.attempt, self.remote, packet);
+                    worker.packet(self.attempt, None, packet);
                 }
                 Ok(packet.is_some())
             }
@@ -729,7 +729,7 @@ impl Live {
                 Ok((len, from)) => {
                     if from == self.remote {
                         let packet = buffer.get(..len).unwrap_or_default();
-                        worker.packet(self.attempt, from, packet);
+                        worker.packet(self.attempt, None, packet);
                     }
                     Ok(true)
                 }

@@ -227,11 +227,9 @@ impl Clients {
     /// Descriptors to poll for readability.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let clients = self.clients.values().filter_map(Client::socket);
-        let servers = self.servers.values().filter_map(Server::socket);
+        let servers = self.servers.values().flat_map(Server::fds);
         let worker = self.worker.iter().map(Worker::as_fd);
-        worker
-            .chain(clients)
-            .chain(servers.map(|socket| socket.as_fd()))
+        worker.chain(clients).chain(servers)
     }
 
     /// Reads sockets and the worker's events.
@@ -242,8 +240,8 @@ impl Clients {
         for (name, client) in &mut self.clients {
             client.receive(name, (kernel, worker), now);
         }
-        for server in self.servers.values() {
-            server.receive(worker);
+        for (name, server) in &mut self.servers {
+            server.receive(name, (kernel, worker), now);
         }
         while let Some((attempt, said)) = worker.event() {
             match said {

@@ -3,22 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use openvpn_control::exchange::options_string;
 use openvpn_control::keys::{Cipher, Role};
 use openvpn_control::listener::ResetLimits;
-use openvpn_control::negotiate::choose_cipher;
-use openvpn_control::peerinfo::PeerInfo as ClientInfo;
-use openvpn_control::server::{Admission, Authenticate, Event, Handle, ServerConfig};
-use openvpn_control::session::KeyChange;
-use openvpn_control::verify::Revoked;
+use openvpn_control::server::{Event, Handle, Path, ServerConfig};
 use ovpn_netlink::{IpPrefix, Mode, PeerId, PeerParams};
 
-use super::pool::{Lease, Pool, next_id};
-use super::serving::{Decision, Serve};
-use super::worker::{Attempt, Worker, sentence};
-use super::{ABILITIES, BURST, MAX_PACKET, admit, is_control, key_event};
+use super::pool::{Lease, Pool};
+use super::serving::{Decision, SOCKET, Serve};
+use super::worker::{Attempt, Worker};
+use super::{ABILITIES, BURST, MAX_PACKET, admit, is_control};
 use crate::config::Problem;
 use crate::config::vpn::server::{ServerEntry, ServerSpec};
 use crate::kernel::Kernel;
@@ -27,7 +24,11 @@ use crate::retry::Retry;
 use crate::state::{Op, PeerState, Route, State, diff};
 use crate::tunnel::{Control, News, Notice};
 
+mod clients;
+mod connections;
 mod view;
+
+use connections::{Connections, Ended};
 
 /// Longest wait for a port that is taken.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -42,7 +43,7 @@ struct Session {
     name: String,
     id: PeerId,
     lease: Lease,
-    remote: SocketAddr,
+    path: Path,
     cipher: Option<Cipher>,
     serial: Vec<u8>,
     since: Instant,
@@ -52,11 +53,19 @@ struct Session {
     route_error: Option<String>,
 }
 
+impl Session {
+    /// Its address, as people know it.
+    fn remote(&self) -> SocketAddr {
+        canonical(self.path.remote)
+    }
+}
+
 /// A server that listens.
 #[derive(Debug)]
 struct Live {
     attempt: Attempt,
-    socket: UdpSocket,
+    socket: Option<UdpSocket>,
+    connections: Option<Connections>,
     sessions: BTreeMap<Handle, Session>,
 }
 
@@ -244,14 +253,20 @@ impl Server {
             return;
         };
         let config = config(spec);
+        let sockets = spec.sockets;
+        let handshake = spec.timing.hand_window;
         let opened = self.carry_out(name, kernel, worker).and_then(|()| {
-            let socket = kernel.socket(name).ok_or("the socket is not open")?;
-            let socket = UdpSocket::from(socket);
-            let other = socket.try_clone().map_err(|error| error.to_string())?;
-            Ok((socket, other))
+            let udp = sockets.udp.map(|_| {
+                let socket = kernel.socket(name).ok_or("the socket is not open")?;
+                let socket = UdpSocket::from(socket);
+                let other = socket.try_clone().map_err(|error| error.to_string())?;
+                Ok::<_, String>((socket, other))
+            });
+            let tcp = sockets.tcp.map(|spec| Connections::open(spec, handshake));
+            Ok((udp.transpose()?.unzip(), tcp.transpose()?))
         });
         match opened {
-            Ok((socket, other)) => {
+            Ok(((socket, other), connections)) => {
                 worker.serve(Serve {
                     attempt,
                     config,
@@ -260,6 +275,7 @@ impl Server {
                 self.live = Some(Live {
                     attempt,
                     socket,
+                    connections,
                     sessions: BTreeMap::new(),
                 });
                 self.failure = None;
@@ -302,14 +318,37 @@ impl Server {
         attempt: Attempt,
         now: Instant,
     ) {
-        if self.next_wait().is_some_and(|at| at <= now) {
+        if self.live.is_none() && self.next_wait().is_some_and(|at| at <= now) {
             self.retry.end_wait();
             self.listen(name, world, attempt, now);
+        } else if let Some(connections) = self.connections() {
+            let ended = connections.expire(now);
+            self.hang_up(name, ended, world.1, now);
         }
     }
 
     pub(super) fn next_wait(&self) -> Option<Instant> {
-        self.retry.at().filter(|_| self.live.is_none())
+        match &self.live {
+            None => self.retry.at(),
+            Some(live) => live.connections.as_ref()?.deadline(),
+        }
+    }
+
+    fn connections(&mut self) -> Option<&mut Connections> {
+        self.live.as_mut()?.connections.as_mut()
+    }
+
+    /// Tells the control channel of connections that ended; their sessions' ends follow as events.
+    fn hang_up(&mut self, name: &str, ended: Vec<Ended>, worker: &Worker, now: Instant) {
+        for Ended { path, why } in ended {
+            let sessions = self.live.iter().flat_map(|live| live.sessions.values());
+            if !sessions.into_iter().any(|session| session.path == path) {
+                self.refused(name, path.remote, &why, now);
+            }
+            if let Some(live) = &self.live {
+                worker.hung_up(live.attempt, path, why);
+            }
+        }
     }
 
     /// The interface as it should be now.
@@ -317,7 +356,7 @@ impl Server {
         let spec = self.spec.as_ref().filter(|_| self.stopped.is_none())?;
         let mut goal = State::new(Mode::Mp);
         goal.mtu = Some(spec.mtu);
-        goal.socket = Some(spec.interface.socket);
+        goal.socket = spec.sockets.udp;
         goal.up = true;
         if !self.netifd {
             goal.addresses = spec.interface.addresses.iter().copied().collect();
@@ -326,7 +365,7 @@ impl Server {
         let keepalive = admit::keepalive(spec);
         let peers = self.ready().map(|session| {
             let params = PeerParams {
-                remote: Some(canonical(session.remote)),
+                remote: (!session.path.stream).then(|| session.remote()),
                 vpn_ipv4: session.lease.v4,
                 vpn_ipv6: session.lease.v6,
                 keepalive: Some(keepalive),
@@ -364,6 +403,8 @@ impl Server {
                 (Ok(()), _) => State::apply(&mut self.state, &op),
                 (Err(why), Op::NewPeer(id, _) | Op::SetPeer(id, _)) => {
                     failed.insert(*id, why.message);
+                    // Its connection must not stay open for a peer that is not there.
+                    let _ = kernel.run(name, &Op::DelPeer(*id), None);
                 }
                 (Err(why), Op::AddRoute(route)) => self.not_routed(name, route.peer, why.message),
                 (Err(why), _) => return Err(why.message),
@@ -413,10 +454,18 @@ impl Server {
         let removed = self.live.as_mut().and_then(|l| l.sessions.remove(&handle));
         let Some(session) = removed else { return };
         self.pool.give_back(&session.lease);
+        self.release(session.path);
         if session.keyed.is_some() {
             log::info!("{name}: client {}: down: {why}", session.name);
             self.notices
                 .push(notice(name, &session, News::Down(why.to_owned())));
+        }
+    }
+
+    /// The session at this path is over: a connection is closed after a while.
+    fn release(&mut self, path: Path) {
+        if let Some(connections) = self.connections().filter(|_| path.stream) {
+            connections.release(path.socket, Instant::now());
         }
     }
 
@@ -427,214 +476,13 @@ impl Server {
             .is_some_and(|live| live.attempt == attempt)
     }
 
-    /// Takes an event of the control channel.
-    pub(super) fn event<K: Kernel>(
-        &mut self,
-        name: &str,
-        event: Event,
-        (kernel, worker): World<'_, K>,
-        now: Instant,
-    ) {
-        match event {
-            Event::Authenticate(client) => {
-                if let Some(decision) = self.judge(name, &client, worker, now) {
-                    self.decide(worker, decision);
-                }
-                self.reconcile(name, (kernel, worker));
-            }
-            Event::Keys(handle, change) => {
-                if let Err(why) = self.keys(name, handle, change, (kernel, worker), now) {
-                    log::warn!("{name}: {why}");
-                    self.decide(worker, Decision::End(handle, why.clone()));
-                    self.gone(name, handle, &why);
-                    self.reconcile(name, (kernel, worker));
-                }
-            }
-            Event::RenegotiationFailed(handle, why) => {
-                let live = self.live.as_ref();
-                if let Some(session) = live.and_then(|live| live.sessions.get(&handle)) {
-                    let why = sentence(&why);
-                    log::warn!("{name}: client {}: renegotiation: {why}", session.name);
-                }
-            }
-            Event::Response(..) => {}
-            Event::Closed(handle, path, why) => {
-                let live = self.live.as_ref();
-                let known = live.is_some_and(|live| live.sessions.contains_key(&handle));
-                let why = sentence(&why);
-                match known {
-                    true => {
-                        self.gone(name, handle, &why);
-                        self.reconcile(name, (kernel, worker));
-                    }
-                    false => self.refused(name, path.remote, &why, now),
-                }
-            }
-        }
-    }
-
-    fn decide(&self, worker: &Worker, decision: Decision) {
-        if let Some(live) = &self.live {
-            worker.decide(live.attempt, decision);
-        }
-    }
-
-    /// Tells why a client was not let in: strangers must not fill the log.
-    fn refused(&mut self, name: &str, remote: SocketAddr, why: &str, now: Instant) {
-        let (last, silent) = &mut self.refusals;
-        if last.is_some_and(|last| now.saturating_duration_since(last) < REFUSAL_PAUSE) {
-            *silent = silent.saturating_add(1);
-            return;
-        }
-        let more = match std::mem::take(silent) {
-            0 => String::new(),
-            count => format!(" ({count} more before it)"),
-        };
-        *last = Some(now);
-        log::info!("{name}: {} was not let in: {why}{more}", canonical(remote));
-    }
-
-    /// Decides about a client whose TLS handshake is done.
-    fn judge(
-        &mut self,
-        name: &str,
-        client: &Authenticate,
-        worker: &Worker,
-        now: Instant,
-    ) -> Option<Decision> {
-        let handle = client.handle;
-        let spec = self.spec.clone()?;
-        let Some(who) = admit::name(&client.hello) else {
-            return Some(Decision::Refuse(handle, "there is no certificate".into()));
-        };
-        let live = self.live.as_ref()?;
-        let is_older = |session: &Session| !spec.duplicate_cn && session.name == who;
-        let older: Vec<Handle> = live
-            .sessions
-            .iter()
-            .filter(|(other, session)| **other != handle && is_older(session))
-            .map(|(other, _)| *other)
-            .collect();
-        let others = live.sessions.len().saturating_sub(older.len());
-        let others = others.saturating_sub(usize::from(client.again));
-        let section = match admit::judge(&spec, &who, others) {
-            Ok(section) => section,
-            Err(why) => {
-                log::info!("{name}: client {who}: refused: {why}");
-                return Some(Decision::Refuse(handle, why));
-            }
-        };
-        if client.again {
-            return Some(Decision::AdmitAgain(handle, client.hello.key_id));
-        }
-        for other in older {
-            let why = "the client began a new session";
-            self.decide(worker, Decision::End(other, why.into()));
-            self.gone(name, other, why);
-        }
-        let used = |id| self.by_id(id).is_some();
-        let id = next_id(self.last_id, used);
-        let lease = match self.pool.take(&spec, &who, section) {
-            Ok(lease) => lease,
-            Err(why) => {
-                log::warn!("{name}: client {who}: {why}");
-                return Some(Decision::Refuse(handle, format!("TEMP:{why}")));
-            }
-        };
-        let id = id?;
-        self.last_id = Some(id);
-        let info = ClientInfo::parse(&client.hello.peer_info);
-        let session = Session {
-            name: who,
-            id,
-            lease,
-            remote: client.path.remote,
-            cipher: choose_cipher(&spec.ciphers, &info).ok(),
-            serial: client
-                .hello
-                .identity
-                .as_ref()
-                .map_or_else(Vec::new, |identity| identity.serial.clone()),
-            since: now,
-            keyed: None,
-            route_error: None,
-        };
-        let admission = Admission {
-            peer_id: id.get(),
-            options: admit::options(&spec, section, &lease),
-        };
-        self.live.as_mut()?.sessions.insert(handle, session);
-        Some(Decision::Admit(handle, admission))
-    }
-
-    fn keys<K: Kernel>(
-        &mut self,
-        name: &str,
-        handle: Handle,
-        change: KeyChange,
-        (kernel, worker): World<'_, K>,
-        now: Instant,
-    ) -> Result<(), String> {
-        let live = self.live.as_mut();
-        let session = live.and_then(|live| live.sessions.get_mut(&handle));
-        // Its end was decided before the worker knew.
-        let Some(session) = session else {
-            return Ok(());
-        };
-        let first = session.keyed.is_none();
-        if let KeyChange::Install(_) = change {
-            session.keyed = Some(now);
-        }
-        let id = session.id;
-        let who = session.name.clone();
-        if first {
-            self.carry_out(name, kernel, worker)?;
-            if self.by_id(id).is_none() {
-                return Ok(());
-            }
-        }
-        let event = key_event(id, change, Role::Server)?;
-        kernel.key_event(name, id, &event).map_err(|failure| {
-            let why = failure.message;
-            format!("client {who}: the kernel refuses a key: {why}")
-        })?;
-        if first {
-            self.decide(worker, Decision::Installed(handle));
-            if let Some((_, session)) = self.by_id(id) {
-                let remote = canonical(session.remote);
-                log::info!("{name}: client {who}: up from {remote}");
-                let up = notice(name, session, News::Up(Some(remote)));
-                self.notices.push(up);
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the sessions of clients that may not stay, after a change of the configuration.
-    fn review<K: Kernel>(&mut self, name: &str, (kernel, worker): World<'_, K>) {
-        let (Some(spec), Some(live)) = (&self.spec, &self.live) else {
-            return;
-        };
-        let revoked = revoked(spec);
-        let judged = live.sessions.iter().filter_map(|(handle, session)| {
-            let why = match &revoked {
-                Some(Err(why)) => Some(format!("the list of revoked certificates: {why}")),
-                Some(Ok(lists)) if lists.has(&session.serial) => {
-                    Some("its certificate was revoked".to_owned())
-                }
-                _ => admit::judge(spec, &session.name, 0).err(),
-            };
-            Some((*handle, why?))
-        });
-        for (handle, why) in judged.collect::<Vec<_>>() {
-            self.decide(worker, Decision::Refuse(handle, why.clone()));
-            self.gone(name, handle, &why);
-        }
-        self.reconcile(name, (kernel, worker));
-    }
-
-    pub(super) fn socket(&self) -> Option<&UdpSocket> {
-        self.live.as_ref().map(|live| &live.socket)
+    /// Descriptors to poll for readability.
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let live = self.live.iter();
+        live.flat_map(|live| {
+            let udp = live.socket.iter().map(AsFd::as_fd);
+            udp.chain(live.connections.iter().flat_map(Connections::fds))
+        })
     }
 
     /// Peers that the kernel should have.
@@ -650,16 +498,13 @@ impl Server {
         why: &str,
         (kernel, worker): World<'_, K>,
     ) {
-        if let Some(state) = self.state.as_mut() {
-            state.peers.remove(&id);
-        }
         self.end_by_id(name, id, why, worker);
         self.reconcile(name, (kernel, worker));
     }
 
     /// A client's data comes from another address.
     pub(super) fn floated(&mut self, name: &str, id: PeerId, to: SocketAddr, worker: &Worker) {
-        let both = self.spec.as_ref().is_some_and(|s| s.interface.socket.both);
+        let udp = self.spec.as_ref().and_then(|spec| spec.sockets.udp);
         if let Some(peer) = self.state.as_mut().and_then(|s| s.peers.get_mut(&id)) {
             // The kernel has done it.
             peer.params.remote = Some(canonical(to));
@@ -667,11 +512,14 @@ impl Server {
         let Some((handle, session)) = self.by_id_mut(id) else {
             return;
         };
-        session.remote = to;
+        session.path.remote = to;
         log::info!("{name}: client {}: now at {to}", session.name);
         let float = notice(name, session, News::Float(to));
         self.notices.push(float);
-        self.decide(worker, Decision::Rebind(handle, mapped(to, both)));
+        self.decide(
+            worker,
+            Decision::Rebind(handle, mapped(to, udp.is_some_and(|udp| udp.both))),
+        );
     }
 
     /// A key of a peer is used up.
@@ -679,28 +527,6 @@ impl Server {
         if let Some((handle, _)) = self.by_id(id) {
             self.decide(worker, Decision::Renegotiate(handle));
         }
-    }
-
-    /// Ends the sessions of a client by its name, or by the number of its peer. Whether there are any.
-    pub(super) fn disconnect<K: Kernel>(
-        &mut self,
-        name: &str,
-        who: &str,
-        (kernel, worker): World<'_, K>,
-    ) -> bool {
-        let number = who.parse().ok().and_then(PeerId::new);
-        let sessions = self.live.iter().flat_map(|live| &live.sessions);
-        let found: Vec<Handle> = sessions
-            .filter(|(_, session)| session.name == who || Some(session.id) == number)
-            .map(|(handle, _)| *handle)
-            .collect();
-        for handle in &found {
-            let why = "it was disconnected by a call";
-            self.decide(worker, Decision::End(*handle, why.into()));
-            self.gone(name, *handle, why);
-        }
-        self.reconcile(name, (kernel, worker));
-        !found.is_empty()
     }
 
     /// Somebody deleted the interface.
@@ -713,20 +539,41 @@ impl Server {
         self.retry.failed(now);
     }
 
-    /// Reads the socket.
-    pub(super) fn receive(&self, worker: &Worker) {
-        let Some(live) = &self.live else { return };
+    /// Reads the sockets.
+    pub(super) fn receive<K: Kernel>(
+        &mut self,
+        name: &str,
+        (kernel, worker): World<'_, K>,
+        now: Instant,
+    ) {
+        let Some(live) = &mut self.live else { return };
+        let attempt = live.attempt;
         let mut buffer = [0; MAX_PACKET];
-        for _ in 0..BURST {
-            match live.socket.recv_from(&mut buffer) {
-                Ok((len, from)) => {
-                    let packet = buffer.get(..len).unwrap_or_default();
-                    if is_control(packet) {
-                        worker.packet(live.attempt, from, packet);
-                    }
-                }
-                Err(_) => return,
+        for socket in live.socket.iter().flat_map(|socket| [socket; BURST]) {
+            let Ok((len, remote)) = socket.recv_from(&mut buffer) else {
+                break;
+            };
+            let packet = buffer.get(..len).unwrap_or_default();
+            if is_control(packet) {
+                let path = Path {
+                    socket: SOCKET,
+                    remote,
+                    stream: false,
+                };
+                worker.packet(attempt, path, packet);
             }
+        }
+        let Some(connections) = &mut live.connections else {
+            return;
+        };
+        for (number, writer) in connections.accept(now) {
+            worker.called(attempt, number, writer);
+        }
+        let ended = connections.receive(|path, packet| worker.packet(attempt, path, packet));
+        let ready = connections.ready();
+        self.hang_up(name, ended, worker, now);
+        for (handle, change) in ready {
+            self.event(name, Event::Keys(handle, change), (kernel, worker), now);
         }
     }
 
@@ -741,24 +588,20 @@ fn config(spec: &ServerSpec) -> ServerConfig<openvpn_control::tls::ring::Factory
         true => "UDPv6",
         false => "UDPv4",
     };
+    let string = |protocol| options_string(Role::Server, protocol, spec.mtu);
     ServerConfig {
         tls: spec.tls.clone(),
         timing: spec.timing,
         wrap: spec.wrap.clone(),
-        options: options_string(Role::Server, protocol, spec.mtu),
+        options: string(protocol),
+        // For both families, as stock OpenVPN says it.
+        stream_options: string("TCPv4_SERVER"),
         abilities: ABILITIES,
         ciphers: spec.ciphers.clone(),
         max_sessions: spec.max_clients.saturating_add(MAX_PENDING),
         max_pending: MAX_PENDING,
         resets: ResetLimits::default(),
     }
-}
-
-/// The server's lists of revoked certificates; none without a file.
-fn revoked(spec: &ServerSpec) -> Option<Result<Revoked, String>> {
-    let path = spec.crl.as_ref()?;
-    let text = std::fs::read(path).map_err(|error| error.to_string());
-    Some(text.and_then(|text| Revoked::read(&text).map_err(|why| why.to_string())))
 }
 
 /// An address as the kernel's driver and people know it: IPv4 is not mapped into IPv6.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A server inside the worker's thread: its control channel and its socket.
+//! A server inside the worker's thread: its control channel, and where its packets go.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Instant;
 
 use openvpn_control::env::Env;
@@ -9,10 +11,11 @@ use openvpn_control::packet::KeyId;
 use openvpn_control::server::{Admission, Event, Handle, Path, Server, ServerConfig};
 use openvpn_control::tls::ring::Factory;
 
+use super::stream::Writer;
 use super::worker::Attempt;
 
-/// The number of a server's only socket.
-const SOCKET: u32 = 0;
+/// The number of a server's socket for UDP; connections have others.
+pub(super) const SOCKET: u32 = 0;
 /// Message to clients whose server goes: they connect again.
 const RESTART: &str = "RESTART";
 
@@ -21,7 +24,7 @@ const RESTART: &str = "RESTART";
 pub(super) struct Serve {
     pub(super) attempt: Attempt,
     pub(super) config: ServerConfig<Factory>,
-    pub(super) socket: UdpSocket,
+    pub(super) socket: Option<UdpSocket>,
 }
 
 /// A decision of the poll loop about a session.
@@ -43,25 +46,38 @@ pub(super) enum Decision {
     Rebind(Handle, SocketAddr),
 }
 
-/// A server and its socket.
+/// A server, its socket and its connections.
 pub(super) struct Serving {
     server: Server<Factory>,
-    handles: std::collections::BTreeSet<Handle>,
-    socket: UdpSocket,
+    handles: BTreeSet<Handle>,
+    socket: Option<UdpSocket>,
+    connections: BTreeMap<u32, Arc<Writer>>,
 }
 
 impl Serving {
     pub(super) fn new(serve: Serve, env: &mut Env<'_>) -> Self {
         Self {
             server: Server::new(serve.config, env),
-            handles: std::collections::BTreeSet::new(),
+            handles: BTreeSet::new(),
             socket: serve.socket,
+            connections: BTreeMap::new(),
         }
     }
 
-    pub(super) fn receive(&mut self, from: SocketAddr, packet: &[u8], env: &mut Env<'_>) {
+    pub(super) fn receive(&mut self, path: Path, packet: &[u8], env: &mut Env<'_>) {
         // Packets that are refused are lost, without an answer and without a word.
-        let _ = self.server.receive(path(from), packet, env);
+        let _ = self.server.receive(path, packet, env);
+    }
+
+    /// A connection came.
+    pub(super) fn called(&mut self, number: u32, writer: Arc<Writer>) {
+        self.connections.insert(number, writer);
+    }
+
+    /// A connection is gone, and its sessions with it.
+    pub(super) fn hung_up(&mut self, path: Path, why: &str, env: &mut Env<'_>) {
+        self.connections.remove(&path.socket);
+        self.server.hung_up(path, why, env);
     }
 
     pub(super) fn decide(&mut self, decision: Decision, env: &mut Env<'_>) {
@@ -101,7 +117,15 @@ impl Serving {
         }
         while let Some((path, packet)) = self.server.transmit(env) {
             // One that cannot be sent is sent again, as one that is lost.
-            let _ = self.socket.send_to(&packet, path.remote);
+            match (path.stream, &self.socket) {
+                (true, _) => {
+                    if let Some(writer) = self.connections.get(&path.socket) {
+                        writer.send(&packet);
+                    }
+                }
+                (false, Some(socket)) => drop(socket.send_to(&packet, path.remote)),
+                (false, None) => {}
+            }
         }
         let mut events = Vec::new();
         while let Some(event) = self.server.event() {
@@ -122,5 +146,6 @@ fn path(remote: SocketAddr) -> Path {
     Path {
         socket: SOCKET,
         remote,
+        stream: false,
     }
 }

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,11 +17,12 @@ use std::time::{Duration, Instant};
 use openvpn_control::client::{Client, ClientConfig, End, Event};
 use openvpn_control::env::Env;
 use openvpn_control::keystate::Failure;
-use openvpn_control::server;
+use openvpn_control::server::{self, Path};
 use openvpn_control::tls::ring::Factory;
 
 use super::outlet::Outlet;
 use super::serving::{Decision, Serve, Serving};
+use super::stream::Writer;
 use crate::config::vpn::unix_time;
 
 /// Packets that may wait: a handshake has about ten.
@@ -55,7 +55,12 @@ pub(super) enum Said {
 enum Order {
     Start(Box<Start>),
     Serve(Box<Serve>),
-    Packet(Attempt, SocketAddr, Vec<u8>),
+    /// A packet for a server, which has many paths, or a client.
+    Packet(Attempt, Option<Path>, Vec<u8>),
+    /// A connection came to a server.
+    Called(Attempt, u32, Arc<Writer>),
+    /// A connection of a server is gone, for this reason.
+    HungUp(Attempt, Path, String),
     Decide(Attempt, Decision),
     Renegotiate(Attempt),
     /// A client's connection is of no more use, for this reason; packets before it count.
@@ -165,9 +170,19 @@ impl Worker {
         self.shared.push(Order::Serve(Box::new(serve)));
     }
 
-    pub(super) fn packet(&self, attempt: Attempt, from: SocketAddr, packet: &[u8]) {
+    pub(super) fn packet(&self, attempt: Attempt, path: impl Into<Option<Path>>, packet: &[u8]) {
         self.shared
-            .push(Order::Packet(attempt, from, packet.to_vec()));
+            .push(Order::Packet(attempt, path.into(), packet.to_vec()));
+    }
+
+    /// A connection came to a server.
+    pub(super) fn called(&self, attempt: Attempt, number: u32, writer: Arc<Writer>) {
+        self.shared.push(Order::Called(attempt, number, writer));
+    }
+
+    /// A connection of a server is gone, for this reason; packets before it count.
+    pub(super) fn hung_up(&self, attempt: Attempt, path: Path, why: String) {
+        self.shared.push(Order::HungUp(attempt, path, why));
     }
 
     /// Tells a server a decision about one of its sessions.
@@ -319,9 +334,21 @@ impl Sessions {
                 }
                 attempt
             }
-            Order::Packet(attempt, from, packet) => {
+            Order::Called(attempt, number, writer) => {
                 if let Some(serving) = self.servers.get_mut(&attempt) {
-                    serving.receive(from, &packet, env);
+                    serving.called(number, writer);
+                }
+                attempt
+            }
+            Order::HungUp(attempt, path, why) => {
+                if let Some(serving) = self.servers.get_mut(&attempt) {
+                    serving.hung_up(path, &why, env);
+                }
+                attempt
+            }
+            Order::Packet(attempt, path, packet) => {
+                if let Some((serving, path)) = self.servers.get_mut(&attempt).zip(path) {
+                    serving.receive(path, &packet, env);
                 }
                 if let Some(session) = self.sessions.get_mut(&attempt) {
                     // Packets that are refused are lost, without an answer and without a word.

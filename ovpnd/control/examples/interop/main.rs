@@ -231,6 +231,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         timing: arguments.timing(),
         wrap,
         options: options_string(Role::Server, "UDPv4", 1500),
+        stream_options: String::new(),
         abilities: arguments.abilities(),
         ciphers: vec![Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305],
         max_sessions: 100,
@@ -306,6 +307,7 @@ fn serve(arguments: &Arguments) -> Result<(), Failure> {
         let path = Path {
             socket: 0,
             remote: from,
+            stream: false,
         };
         if let Err(why) = now(|env| server.receive(path, &packet, env)) {
             println!("rejected {why:?}");

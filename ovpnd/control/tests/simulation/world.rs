@@ -201,6 +201,7 @@ impl<F: TlsFactory> World<F> {
             timing: setting.timing[1],
             wrap,
             options: "V4,dev-type tun".into(),
+            stream_options: String::new(),
             abilities: setting.abilities[1],
             ciphers: Cipher::ALL.to_vec(),
             max_sessions: 10,
@@ -281,6 +282,7 @@ impl<F: TlsFactory> World<F> {
         Path {
             socket: 0,
             remote: SocketAddr::from(([192, 0, 2, 1], port)),
+            stream: false,
         }
     }
 

@@ -77,11 +77,22 @@ impl Networks {
     }
 }
 
+/// The sockets that a server listens on: one at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sockets {
+    /// For UDP.
+    pub udp: Option<SocketSpec>,
+    /// For TCP.
+    pub tcp: Option<SocketSpec>,
+}
+
 /// A server's configuration.
 #[derive(Debug, Clone)]
 pub struct ServerSpec {
     /// Its interface, without peers.
     pub interface: Interface,
+    /// Where it listens; the interface has one of them.
+    pub sockets: Sockets,
     /// Where clients get addresses from.
     pub networks: Networks,
     /// Makes TLS connections.
@@ -162,11 +173,12 @@ pub(in crate::config) fn read(
     }
     let networks = networks(&mut reader);
     let mtu = reader.number("tun_mtu", 576..=65_451).unwrap_or(MTU);
+    let (sockets, socket) = sockets(&mut reader);
     let interface = Interface {
         file: reader.file.to_owned(),
         port_line: reader.line("port"),
         mode: Mode::Mp,
-        socket: socket(&mut reader),
+        socket,
         addresses: [networks.v4, networks.v6].into_iter().flatten().collect(),
         mtu,
         mssfix: reader.parsed("mssfix").unwrap_or_default(),
@@ -207,6 +219,7 @@ pub(in crate::config) fn read(
     if let (Some(tls), Some(wrap), true) = (tls, wrap, entry.problems.is_empty()) {
         entry.spec = Some(Box::new(ServerSpec {
             interface,
+            sockets,
             networks,
             tls: Arc::new(tls),
             wrap,
@@ -226,35 +239,53 @@ pub(in crate::config) fn read(
     Some((name, entry))
 }
 
-fn socket(reader: &mut Reader<'_>) -> SocketSpec {
-    let mut transport = Transport::Udp;
-    if let Some(proto) = reader.text("ovpnproto") {
+/// `list ovpnproto 'udp6'` and `'tcp6'`, or one of them: a socket for each, and one of both.
+fn sockets(reader: &mut Reader<'_>) -> (Sockets, SocketSpec) {
+    let mut transports = Vec::new();
+    for proto in reader.lines("ovpnproto") {
         match proto_of(proto, Role::Server) {
-            Ok(found) if found.is_tcp() => {
-                reader.fault(
-                    Some("ovpnproto"),
-                    "TCP is not supported so far: use udp or udp6",
-                );
-            }
-            Ok(found) => transport = found,
+            Ok(found) => transports.push(found),
             Err(why) => reader.fault(Some("ovpnproto"), why),
         }
     }
     let port = reader.number("port", 1..=65_535);
     let port = port.or_else(|| reader.number("lport", 1..=65_535));
     let local = reader.parsed::<IpAddr>("local");
-    if local.is_some_and(|local| local.is_ipv6() != transport.is_v6()) {
-        let why = format!("is not of the family of {transport}: change it or ovpnproto");
-        reader.fault(Some("local"), why);
-    }
     let mark = reader.parsed::<super::super::interface::Mark>("fwmark");
-    SocketSpec {
+    let spec = |transport: Transport| SocketSpec {
         transport,
         port: u16::try_from(port.unwrap_or(PORT)).unwrap_or(0),
-        mark: mark.map_or(0, |mark| mark.0),
+        mark: mark.as_ref().map_or(0, |mark| mark.0),
         both: transport.is_v6() && local.is_none(),
         local,
+    };
+    let usual = [Transport::Udp];
+    let transports = match &transports[..] {
+        [] => &usual,
+        some => some,
+    };
+    for transport in transports {
+        if local.is_some_and(|local| local.is_ipv6() != transport.is_v6()) {
+            let why = format!("is not of the family of {transport}: change it or ovpnproto");
+            reader.fault(Some("local"), why);
+        }
     }
+    let mut of = |tcp: bool| {
+        let mut found = transports.iter().filter(|t| t.is_tcp() == tcp);
+        let first = found.next().copied();
+        if let Some((first, second)) = first.zip(found.next()) {
+            let all = Transport::new(tcp, true);
+            let why = format!("{first} and {second}: use {all}, which takes both families");
+            reader.fault(Some("ovpnproto"), why);
+        }
+        first.map(spec)
+    };
+    let sockets = Sockets {
+        udp: of(false),
+        tcp: of(true),
+    };
+    let first = sockets.udp.or(sockets.tcp);
+    (sockets, first.unwrap_or_else(|| spec(Transport::Udp)))
 }
 
 /// `server '10.8.0.0 255.255.255.0'`, or with a length, and `server_ipv6 'fd00::/64'`.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ovpn_netlink::{Mode, PeerInfo};
 
-use super::{Server, Session, admit, canonical};
+use super::{Server, Session, admit};
 use crate::tunnel::{self, Control, InterfaceView, PeerView, Tunnel, Wanted};
 
 impl Tunnel for Server {
@@ -63,7 +63,7 @@ impl Tunnel for Server {
                     route_error: session.route_error.clone(),
                     problems: Vec::new(),
                     endpoint: None,
-                    remote: Some(canonical(session.remote)),
+                    remote: Some(session.remote()),
                     vpn_ips: v4.into_iter().chain(v6).collect(),
                     allowed_ips: section(session).map_or(Vec::new(), |s| s.iroutes.clone()),
                     keepalive,

@@ -30,7 +30,7 @@ struct Setting {
     dco: bool,
     /// Directives of the client.
     client: &'static str,
-    /// Options of the server that are added or replaced.
+    /// Options of the server that are added or replaced; protocols have bars between them.
     server: &'static [(&'static str, &'static str)],
 }
 
@@ -74,7 +74,13 @@ impl Setting {
         }
         let mut text = "config interface 'vpn0'\n".to_owned();
         for (option, value) in options.iter().filter(|(_, value)| !value.is_empty()) {
-            text.push_str(&format!("\toption {option} '{value}'\n"));
+            match *option {
+                "ovpnproto" => {
+                    let protos = value.split('|');
+                    text.extend(protos.map(|proto| format!("\tlist {option} '{proto}'\n")));
+                }
+                _ => text.push_str(&format!("\toption {option} '{value}'\n")),
+            }
         }
         Ok(text)
     }
@@ -316,12 +322,7 @@ fn refused(_: &Ctx) -> Outcome {
 
 /// The server renegotiates every 10 s, and both sides change to a new key after 5: a series of pings over several keys
 /// loses none.
-fn renegotiation(_: &Ctx) -> Outcome {
-    let setting = Setting {
-        client: "hand-window 5\n",
-        server: &[("reneg_sec", "10")],
-        ..PLAIN
-    };
+fn renegotiation(setting: Setting) -> Outcome {
     let session = setting.start()?;
     session.up()?;
     let key = || -> Outcome<Option<u64>> { Ok(session.peers()?[0]["key_id"].as_u64()) };
@@ -338,6 +339,41 @@ fn renegotiation(_: &Ctx) -> Outcome {
         session.client.tail(40)
     );
     Ok(())
+}
+
+/// One server for UDP and TCP of both families: the end of a connection is known at once, and its client comes back another way.
+fn both_protocols(_: &Ctx) -> Outcome {
+    let setting = Setting {
+        server: &[("ovpnproto", "udp6|tcp6")],
+        client: "proto tcp6-client\n",
+        ..PLAIN
+    };
+    need_openvpn()?;
+    files()?;
+    let Pair { a, b } = Pair::new()?;
+    let router = Router::start(a, &setting.uci()?, true)?;
+    let config = setting.client_config("fd00:10::1");
+    let client = Daemon::start(&b, "vpn-client", &config)?;
+    let mut session = Session { router, client, b };
+    session.up()?;
+    session
+        .ping(20)
+        .lossless(&session.b)
+        .during(session.client.tail(30))?;
+    let remote = session.peers()?[0]["remote"].clone();
+    check!(
+        remote
+            .as_str()
+            .is_some_and(|r| r.starts_with("[fd00:10::2]:")),
+        "remote: {remote}"
+    );
+    session.client.kill()?;
+    session.b.ip(&format!("link del {DEVICE}")).ok();
+    session.says("down: the client closed the connection")?;
+    session.count(0)?;
+    session.client = Daemon::start(&session.b, "vpn-client", &PLAIN.client_config("10.10.0.1"))?;
+    session.up()?;
+    session.ping(20).lossless(&session.b)
 }
 
 /// A client that was killed comes back at once, to its old address.
@@ -523,8 +559,27 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("server of openvpn: another CA", refused),
         Case::new(
             "server of openvpn: renegotiations lose nothing",
-            renegotiation,
+            |_: &Ctx| {
+                renegotiation(Setting {
+                    client: "hand-window 5\n",
+                    server: &[("reneg_sec", "10")],
+                    ..PLAIN
+                })
+            },
         ),
+        Case::new(
+            "server of openvpn: renegotiations over TCP lose nothing",
+            |_: &Ctx| {
+                renegotiation(Setting {
+                    wrap: 3,
+                    dco: false,
+                    client: "proto tcp-client\nhand-window 5\n",
+                    server: &[("reneg_sec", "10"), ("ovpnproto", "tcp-server")],
+                    ..PLAIN
+                })
+            },
+        ),
+        Case::new("server of openvpn: UDP and TCP", both_protocols),
         Case::new("server of openvpn: the client restarts", client_restarts),
         Case::new("server of openvpn: reloads end sessions", kicks),
         Case::new("server of ovpnd, over both families", ours_on_both_sides),

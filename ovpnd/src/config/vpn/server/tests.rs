@@ -78,6 +78,33 @@ fn udp6_without_an_address_takes_both_families() {
 }
 
 #[test]
+fn a_server_may_listen_on_udp_and_tcp() {
+    let sockets = |lines: &str| {
+        let files = Files::new();
+        let mut config = files.config(&(text(&[]) + lines));
+        let entry = config.servers.remove("vpn").unwrap();
+        let problems: Vec<String> = entry.problems.iter().map(ToString::to_string).collect();
+        let sockets = entry.spec.map(|spec| {
+            let Sockets { udp, tcp } = spec.sockets;
+            [udp, tcp].map(|s| s.map(|s| (s.transport, s.both)))
+        });
+        sockets.ok_or_else(|| problems.join(" "))
+    };
+    use Transport::{Tcp, Tcp6, Udp, Udp6};
+    assert_eq!(sockets(""), Ok([Some((Udp, false)), None]));
+    let tcp = "\toption ovpnproto 'tcp-server'\n";
+    assert_eq!(sockets(tcp), Ok([None, Some((Tcp, false))]));
+    let both = "\tlist ovpnproto 'tcp6'\n\tlist ovpnproto 'udp6'\n";
+    assert_eq!(sockets(both), Ok([Some((Udp6, true)), Some((Tcp6, true))]));
+    let twice = "\tlist ovpnproto 'tcp'\n\tlist ovpnproto 'tcp6'\n";
+    let why = sockets(twice).unwrap_err();
+    assert!(
+        why.contains("tcp and tcp6: use tcp6, which takes both families"),
+        "{why}"
+    );
+}
+
+#[test]
 fn faults_name_the_option() {
     for (changes, option, part) in [
         (
@@ -127,7 +154,11 @@ fn faults_name_the_option() {
             "must be require",
         ),
         (&[("local", "fd00::1")], "local", "family"),
-        (&[("ovpnproto", "tcp")], "ovpnproto", "TCP"),
+        (
+            &[("ovpnproto", "tcp-client")],
+            "ovpnproto",
+            "the other end's: use tcp",
+        ),
         (
             &[("tls_crypt_v2", "DIR/static.key")],
             "tls_crypt_v2",
