@@ -7,6 +7,7 @@ import path from 'node:path';
 import { editing, peersTab } from './cases-peers.mjs';
 import { importing } from './cases-import.mjs';
 import { clients } from './cases-client.mjs';
+import { servers } from './cases-server.mjs';
 import { states } from './cases-states.mjs';
 import { interfaces } from './cases-interfaces.mjs';
 import { APP, LUCI_SRC, find } from './server.mjs';
@@ -251,6 +252,7 @@ export const cases = [
 	...editing,
 	...importing,
 	...clients,
+	...servers,
 	...interfaces,
 	[ 'status widget', widget ],
 	[ 'forbidden calls', forbidden ],

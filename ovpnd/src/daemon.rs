@@ -20,6 +20,8 @@ use crate::config::overlay::Overlay;
 use crate::config::{Config, Globals, Problem};
 use crate::diag::gather::gather;
 use crate::diag::{self, diagnose};
+#[cfg(feature = "tls")]
+use crate::jobs::Jobs;
 use crate::kernel::{Happened, Kernel, Netlink};
 use crate::killswitch;
 use crate::reconcile::{Ask, Reconciler, news, routes};
@@ -246,6 +248,8 @@ struct Daemon {
     /// Changes of peers by ubus.
     overlay: Overlay,
     resolver: Resolver,
+    #[cfg(feature = "tls")]
+    jobs: Jobs,
     bus: Option<Bus>,
     signals: SignalFd,
     /// The driver was not there at the last attempt.
@@ -275,6 +279,8 @@ impl Daemon {
             globals: Globals::default(),
             overlay: Overlay::default(),
             resolver: Resolver::new()?,
+            #[cfg(feature = "tls")]
+            jobs: Jobs::new()?,
             bus: options.ubus_socket.clone().map(Bus::new),
             signals: SignalFd::with_flags(
                 &signals,
@@ -325,10 +331,9 @@ impl Daemon {
         }
     }
 
-    /// Deletes a key file once no section names it: at once, or at the next reload.
-    fn delete(&mut self, args: Args<'_>) -> Result<Value, Refusal> {
-        let path = api::delete(&self.options.key_dir, args)?;
-        self.doomed.push(path);
+    /// Deletes a file or an authority once no section names it: at once, or at the next reload.
+    fn doom(&mut self, path: Result<PathBuf, Refusal>) -> Result<Value, Refusal> {
+        self.doomed.push(path?);
         self.tidy();
         Ok(json!({ "ok": true }))
     }
@@ -413,6 +418,8 @@ impl Daemon {
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
         #[cfg(feature = "tls")]
+        fds.push(PollFd::new(self.jobs.as_fd(), PollFlags::POLLIN));
+        #[cfg(feature = "tls")]
         fds.extend(
             self.engine
                 .clients
@@ -450,6 +457,8 @@ impl Daemon {
         while let Some(answer) = self.resolver.answer() {
             self.engine.resolved(answer, now);
         }
+        #[cfg(feature = "tls")]
+        self.worked();
         #[cfg(feature = "tls")]
         self.engine.clients.serve(&mut self.engine.kernel, now);
         loop {
@@ -492,7 +501,7 @@ impl Daemon {
             .unwrap_or_default();
         for call in calls {
             let reply = self.answer(&call, now);
-            if let Some(bus) = &mut self.bus {
+            if let (Some(bus), Some(reply)) = (&mut self.bus, reply) {
                 bus.reply(call.from, &reply, now);
             }
         }
@@ -575,7 +584,61 @@ impl Daemon {
         Ok(json!({ "ok": true }))
     }
 
-    fn answer(&mut self, call: &Call, now: Instant) -> Reply {
+    /// Answers the calls whose work has ended.
+    #[cfg(feature = "tls")]
+    fn worked(&mut self) {
+        while let Some(done) = self.jobs.done() {
+            if done.changed {
+                // Ends the sessions of clients that may not stay.
+                self.reload();
+            }
+            if let Some(bus) = &mut self.bus {
+                bus.reply(done.to, &done.reply, Instant::now());
+            }
+        }
+    }
+
+    /// Starts a call that takes longer than the loop may wait, or says why not.
+    #[cfg(feature = "tls")]
+    fn work(&mut self, call: &Call) -> Option<Reply> {
+        let mut found = None;
+        let reply = api::with_args(call.args.as_ref(), |args| {
+            found = api::Task::read(call.method, args)?;
+            Ok(json!({}))
+        });
+        let Some(task) = found else {
+            return Some(reply);
+        };
+        let (keys, config) = (
+            self.options.key_dir.clone(),
+            self.options.config_dir.clone(),
+        );
+        let started = self.jobs.start(call.from, move || {
+            let done = task.run(&keys, &config);
+            let changed = matches!(done, Ok((_, true)));
+            (api::reply(done.map(|(answer, _)| answer)), changed)
+        });
+        let refused = |why: String| api::reply(Err::<Value, _>(Refusal::busy(why)));
+        started.err().map(refused)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn work(&mut self, _: &Call) -> Option<Reply> {
+        let why = "this build is without TLS: install ovpnd instead of ovpnd-mini";
+        Some(api::reply(Err::<Value, _>(Refusal::not_here(why))))
+    }
+
+    /// Answers a call; none when the answer comes later.
+    fn answer(&mut self, call: &Call, now: Instant) -> Option<Reply> {
+        match call.method {
+            Method::CaInit | Method::CaList | Method::CaRevoke | Method::ProfileExport => {
+                self.work(call)
+            }
+            _ => Some(self.answer_now(call, now)),
+        }
+    }
+
+    fn answer_now(&mut self, call: &Call, now: Instant) -> Reply {
         let args = call.args.as_ref();
         if matches!(
             call.method,
@@ -620,7 +683,16 @@ impl Daemon {
             Method::Up => api::with_args(args, |args| self.up(args, now)),
             Method::Down => api::with_args(args, |args| self.down(args, now)),
             Method::ProfileImport => api::with_args(args, |args| self.import(args, now)),
-            Method::KeyDelete => api::with_args(args, |args| self.delete(args)),
+            Method::KeyDelete => api::with_args(args, |args| {
+                self.doom(api::delete(&self.options.key_dir, args))
+            }),
+            Method::CaDelete => api::with_args(args, |args| {
+                self.doom(api::delete_all(&self.options.key_dir, args))
+            }),
+            // These are answered later.
+            Method::CaInit | Method::CaList | Method::CaRevoke | Method::ProfileExport => {
+                api::with_args(args, |_| Ok(json!({})))
+            }
             Method::Reload => api::with_args(args, |args| {
                 if args.switch("discard")? {
                     self.overlay = Overlay::default();

@@ -3,11 +3,15 @@
 
 pub mod answer;
 pub mod api;
+#[cfg(feature = "tls")]
+pub mod authority;
 pub mod config;
 pub mod ctl;
 pub mod daemon;
 pub mod diag;
 pub mod engines;
+#[cfg(feature = "tls")]
+pub mod jobs;
 pub mod json;
 pub mod kernel;
 pub mod keyfile;

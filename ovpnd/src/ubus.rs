@@ -177,6 +177,16 @@ methods! {
     KeyDelete "key_delete" ["file" Text],
     /// Writes an .ovpn file, or a section that is made of it.
     ProfileImport "profile_import" ["name" Text, "text" Text, "make" Text, "user" Text, "password" Text, "overwrite" Boolean],
+    /// Makes a certificate authority and a server's files.
+    CaInit "ca_init" ["interface" Text, "names" Text, "years" Integer],
+    /// Certificates that were issued.
+    CaList "ca_list" ["interface" Text],
+    /// Revokes a client's certificate.
+    CaRevoke "ca_revoke" ["interface" Text, "client" Text],
+    /// Deletes an authority and all of its files.
+    CaDelete "ca_delete" ["interface" Text],
+    /// Makes a client's certificate and its profile.
+    ProfileExport "profile_export" ["interface" Text, "client" Text, "remote" Text, "years" Integer, "renew" Boolean],
     /// Reads the configuration again.
     Reload "reload" ["discard" Boolean, "resolve" Boolean],
     /// Faults, present or coming.

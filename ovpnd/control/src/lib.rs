@@ -23,7 +23,6 @@ pub mod der;
 #[cfg(feature = "ecdsa-sha512")]
 mod ecdsa512;
 pub mod exchange;
-#[cfg(feature = "generate")]
 pub mod generate;
 pub mod keys;
 pub mod negotiate;

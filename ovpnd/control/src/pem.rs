@@ -120,8 +120,7 @@ impl Base64 {
     }
 }
 
-/// Writes a block.
-#[cfg(test)]
+/// Writes a block, in lines of 64 digits.
 pub(crate) fn write(label: &str, content: &[u8]) -> Zeroizing<String> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = Zeroizing::new(String::with_capacity(content.len() * 2 + 128));

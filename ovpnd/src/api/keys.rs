@@ -53,7 +53,23 @@ pub fn delete(dir: &Path, args: Args<'_>) -> Result<PathBuf, Refusal> {
     }
 }
 
-/// Deletes those of the files that no option of the configuration names. Those that are named stay.
+/// The directory of an authority in `dir` that is to go.
+///
+/// # Errors
+/// Arguments are wrong, or there is no such directory.
+pub fn delete_all(dir: &Path, args: Args<'_>) -> Result<PathBuf, Refusal> {
+    let path = path(dir, "interface", args.needed("interface")?)?;
+    match path.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => Ok(path),
+        _ => {
+            let why = format!("{} is no directory of an authority", path.display());
+            Err(Refusal::argument("interface", why))
+        }
+    }
+}
+
+/// Deletes those of the files and directories that no option of the configuration names, nor a file in them. Those that are
+/// named stay.
 pub fn tidy(network: &File, files: &[PathBuf]) -> Vec<PathBuf> {
     let named = |path: &PathBuf| {
         let options = network.sections.iter().flat_map(|section| &section.options);
@@ -61,11 +77,15 @@ pub fn tidy(network: &File, files: &[PathBuf]) -> Vec<PathBuf> {
             Value::One(value) => std::slice::from_ref(value),
             Value::List(list) => list,
         });
-        values.any(|value| Path::new(value) == path)
+        values.any(|value| Path::new(value).starts_with(path))
     };
     let (kept, gone): (Vec<PathBuf>, Vec<PathBuf>) = files.iter().cloned().partition(named);
     for path in &gone {
-        match fs::remove_file(path) {
+        let removed = match path.is_dir() && !path.is_symlink() {
+            true => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        };
+        match removed {
             Ok(()) => log::info!("{} was deleted, as asked for", path.display()),
             Err(error) => log::warn!("{} cannot be deleted: {error}", path.display()),
         }
@@ -126,7 +146,10 @@ fn write(dir: &Path, args: Args<'_>, key: &StaticKey) -> Result<Json, Refusal> {
 }
 
 /// Writes a file for its owner alone, whole or not at all.
-fn save(path: &Path, text: &[u8], overwrite: bool) -> io::Result<()> {
+///
+/// # Errors
+/// It is there and not to be lost, or cannot be written.
+pub(crate) fn save(path: &Path, text: &[u8], overwrite: bool) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         fs::DirBuilder::new()
             .recursive(true)
@@ -214,6 +237,25 @@ mod tests {
         assert!(path.exists());
         assert_eq!(tidy(&File::default(), &files), [""; 0].map(PathBuf::from));
         assert!(!path.exists());
+        // An authority stays while a file in it is named.
+        let doomed = |name: &str| {
+            delete_all(
+                &dir,
+                Args(json!({ "interface": name }).as_object().unwrap()),
+            )
+        };
+        fs::create_dir(dir.join("home")).unwrap();
+        fs::write(dir.join("home/ca.key"), "x").unwrap();
+        for name in ["..", "", ".", "none", "../x"] {
+            doomed(name).unwrap_err();
+        }
+        let files = vec![doomed("home").unwrap()];
+        let text = format!("config x\n\toption ca '{}/home/ca.crt'\n", dir.display());
+        assert_eq!(tidy(&File::parse(text.as_bytes()), &files), files);
+        assert!(dir.join("home/ca.key").exists());
+        let text = text.replace("home", "home2");
+        assert!(tidy(&File::parse(text.as_bytes()), &files).is_empty());
+        assert!(!dir.join("home").exists());
         fs::remove_dir_all(dir).unwrap();
     }
 }

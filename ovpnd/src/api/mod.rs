@@ -5,6 +5,8 @@
 //! only marks and fingerprints do.
 
 mod args;
+#[cfg(feature = "tls")]
+mod authority;
 mod keys;
 mod peers;
 mod profile;
@@ -25,7 +27,11 @@ use crate::reconcile::Reconciler;
 use crate::tunnel::{News, Notice};
 use crate::ubus::{Data, Reply, Status};
 pub use args::Args;
-pub use keys::{delete, generate, import, tidy};
+#[cfg(feature = "tls")]
+pub use authority::Task;
+#[cfg(feature = "tls")]
+pub(crate) use keys::save;
+pub use keys::{delete, delete_all, generate, import, tidy};
 pub use peers::peers;
 pub use profile::take as take_profile;
 pub use switch::{faulty, not_kept, offer, unknown};
@@ -52,6 +58,18 @@ impl Refusal {
             status,
             problems: vec![problem],
         }
+    }
+
+    /// One for later.
+    #[cfg(feature = "tls")]
+    pub(crate) fn busy(why: String) -> Self {
+        Self::new(Status::UnknownError, Problem::of_call(None, why))
+    }
+
+    /// One that this build does not do.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn not_here(why: &str) -> Self {
+        Self::new(Status::NotSupported, Problem::of_call(None, why))
     }
 
     fn no_interface(name: &str) -> Self {

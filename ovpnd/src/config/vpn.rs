@@ -418,8 +418,8 @@ pub(crate) fn unix_time() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// The time of the sources, as reproducible builds name it; a clock before it is not set.
-fn build_date() -> u64 {
+/// The time of the sources in seconds since 1970, as reproducible builds name it; a clock before it is not set.
+pub(crate) fn build_date() -> u64 {
     // 2026-11-01, for builds that do not say.
     const OLDEST: u64 = 1_793_491_200;
     option_env!("SOURCE_DATE_EPOCH")

@@ -65,6 +65,18 @@ impl Args {
         self.words.len() < before
     }
 
+    /// Takes an option and its value away wherever they stand.
+    pub(super) fn option(&mut self, option: &str) -> Result<Option<String>, Failure> {
+        let Some(at) = self.words.iter().position(|word| word == option) else {
+            return Ok(None);
+        };
+        self.words.remove(at);
+        let value = self.words.remove(at);
+        value
+            .map(Some)
+            .ok_or_else(|| usage(format!("the value of {option} is missing")))
+    }
+
     /// Fails on what is left.
     pub(super) fn end(&self) -> Result<(), Failure> {
         self.words.front().map_or(Ok(()), |word| Err(unknown(word)))

@@ -2,7 +2,10 @@
 //! `ovpnctl`: drives the kernel's driver from the command line.
 
 mod args;
+#[cfg(feature = "tls")]
+mod authority;
 mod hold;
+mod import;
 mod show;
 
 use std::io::Write;
@@ -30,6 +33,11 @@ USAGE
   ovpnctl swap-keys IFACE peer N
   ovpnctl del-key IFACE peer N slot primary|secondary
   ovpnctl genkey                          print a new key file
+  ovpnctl ca init IFACE [years N] [name HOST]...
+  ovpnctl ca list IFACE [--json]
+  ovpnctl ca revoke IFACE CLIENT
+  ovpnctl export IFACE CLIENT remote HOST [years N] [file FILE] [--renew]
+  ovpnctl import FILE [name IFACE] [login FILE]
   ovpnctl --help | --version
 
 PEER OPTIONS
@@ -37,6 +45,15 @@ PEER OPTIONS
   vpn-ip IP                 its address inside the tunnel, one of each family (mode mp only)
   keepalive SECONDS SECONDS send after the first without traffic, give up after the second
   tx-id N                   id that packets to the peer carry, if not its own
+
+SERVERS AND CLIENTS
+  ca init       makes a certificate authority, the server's certificate and a key of tls-crypt-v2 in /etc/ovpn/IFACE, and
+                prints the options for the section of IFACE in /etc/config/network
+  export        makes a certificate for CLIENT and writes FILE (IFACE-CLIENT.ovpn), a profile with all that the client needs.
+                Its key is in that file alone. --renew revokes the certificate that CLIENT has
+  ca revoke     locks CLIENT out, at once if ovpnd runs
+  import        makes an interface of ovpnd of a client's profile; login names a file of two lines, user and password
+  All take [config-dir DIR] (/etc/config) and [key-dir DIR] (/etc/ovpn) as well.
 
 NOTES
   A peer lives as long as a process has its UDP socket open. new-peer leaves such a process behind, which
@@ -141,6 +158,11 @@ fn run(mut args: Args) -> Done {
             let index = index(&mut Rtnl::open()?, &name)?;
             Ok(Ovpn::open()?.peer_del(index, options.id)?)
         }
+        #[cfg(feature = "tls")]
+        "ca" => authority::ca(args),
+        #[cfg(feature = "tls")]
+        "export" => authority::export(args),
+        "import" => import::import(args),
         "new-key" => new_key(args),
         "swap-keys" => {
             let (name, options) = KeyOptions::parse(args)?;

@@ -6,10 +6,14 @@ use zeroize::Zeroizing;
 
 use super::v2::{ClientKey, SERVER_KEY_LEN, ServerKey};
 use super::{STATIC_KEY_LEN, StaticKey};
+use crate::env::Random;
+use crate::pem;
 
 const STATIC: &str = "OpenVPN Static key V1";
 const CLIENT: &str = "OpenVPN tls-crypt-v2 client key";
 const SERVER: &str = "OpenVPN tls-crypt-v2 server key";
+/// The first byte of a note that is a time (tls_crypt.c, TLS_CRYPT_METADATA_TYPE_TIMESTAMP).
+const TIME_OF_MAKING: u8 = 1;
 /// The longest content: a client key with its wrapped key, with room to spare.
 const MAX_BYTES: usize = 2048;
 
@@ -40,6 +44,32 @@ pub fn server_key(text: &[u8]) -> Result<ServerKey, String> {
     let bytes = content(text, SERVER, base64)?;
     let bytes: &[u8; SERVER_KEY_LEN] = sized(&bytes)?;
     Ok(ServerKey::new(bytes))
+}
+
+/// Makes a key file as `openvpn --genkey tls-crypt-v2-server` does.
+pub fn new_server_key(random: &mut dyn Random) -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([0; SERVER_KEY_LEN]);
+    random.fill(bytes.as_mut_slice());
+    pem::write(SERVER, bytes.as_slice())
+}
+
+/// Makes a client's key file as `openvpn --tls-crypt-v2 SERVER --genkey tls-crypt-v2-client` does: its note is the time of
+/// its making, `now` in seconds since 1970.
+///
+/// # Errors
+/// Never for a note of this size.
+pub fn new_client_key(
+    server: &ServerKey,
+    now: u64,
+    random: &mut dyn Random,
+) -> Result<Zeroizing<String>, String> {
+    let mut bytes = Zeroizing::new([0; STATIC_KEY_LEN]);
+    random.fill(bytes.as_mut_slice());
+    let key = StaticKey::new(&bytes);
+    let note = [&[TIME_OF_MAKING][..], &now.to_be_bytes()].concat();
+    let wrapped = server.wrap(&key, &note).map_err(|why| why.to_string())?;
+    let content = Zeroizing::new([key.bytes(), wrapped.bytes()].concat());
+    Ok(pem::write(CLIENT, &content))
 }
 
 fn sized<const N: usize>(bytes: &[u8]) -> Result<&[u8; N], String> {
@@ -193,6 +223,28 @@ mod tests {
         assert!(server_key(&file(SERVER, "AAA")).is_err());
         assert!(server_key(&file(SERVER, "AA=A")).is_err());
         assert!(server_key(&file(SERVER, "A===")).is_err());
+    }
+
+    #[test]
+    fn made_keys_fit_together_and_differ() {
+        let mut next = 0u8;
+        let mut random = |out: &mut [u8]| {
+            for byte in out {
+                next = next.wrapping_mul(5).wrapping_add(1);
+                *byte = next;
+            }
+            next = next.wrapping_add(1);
+        };
+        let server = server_key(new_server_key(&mut random).as_bytes()).unwrap();
+        let mut client = || {
+            let text = new_client_key(&server, 0x0102, &mut random).unwrap();
+            client_key(text.as_bytes()).unwrap()
+        };
+        let (one, two) = (client(), client());
+        let open = server.unwrap(&one.wrapped).unwrap();
+        assert_eq!(open.key.bytes(), one.key.bytes());
+        assert_eq!(open.metadata, [1, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_ne!(one.key.bytes(), two.key.bytes());
     }
 
     proptest! {

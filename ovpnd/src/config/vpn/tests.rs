@@ -21,16 +21,19 @@ impl Files {
         fs::create_dir_all(&dir).unwrap();
         let files = Self(dir);
         let mut random = |out: &mut [u8]| getrandom::getrandom(out).unwrap();
-        let ca = generate::ca("ca", 10, unix_time(), &mut random).unwrap();
+        let term = generate::Term {
+            years: 2,
+            now: unix_time(),
+        };
+        let ca = generate::ca("ca", term, &mut random).unwrap();
         files.write("ca.crt", &ca.cert);
         for name in ["one", "other"] {
-            let made = generate::issue(&ca, Role::Client, name, 2, unix_time(), &mut random);
+            let made = generate::issue(&ca, Role::Client, name, &[], term, &mut random);
             let made = made.unwrap();
             files.write(&format!("{name}.crt"), &made.cert);
             files.write(&format!("{name}.key"), &made.key);
         }
-        let made =
-            generate::issue(&ca, Role::Server, "server", 2, unix_time(), &mut random).unwrap();
+        let made = generate::issue(&ca, Role::Server, "server", &[], term, &mut random).unwrap();
         files.write("server.crt", &made.cert);
         files.write("server.key", &made.key);
         files.write(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! ovpnd and ovpnctl on the driver: tunnels, reloads, losses, faults, the bus.
 
+mod authority;
 mod bus;
 mod client;
 mod ctl;
@@ -387,6 +388,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(stock::cases());
     cases.extend(client::cases());
     cases.extend(server::cases());
+    cases.extend(authority::cases());
     cases.extend(openwrt::cases());
     cases.extend(netifd::cases());
     cases.extend(routes::cases());

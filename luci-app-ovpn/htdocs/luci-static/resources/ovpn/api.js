@@ -15,6 +15,11 @@ const callKeyGenerate = rpc.declare({ object: 'ovpnd', method: 'key_generate', p
 const callKeyImport = rpc.declare({ object: 'ovpnd', method: 'key_import', params: [ 'file', 'text', 'overwrite' ] });
 
 const callKeyDelete = rpc.declare({ object: 'ovpnd', method: 'key_delete', params: [ 'file' ] });
+const callCaInit = rpc.declare({ object: 'ovpnd', method: 'ca_init', params: [ 'interface', 'names' ] });
+const callCaList = rpc.declare({ object: 'ovpnd', method: 'ca_list', params: [ 'interface' ] });
+const callCaRevoke = rpc.declare({ object: 'ovpnd', method: 'ca_revoke', params: [ 'interface', 'client' ] });
+const callCaDelete = rpc.declare({ object: 'ovpnd', method: 'ca_delete', params: [ 'interface' ] });
+const callProfileExport = rpc.declare({ object: 'ovpnd', method: 'profile_export', params: [ 'interface', 'client', 'remote', 'renew' ] });
 const callProfileImport = rpc.declare({ object: 'ovpnd', method: 'profile_import', params: [ 'name', 'text', 'make', 'user', 'password' ] });
 
 /* JSON-RPC of uhttpd for a call that the access list does not allow. */
@@ -94,6 +99,37 @@ return baseclass.extend({
 
 	keyImport(file, text, overwrite) {
 		return ask(callKeyImport(file, text, overwrite)).then(done);
+	},
+
+	/* Files of an authority that ovpnd makes, by the options that name them. */
+	caFiles(name) {
+		const file = (end) => '/etc/ovpn/%s/%s'.format(name, end);
+
+		return { ca: file('ca.crt'), cert: file('server.crt'), key: file('server.key'), tls_crypt_v2: file('tls-crypt-v2.key'), crl_verify: file('crl.pem') };
+	},
+
+	/* Makes an authority and a server's files; `names` are further names of the server, with blanks between them. */
+	caInit(name, names) {
+		return ask(callCaInit(name, names)).then(done);
+	},
+
+	/* Resolves to { ca, server, clients }; null when there is no authority, or no daemon. */
+	caList(name) {
+		return L.resolveDefault(callCaList(name), null).then(answer => L.isObject(answer) && answer.ok ? answer : null);
+	},
+
+	caRevoke(name, client) {
+		return ask(callCaRevoke(name, client)).then(done);
+	},
+
+	/* Deletes an authority once no section names a file of it any more. */
+	caDelete(name) {
+		return ask(callCaDelete(name)).then(done);
+	},
+
+	/* Resolves to { file, text }: the profile has the client's key, which is nowhere else. */
+	profileExport(name, client, remote, renew) {
+		return ask(callProfileExport(name, client, remote, renew)).then(done);
 	},
 
 	/* Deletes a file once no section names it any more. */

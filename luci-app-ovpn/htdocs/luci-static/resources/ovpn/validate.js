@@ -24,7 +24,69 @@ function digits(text, low, high) {
 	return number >= low && number <= high ? number : NaN;
 }
 
+/* The 32 bits of an IPv4 address as a number; NaN otherwise. */
+function number(text) {
+	return isV4(text) ? validation.parseIPv4(text).reduce((all, byte) => all * 256 + byte, 0) : NaN;
+}
+
+/* The mask of a length, as an address. */
+function mask(length) {
+	return [ 24, 16, 8, 0 ].map(shift => Math.floor((2 ** 32 - 2 ** (32 - length)) / 2 ** shift) % 256).join('.');
+}
+
 return baseclass.extend({
+	/* 10.8.0.0 and 255.255.255.0 as 10.8.0.0/24; null when they are no network. */
+	withLength(network, netmask) {
+		const length = [ ...Array(33).keys() ].find(bits => mask(bits) == netmask);
+
+		return isV4(network ?? '') && length != null ? '%s/%d'.format(network, length) : null;
+	},
+
+	/* 10.8.0.0/24 as 10.8.0.0 255.255.255.0 */
+	withMask(value) {
+		const [ network, length ] = value.split('/');
+
+		return '%s %s'.format(network, mask(length == null ? 32 : +length));
+	},
+
+	/* A network: an address whose bits beyond the length are 0. */
+	network(value) {
+		const [ address, length ] = (value ?? '').split('/');
+
+		if (!value)
+			return true;
+
+		if (this.prefix(value) !== true || length == null)
+			return _('This must be a network and its length, for instance 192.168.1.0/24.');
+
+		if (isV4(address) && number(address) % 2 ** (32 - length))
+			return _('%s is no network of that length.').format(address);
+
+		return true;
+	},
+
+	/* The network that a server gives addresses from; OpenVPN's form with a mask, too. */
+	pool(value) {
+		const [ network, netmask ] = (value ?? '').trim().split(/\s+/);
+		const short = netmask == null ? value : this.withLength(network, netmask);
+		const length = +(short ?? '').split('/')[1];
+
+		if (!value)
+			return true;
+
+		if (short == null || short.includes(':') || this.network(short) !== true || length < 8 || length > 29)
+			return _('This must be an IPv4 network of 8 to 29 bits, for instance 10.8.0.0/24.');
+
+		return true;
+	},
+
+	pool6(value) {
+		const [ network, length ] = (value ?? '').split('/');
+
+		return !value || isV6(network) && digits(length ?? '', 64, 112) ? true
+			: _('This must be an IPv6 network of 64 to 112 bits, for instance fd00:8::/64.');
+	},
+
 	/* An address with or without a prefix length. */
 	prefix(value) {
 		if (!value)
@@ -196,6 +258,18 @@ return baseclass.extend({
 			return _('All servers of an interface have one protocol.');
 
 		return this.host(host, transport == 'udp6' ? 'udp6' : 'udp');
+	},
+
+	/* The name of a client's certificate. */
+	client(value) {
+		return /^[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}$/.test(value) ? true
+			: _('A client’s name has up to 64 letters, digits, dots, hyphens, underscores and @.');
+	},
+
+	/* A host name or an address of either family. */
+	remoteHost(value) {
+		return !value ? _('Clients need the name or address of this router.')
+			: isV4(value) || isV6(value) ? true : this.host(value, 'udp');
 	},
 
 	fingerprint(value) {

@@ -3,9 +3,11 @@
 'require form';
 'require network';
 'require uci';
+'require ovpn.api as api';
 'require ovpn.client as client';
 'require ovpn.keys as keys';
 'require ovpn.peers as peers';
+'require ovpn.server as server';
 'require ovpn.validate as validate';
 
 /* Names of ciphers are OpenVPN's. */
@@ -57,7 +59,10 @@ return network.registerProtocol('openvpn_dco', {
 		for (const peer of sections)
 			uci.remove('network', peer['.name']);
 
-		return keys.ask(files);
+		/* The files of an authority go together. */
+		const own = Object.values(api.caFiles(this.sid));
+
+		return server.remove(this.sid).then(() => keys.ask(files.filter(file => !own.includes(file))));
 	},
 
 	containsDevice(ifname) {
@@ -76,14 +81,13 @@ return network.registerProtocol('openvpn_dco', {
 		o.default = 'client';
 		o.rmempty = false;
 		o.cfgvalue = kindOf;
-		o.validate = (section_id, value) => value == 'server' && kindOf(section_id) != 'server'
-			? _('A server has no page so far: see the manual of ovpnd for its options.') : true;
 		o.write = (section_id, value) => {
 			if (kindOf(section_id) == value)
 				return;
 
 			uci.set('network', section_id, 'client', value == 'client' ? '1' : null);
 			uci.set('network', section_id, 'tls_client', null);
+			uci.set('network', section_id, 'tls_server', null);
 		};
 		o.remove = () => {};
 
@@ -133,6 +137,7 @@ return network.registerProtocol('openvpn_dco', {
 		CIPHERS.forEach(cipher => o.value(cipher));
 		o.default = 'auto';
 
+		server.options(s, only('server'));
 		client.options(s, only('client'), only('client', 'server'));
 
 		o = s.taboption('general', form.Flag, 'killswitch', _('Kill switch'),
