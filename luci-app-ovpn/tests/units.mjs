@@ -84,7 +84,7 @@ function decodes() {
 }
 
 /** Peers go with their interface, and no others. */
-function deletes() {
+async function deletes() {
 	const sections = [ [ 'openvpn_dco_vpn0', 'alice' ], [ 'openvpn_dco_vpn0', 'bob' ], [ 'openvpn_dco_vpn1', 'carol' ] ];
 	const gone = [];
 	const uci = {
@@ -96,9 +96,12 @@ function deletes() {
 	const asked = [];
 	const keys = { ask: files => asked.push(...files.filter(Boolean)) };
 	const client = { FILES: [ 'ca', 'key' ] };
-	const protocol = load('protocol/openvpn_dco.js', { form: {}, network, uci, client, keys, peers: {}, validate: {} });
+	const removed = [];
+	const server = { files: name => ({ key: `/etc/ovpn/${name}/server.key` }), remove: async name => removed.push(name) };
+	const protocol = load('protocol/openvpn_dco.js', { form: {}, network, uci, client, keys, peers: {}, server, validate: {} });
 
-	protocol.deleteConfiguration.call({ sid: 'vpn0' });
+	await protocol.deleteConfiguration.call({ sid: 'vpn0' });
+	assert.deepEqual(removed, [ 'vpn0' ]);
 	assert.deepEqual(gone, [ 'network.alice', 'network.bob' ]);
 	assert.deepEqual(asked, [ 'alice.key', 'bob.key', '/etc/ovpn/vpn0.ca' ]);
 }
@@ -125,6 +128,50 @@ function names() {
 	assert.equal(keys.keyFile('vpn0', 'bob'), 'vpn0-bob.key');
 }
 
+/** The list of a server's options for clients, and the rules of a firewall that let clients in. */
+function serves() {
+	const parse = family => text => (family == 4 ? /^[0-9.]+$/ : /^[0-9a-f]*:[0-9a-f:]*$/).test(text) ? text.split('.').map(Number) : null;
+	const validate = load('ovpn/validate.js', { baseclass, validation: { parseIPv4: parse(4), parseIPv6: parse(6) } });
+	const panel = { extend: members => members };
+	const uci = { get: (config, section, option) => option == 'server_ipv6' && section == 'six' ? 'fd00::/64' : null };
+	const { PUSHES, opens } = load('ovpn/server.js', { baseclass, dom: {}, form: { DummyValue: panel }, uci, ui: {}, api: {}, validate });
+
+	for (const [ line, name, value ] of [
+		[ 'route 192.168.1.0 255.255.255.0', '_routes', '192.168.1.0/24' ],
+		[ 'route 192.168.1.7', '_routes', '192.168.1.7/32' ],
+		[ 'route-ipv6 fd00::/64', '_routes', 'fd00::/64' ],
+		[ 'dhcp-option DNS 10.8.0.1', '_dns', '10.8.0.1' ],
+		[ 'redirect-gateway def1', '_redirect', '1' ],
+		[ 'route 10.0.0.0 255.0.0.0 vpn_gateway 5', '_push', null ],
+		[ 'route 10.0.0.0 255.0.255.0', '_push', null ],
+		[ 'dhcp-option DOMAIN lan', '_push', null ]
+	]) {
+		const fields = Object.keys(PUSHES).filter(one => PUSHES[one].read(line) != null);
+
+		assert.deepEqual(fields, [ name ], line);
+		assert.equal(PUSHES[name].read(line), value ?? line);
+
+		if (line != 'route 192.168.1.7')
+			assert.equal(PUSHES[name].write(value ?? line, 'four'), line);
+	}
+
+	assert.equal(PUSHES._redirect.write('1', 'six'), 'redirect-gateway def1 ipv6');
+
+	const rule = { src: 'wan', target: 'ACCEPT', proto: 'udp', dest_port: '1190-1194' };
+
+	for (const [ change, open ] of [ [ {}, true ], [ { dest_port: '22 1194' }, true ], [ { proto: [ 'tcp', 'udp' ] }, true ], [ { src: '*' }, true ],
+		[ { proto: undefined, dest_port: undefined }, true ], [ { dest_port: '1193' }, false ], [ { proto: 'tcp' }, false ], [ { src: 'lan' }, false ],
+		[ { target: 'DROP' }, false ], [ { enabled: '0' }, false ], [ { dest: 'lan' }, false ] ])
+		assert.equal(opens({ ...rule, ...change }, '1194', 'udp'), open, JSON.stringify(change));
+
+	for (const [ value, right ] of [ [ '10.8.0.0/24', true ], [ '10.8.0.0 255.255.255.0', true ], [ '', true ], [ '10.8.0.1/24', false ],
+		[ '10.8.0.0', false ], [ '10.8.0.0/30', false ], [ '10.8.0.0 255.0.255.0', false ], [ 'fd00::/64', false ] ])
+		assert.equal(validate.pool(value) === true, right, value);
+
+	for (const [ value, right ] of [ [ 'fd00:8::/64', true ], [ '', true ], [ 'fd00:8::/48', false ], [ 'fd00:8::', false ], [ '10.8.0.0/24', false ] ])
+		assert.equal(validate.pool6(value) === true, right, value);
+}
+
 /** Options of a client of OpenVPN: each is refused that ovpnd would refuse. */
 function clients() {
 	const parse = family => text => (family == 4 ? /^[0-9.]+$/ : /^[0-9a-f]*:[0-9a-f:]*$/).test(text) ? [] : null;
@@ -144,13 +191,13 @@ function clients() {
 	assert.notEqual(validate.fingerprint(Array(31).fill('Ab').join(':')), true);
 }
 
-const cases = { names, clients, splits, asks, hides, decodes, deletes, prefixes };
+const cases = { names, clients, serves, splits, asks, hides, decodes, deletes, prefixes };
 
 console.log(`TAP version 13\n1..${Object.keys(cases).length}`);
 
 for (const [ index, [ name, work ] ] of Object.entries(cases).entries())
 	try {
-		work();
+		await work();
 		console.log(`ok ${index + 1} - units: ${name}`);
 	}
 	catch (error) {

@@ -101,13 +101,6 @@ return baseclass.extend({
 		return ask(callKeyImport(file, text, overwrite)).then(done);
 	},
 
-	/* Files of an authority that ovpnd makes, by the options that name them. */
-	caFiles(name) {
-		const file = (end) => '/etc/ovpn/%s/%s'.format(name, end);
-
-		return { ca: file('ca.crt'), cert: file('server.crt'), key: file('server.key'), tls_crypt_v2: file('tls-crypt-v2.key'), crl_verify: file('crl.pem') };
-	},
-
 	/* Makes an authority and a server's files; `names` are further names of the server, with blanks between them. */
 	caInit(name, names) {
 		return ask(callCaInit(name, names)).then(done);

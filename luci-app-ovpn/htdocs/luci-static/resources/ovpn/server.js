@@ -40,6 +40,13 @@ const PUSHES = {
 	}
 };
 
+/* Files of an authority that ovpnd makes, by the options that name them. */
+function files(name) {
+	const file = (end) => '/etc/ovpn/%s/%s'.format(name, end);
+
+	return { ca: file('ca.crt'), cert: file('server.crt'), key: file('server.key'), tls_crypt_v2: file('tls-crypt-v2.key'), crl_verify: file('crl.pem') };
+}
+
 function pushed(section_id) {
 	return L.toArray(uci.get('network', section_id, 'push'));
 }
@@ -73,18 +80,18 @@ const Certificates = form.DummyValue.extend({
 				ev.preventDefault();
 				this.pending = true;
 
-				for (const [ name, file ] of Object.entries(api.caFiles(section_id))) {
+				for (const [ name, file ] of Object.entries(files(section_id))) {
 					field(name)?.setValue(file);
 					field(name)?.triggerValidation();
 				}
 
-				dom.content(said, _('Save makes them in %s. The key of the authority stays on this router.').format('/etc/ovpn/%s/'.format(section_id)));
+				dom.content(said, [ _('Save makes them in %s. The key of the authority stays on this router.').format('/etc/ovpn/%s/'.format(section_id)) ]);
 			}
 		}, [ _('Make certificates') ]);
 
 		this.said = said;
-		dom.content(said, uci.get('network', section_id, 'ca') ? _('There are certificates: see the fields below.')
-			: _('A certificate authority, the server’s certificate and keys, all on this router.'));
+		dom.content(said, [ uci.get('network', section_id, 'ca') ? _('There are certificates: see the fields below.')
+			: _('A certificate authority, the server’s certificate and keys, all on this router.') ]);
 
 		return E('div', { 'class': 'ovpn-keys' }, [ E('div', { 'class': 'ovpn-row' }, [ button ]), said ]);
 	},
@@ -95,7 +102,7 @@ const Certificates = form.DummyValue.extend({
 
 		return api.caInit(section_id, null).then(() => {
 			this.pending = false;
-			dom.content(this.said, _('Made.'));
+			dom.content(this.said, [ _('Made.') ]);
 		}).catch(error => {
 			dom.content(this.said, E('span', { 'class': 'ovpn-error' }, [ error.message ]));
 			throw error;
@@ -108,8 +115,10 @@ const Certificates = form.DummyValue.extend({
 
 /* Whether a rule of the firewall lets packets to a port in from the world. */
 function opens(rule, port, proto) {
-	const names = L.toArray(rule.proto ?? 'tcp udp').flatMap(words => words.split(/\s+/));
-	const ports = L.toArray(rule.dest_port).flatMap(words => words.split(/\s+/));
+	/* An option of blanks, or a list. */
+	const words = (value) => [ value ?? [] ].flat().flatMap(text => text.split(/\s+/));
+	const names = words(rule.proto ?? 'tcp udp');
+	const ports = words(rule.dest_port);
 
 	return rule.enabled != '0' && rule.target == 'ACCEPT' && [ WORLD, '*' ].includes(rule.src) && !rule.dest
 		&& names.some(name => [ proto, 'all', '*', 'any' ].includes(name))
@@ -146,7 +155,7 @@ const Firewall = form.DummyValue.extend({
 				ev.preventDefault();
 				this.pending = true;
 				button.hidden = true;
-				dom.content(said, _('Save adds the rule %s for the zone %s.').format(ruleName(section_id), WORLD));
+				dom.content(said, [ _('Save adds the rule %s for the zone %s.').format(ruleName(section_id), WORLD) ]);
 			}
 		}, [ _('Open the port') ]);
 		const root = E('div', { 'class': 'ovpn-keys' }, [ said, E('div', { 'class': 'ovpn-row' }, [ button ]) ]);
@@ -158,8 +167,8 @@ const Firewall = form.DummyValue.extend({
 			const open = this.rules().some(rule => opens(rule, port, proto));
 
 			button.hidden = open;
-			dom.content(said, open ? _('The firewall lets clients in.')
-				: _('No rule of the firewall lets clients in from the zone %s.').format(WORLD));
+			dom.content(said, [ open ? _('The firewall lets clients in.')
+				: _('No rule of the firewall lets clients in from the zone %s.').format(WORLD) ]);
 		});
 
 		return root;
@@ -196,6 +205,10 @@ const Firewall = form.DummyValue.extend({
 });
 
 return baseclass.extend({
+	PUSHES,
+	files,
+	opens,
+
 	/* Adds them to the section `s` of the dialog. `isServer` binds an option to servers. */
 	options(s, isServer) {
 		const add = (tab, Type, name, ...words) => {
@@ -258,7 +271,7 @@ return baseclass.extend({
 
 	/* What goes with an interface that is deleted: its authority after a question, and its rule of the firewall. */
 	remove(section_id) {
-		const made = Object.values(api.caFiles(section_id)).includes(uci.get('network', section_id, 'ca'));
+		const made = Object.values(files(section_id)).includes(uci.get('network', section_id, 'ca'));
 		const authority = made && window.confirm(_('Delete the certificate authority of %s as well, once the changes are applied? Profiles of its clients are of no use any more.').format(section_id))
 			? api.caDelete(section_id).catch(error => ui.addNotification(null, E('p', [ error.message ]), 'error')) : null;
 

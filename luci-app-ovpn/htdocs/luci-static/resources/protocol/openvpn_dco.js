@@ -3,7 +3,6 @@
 'require form';
 'require network';
 'require uci';
-'require ovpn.api as api';
 'require ovpn.client as client';
 'require ovpn.keys as keys';
 'require ovpn.peers as peers';
@@ -60,7 +59,7 @@ return network.registerProtocol('openvpn_dco', {
 			uci.remove('network', peer['.name']);
 
 		/* The files of an authority go together. */
-		const own = Object.values(api.caFiles(this.sid));
+		const own = Object.values(server.files(this.sid));
 
 		return server.remove(this.sid).then(() => keys.ask(files.filter(file => !own.includes(file))));
 	},
