@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::args::{Args, unknown};
-use super::import::{Dirs, reload};
+use super::import::Dirs;
 use super::{Done, Failure, print};
 use crate::api::save;
 use crate::authority::{self, Authority, CA_YEARS, CLIENT_YEARS, Fault, Shown, Wish};
@@ -14,6 +15,18 @@ use crate::uci;
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self::Failed(format!("{}: {}", fault.argument, fault.why))
+    }
+}
+
+/// Has ovpnd look at its files again, if it runs and the bus's own program is there.
+fn reload() {
+    let done = Command::new("ubus")
+        .args(["call", "ovpnd", "reload"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !done.is_ok_and(|status| status.success()) {
+        eprintln!("ovpnctl: ovpnd was not told: sessions that are up stay until it reloads");
     }
 }
 

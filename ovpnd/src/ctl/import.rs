@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -31,18 +30,6 @@ impl Dirs {
             config: path("config-dir", "/etc/config")?,
             keys: path("key-dir", "/etc/ovpn")?,
         })
-    }
-}
-
-/// Has ovpnd look at its files again, if it runs and the bus's own program is there.
-pub(super) fn reload() {
-    let done = Command::new("ubus")
-        .args(["call", "ovpnd", "reload"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !done.is_ok_and(|status| status.success()) {
-        eprintln!("ovpnctl: ovpnd was not told: sessions that are up stay until it reloads");
     }
 }
 

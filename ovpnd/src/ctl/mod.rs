@@ -162,6 +162,10 @@ fn run(mut args: Args) -> Done {
         "ca" => authority::ca(args),
         #[cfg(feature = "tls")]
         "export" => authority::export(args),
+        #[cfg(not(feature = "tls"))]
+        "ca" | "export" => Err(Failure::Failed(
+            "this build is without TLS: install ovpnd instead of ovpnd-mini".into(),
+        )),
         "import" => import::import(args),
         "new-key" => new_key(args),
         "swap-keys" => {
