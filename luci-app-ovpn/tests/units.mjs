@@ -162,7 +162,7 @@ function serves() {
 	for (const [ change, open ] of [ [ {}, true ], [ { dest_port: '22 1194' }, true ], [ { proto: [ 'tcp', 'udp' ] }, true ], [ { src: '*' }, true ],
 		[ { proto: undefined, dest_port: undefined }, true ], [ { dest_port: '1193' }, false ], [ { proto: 'tcp' }, false ], [ { src: 'lan' }, false ],
 		[ { target: 'DROP' }, false ], [ { enabled: '0' }, false ], [ { dest: 'lan' }, false ] ])
-		assert.equal(opens({ ...rule, ...change }, '1194', 'udp'), open, JSON.stringify(change));
+		assert.equal(opens({ ...rule, ...change }, '1194', [ 'udp' ]), open, JSON.stringify(change));
 
 	for (const [ value, right ] of [ [ '10.8.0.0/24', true ], [ '10.8.0.0 255.255.255.0', true ], [ '', true ], [ '10.8.0.1/24', false ],
 		[ '10.8.0.0', false ], [ '10.8.0.0/30', false ], [ '10.8.0.0 255.0.255.0', false ], [ 'fd00::/64', false ] ])

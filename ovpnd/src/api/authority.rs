@@ -154,7 +154,7 @@ mod tests {
                 && said["text"]
                     .as_str()
                     .unwrap()
-                    .contains("\nremote 192.0.2.1 1194\n")
+                    .contains("\nremote 192.0.2.1 1194 udp\n")
         );
         assert_eq!(said["file"], "home-anna.ovpn");
         let (said, _) = call(&dir, Method::CaList, &home).unwrap();

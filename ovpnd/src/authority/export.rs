@@ -102,30 +102,31 @@ fn server<'a>(network: &'a uci::File, name: &str) -> Result<&'a Section, Fault> 
         .ok_or_else(|| Fault::new("interface", format!("'{name}' is no server")))
 }
 
+/// The first words of an option's values.
+fn words<'a>(section: &'a Section, option: &str) -> Vec<&'a str> {
+    let values = match section.option(option).map(|option| &option.value) {
+        None => &[],
+        Some(Value::One(value)) => std::slice::from_ref(value),
+        Some(Value::List(list)) => list.as_slice(),
+    };
+    let words = values.iter().map(|value| value.split_whitespace().next());
+    words.flatten().collect()
+}
+
 /// The first word of an option.
 fn word<'a>(section: &'a Section, option: &str) -> Option<&'a str> {
-    let value = match &section.option(option)?.value {
-        Value::One(value) => value,
-        Value::List(list) => list.first()?,
-    };
-    value.split_whitespace().next()
+    words(section, option).into_iter().next()
 }
 
 /// The directives before the blocks.
 fn head(text: &mut String, section: &Section, remote: &str) -> Result<(), Fault> {
-    let proto = word(section, "ovpnproto").unwrap_or("udp");
     let local = word(section, "local").is_some();
-    // A server on a socket of IPv6 has both families, unless it is bound to an address.
-    let family = if proto.contains('6') && local {
-        "6"
-    } else {
-        ""
-    };
-    let proto = if proto.starts_with("tcp") {
-        "tcp"
-    } else {
-        "udp"
-    };
+    let mut protos = words(section, "ovpnproto");
+    if protos.is_empty() {
+        protos.push("udp");
+    }
+    // UDP first, in whatever order the server has them.
+    protos.sort_by_key(|proto| proto.starts_with("tcp"));
     let port = word(section, "port")
         .or(word(section, "lport"))
         .unwrap_or(PORT);
@@ -137,10 +138,20 @@ fn head(text: &mut String, section: &Section, remote: &str) -> Result<(), Fault>
         .map_err(|why| Fault::new("interface", format!("{path}: {why}")))?
         .common_name
         .filter(|name| !name.contains('"'));
-    text.push_str(&format!(
-        "client\ndev tun\nproto {proto}{family}\nremote {remote} {port}\nresolv-retry infinite\nnobind\n\
-         remote-cert-tls server\n"
-    ));
+    text.push_str("client\ndev tun\n");
+    for proto in protos {
+        // A server on a socket of IPv6 has both families, unless it is bound to an address.
+        let family = match proto.contains('6') && local {
+            true => "6",
+            false => "",
+        };
+        let proto = match proto.starts_with("tcp") {
+            true => "tcp",
+            false => "udp",
+        };
+        text.push_str(&format!("remote {remote} {port} {proto}{family}\n"));
+    }
+    text.push_str("resolv-retry infinite\nnobind\nremote-cert-tls server\n");
     if let Some(name) = name {
         text.push_str(&format!("verify-x509-name \"{name}\" name\n"));
     }

@@ -141,7 +141,7 @@ fn a_profile_is_what_openvpn_and_ovpnd_start_with() {
     let (keys, authority) = Keys::made("export");
     let network = keys.network(
         &authority,
-        "\toption port '443'\n\toption ovpnproto 'udp6'\n",
+        "\toption port '443'\n\tlist ovpnproto 'tcp6'\n\tlist ovpnproto 'udp6'\n",
     );
     let made = export(&keys.0, &network, &wish(), NOW).unwrap();
     assert_eq!(made.file, "home-anna.ovpn");
@@ -149,6 +149,10 @@ fn a_profile_is_what_openvpn_and_ovpnd_start_with() {
     assert_eq!(said["verdict"], "kernel", "{said}");
     assert_eq!(said["native"]["possible"], true, "{said}");
     assert_eq!(said["remotes"][0], "vpn.example.org:443 udp");
+    assert!(
+        made.text
+            .contains("\nremote vpn.example.org 443 udp\nremote vpn.example.org 443 tcp\n")
+    );
     assert!(
         made.text
             .contains("\nverify-x509-name \"home-server\" name\n")

@@ -114,19 +114,26 @@ const Certificates = form.DummyValue.extend({
 });
 
 /* Whether a rule of the firewall lets packets to a port in from the world. */
-function opens(rule, port, proto) {
+function opens(rule, port, protos) {
 	/* An option of blanks, or a list. */
 	const words = (value) => [ value ?? [] ].flat().flatMap(text => text.split(/\s+/));
 	const names = words(rule.proto ?? 'tcp udp');
 	const ports = words(rule.dest_port);
 
 	return rule.enabled != '0' && rule.target == 'ACCEPT' && [ WORLD, '*' ].includes(rule.src) && !rule.dest
-		&& names.some(name => [ proto, 'all', '*', 'any' ].includes(name))
+		&& (names.some(name => [ 'all', '*', 'any' ].includes(name)) || protos.every(proto => names.includes(proto)))
 		&& (!ports.length || ports.some(range => {
 			const [ first, last ] = range.split(/[-:]/).map(Number);
 
 			return +port >= first && +port <= (last ?? first);
 		}));
+}
+
+/* The protocols of a server's option, a text of words or a list, as the firewall has them. */
+function protosOf(value) {
+	const words = [ value || 'udp' ].flat().flatMap(text => text.split(' '));
+
+	return words.map(word => word.replace(/^(udp|tcp).*$/, '$1'));
 }
 
 /* The rule that this page makes for an interface. */
@@ -139,8 +146,8 @@ const Firewall = form.DummyValue.extend({
 		return this.section.formvalue(section_id, 'port') || PORT;
 	},
 
-	proto(section_id) {
-		return (this.section.formvalue(section_id, 'ovpnproto') || 'udp').replace(/[46]$/, '');
+	protos(section_id) {
+		return protosOf(this.section.formvalue(section_id, 'ovpnproto'));
 	},
 
 	rules() {
@@ -163,8 +170,7 @@ const Firewall = form.DummyValue.extend({
 		button.hidden = true;
 		L.resolveDefault(uci.load('firewall'), null).then(() => {
 			const port = uci.get('network', section_id, 'port') || PORT;
-			const proto = (uci.get('network', section_id, 'ovpnproto') || 'udp').replace(/[46]$/, '');
-			const open = this.rules().some(rule => opens(rule, port, proto));
+			const open = this.rules().some(rule => opens(rule, port, protosOf(uci.get('network', section_id, 'ovpnproto'))));
 
 			button.hidden = open;
 			dom.content(said, [ open ? _('The firewall lets clients in.')
@@ -178,13 +184,13 @@ const Firewall = form.DummyValue.extend({
 		if (this.section.formvalue(section_id, '_kind') != 'server')
 			return Promise.resolve();
 
-		const [ port, proto ] = [ this.port(section_id), this.proto(section_id) ];
+		const [ port, proto ] = [ this.port(section_id), this.protos(section_id) ];
 		const own = this.rules().find(rule => rule.name == ruleName(section_id));
 
 		if (own) {
 			/* It follows the port. */
 			for (const [ option, value ] of [ [ 'dest_port', port ], [ 'proto', proto ] ])
-				if (own[option] != value)
+				if (String(own[option]) != String(value))
 					uci.set('firewall', own['.name'], option, value);
 		}
 		else if (this.pending) {
@@ -235,6 +241,16 @@ return baseclass.extend({
 		o = add('general', form.ListValue, 'ovpnproto', _('Protocol'));
 		o.value('', _('UDP over IPv4'));
 		o.value('udp6', _('UDP over IPv6 and IPv4'));
+		o.value('tcp', _('TCP over IPv4'));
+		o.value('tcp6', _('TCP over IPv6 and IPv4'));
+		o.value('udp tcp', _('UDP and TCP over IPv4'));
+		o.value('udp6 tcp6', _('UDP and TCP over IPv6 and IPv4'));
+		o.cfgvalue = (section_id) => L.toArray(uci.get('network', section_id, 'ovpnproto')).join(' ');
+		o.write = (section_id, value) => {
+			const list = value.split(' ');
+
+			uci.set('network', section_id, 'ovpnproto', list.length > 1 ? list : value);
+		};
 
 		o = add('general', form.Value, 'port', _('Port'));
 		o.datatype = 'range(1,65535)';

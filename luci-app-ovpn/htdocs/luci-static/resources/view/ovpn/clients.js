@@ -78,7 +78,7 @@ class Server {
 
 		this.add.disabled = !listing || !L.hasViewPermission();
 		dom.content(this.facts, [
-			E('span', [ E('strong', [ _('Port') ]), '%s %s'.format(net?.ovpnproto || 'udp', net?.port || '1194') ]),
+			E('span', [ E('strong', [ _('Port') ]), '%s %s'.format(L.toArray(net?.ovpnproto).join(', ') || 'udp', net?.port || '1194') ]),
 			E('span', [ E('strong', [ _('Network') ]), [ net?.server, net?.server_ipv6 ].filter(Boolean).join(', ') ]),
 			...listing ? [ [ _('Authority'), listing.ca ], [ _('Server') , listing.server ] ].map(([ title, one ]) => {
 				const [ words, soon ] = expiry(one);
