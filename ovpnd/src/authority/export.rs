@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A complete .ovpn profile for a client of a server on this router: OpenVPN since 2.5 and OpenVPN Connect take it.
+//! A complete .ovpn profile for a client of a server on this router. OpenVPN has tls-crypt-v2 since 2.5.
 
 use std::fs;
 use std::path::Path;

@@ -147,7 +147,9 @@ const Firewall = form.DummyValue.extend({
 	},
 
 	protos(section_id) {
-		return protosOf(this.section.formvalue(section_id, 'ovpnproto'));
+		const list = protosOf(this.section.formvalue(section_id, 'ovpnproto'));
+
+		return list.length > 1 ? list : list[0];
 	},
 
 	rules() {

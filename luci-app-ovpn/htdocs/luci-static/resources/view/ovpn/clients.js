@@ -215,7 +215,7 @@ class Server {
 
 		/* LuCI takes a title for HTML. */
 		ui.showModal(known ? _('New profile for %h').format(known) : _('Add client to %h').format(this.name), [
-			E('p', [ _('The profile is a file for OpenVPN Connect or any OpenVPN, with the client’s key in it. Router and browser keep no copy: whoever has the file can connect.') ]),
+			E('p', [ _('The profile is a file for OpenVPN on the client’s device, with its key in it. Router and browser keep no copy: whoever has the file can connect.') ]),
 			renew ? E('p', [ _('The certificate that %s has now is revoked.').format(known) ]) : '',
 			known ? '' : field(_('Name'), name.render(), _('For instance, whose device it is.'), 'widget.ovpn-client-name'),
 			field(_('Address of this router'), remote.render(), _('The name or address at which clients find it from outside.'), 'widget.ovpn-client-remote'),
