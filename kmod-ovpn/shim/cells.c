@@ -40,7 +40,9 @@
 struct ovpn_cell {
 	/* Guards the queues, the bytes in the first, and active. */
 	spinlock_t lock;
-	/* The poll has something to do, is at it, or will be soon. */
+	/* The poll has something to do, is at it, or will be soon; or has not
+	 * yet given the stack all that it opened.
+	 */
 	bool active;
 	struct sk_buff_head sealed;
 	u32 sealed_bytes;
@@ -116,6 +118,11 @@ static void cell_open_all(struct ovpn_cell *cell, struct sk_buff_head *sealed)
 	}
 }
 
+static bool cell_is_empty(const struct ovpn_cell *cell)
+{
+	return skb_queue_empty(&cell->sealed) && skb_queue_empty(&cell->opened);
+}
+
 /* Move up to budget packets; says how many. */
 static int cell_take(struct sk_buff_head *from, struct sk_buff_head *to,
 		     int budget)
@@ -130,6 +137,21 @@ static int cell_take(struct sk_buff_head *from, struct sk_buff_head *to,
 	for (n = 0; n < budget && (skb = __skb_dequeue(from)); n++)
 		__skb_queue_tail(to, skb);
 	return n;
+}
+
+/* End a poll that found nothing more. What it opened may wait in NAPI until here:
+ * only then may another cell have the peers' next datagrams.
+ */
+static void cell_end(struct ovpn_cell *cell, int done)
+{
+	napi_complete_done(&cell->napi, done);
+	spin_lock(&cell->lock);
+	if (!cell_is_empty(cell))
+		/* Those who brought more have left it to this poll. */
+		napi_schedule(&cell->napi);
+	else if (!napi_is_scheduled(&cell->napi))
+		cell->active = false;
+	spin_unlock(&cell->lock);
 }
 
 static int cell_poll(struct napi_struct *napi, int budget)
@@ -149,11 +171,9 @@ static int cell_poll(struct napi_struct *napi, int budget)
 		n += cell_take(&cell->sealed, &sealed, budget - done - n);
 		skb_queue_walk(&sealed, skb)
 			cell->sealed_bytes -= skb->truesize;
-		cell->active = n;
 		spin_unlock(&cell->lock);
 		if (!n) {
-			/* A packet that comes from here on has NAPI run again. */
-			napi_complete_done(napi, done);
+			cell_end(cell, done);
 			break;
 		}
 		while ((skb = __skb_dequeue(&opened)))
@@ -193,9 +213,7 @@ static struct ovpn_cell *cell_of_peer(struct ovpn_dev *dev, u32 peer_id)
 /* Let go of the cell's lock, and see to it that the poll runs if it must. */
 static void cell_unlock(struct ovpn_cell *cell)
 {
-	bool kick = !cell->active &&
-		    (!skb_queue_empty(&cell->sealed) ||
-		     !skb_queue_empty(&cell->opened));
+	bool kick = !cell->active && !cell_is_empty(cell);
 
 	cell->active |= kick;
 	spin_unlock(&cell->lock);
@@ -204,33 +222,41 @@ static void cell_unlock(struct ovpn_cell *cell)
 		napi_schedule(&cell->napi);
 }
 
-bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff *skb)
+bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff_head *list)
 {
-	u32 peer_id = cell_op(skb) & OVPN_PEER_ID_NONE;
+	u32 peer_id = cell_op(skb_peek(list)) & OVPN_PEER_ID_NONE;
 	struct ovpn_dev *dev = os->dev;
 	struct ovpn_cell *cell;
-	bool fits;
+	struct sk_buff *skb;
+	u32 lost;
 
 	/* Of packets without an id the sender's address decides, one by one. */
 	if (unlikely(peer_id == OVPN_PEER_ID_NONE || cell_closed(dev)))
 		return false;
-	/* The interface that it came by may be gone before the poll comes. */
-	skb_orphan(skb);
-	skb_dst_drop(skb);
-	skb->dev = dev->net;
-	*cell_sock(skb) = os;
+	skb_queue_walk(list, skb) {
+		/* The interface that it came by may be gone before the poll
+		 * comes.
+		 */
+		skb_orphan(skb);
+		skb_dst_drop(skb);
+		skb->dev = dev->net;
+		*cell_sock(skb) = os;
+	}
 
 	cell = cell_of_peer(dev, peer_id);
-	fits = skb_queue_len(&cell->sealed) < CELL_SEALED &&
-	       cell->sealed_bytes < dev->cell_bytes;
-	if (likely(fits)) {
+	while ((skb = skb_peek(list)) &&
+	       likely(skb_queue_len(&cell->sealed) < CELL_SEALED &&
+		      cell->sealed_bytes < dev->cell_bytes)) {
+		__skb_unlink(skb, list);
 		__skb_queue_tail(&cell->sealed, skb);
 		cell->sealed_bytes += skb->truesize;
 	}
 	cell_unlock(cell);
-	if (unlikely(!fits)) {
-		ovpn_netdev_drop(dev, OVPN_DROP_RX, OVPN_DROP_RX_QUEUE_FULL, 1);
-		kfree_skb(skb);
+	lost = skb_queue_len(list);
+	if (unlikely(lost)) {
+		ovpn_netdev_drop(dev, OVPN_DROP_RX, OVPN_DROP_RX_QUEUE_FULL,
+				 lost);
+		__skb_queue_purge(list);
 	}
 	return true;
 }

@@ -41,6 +41,14 @@ static inline void ovpn_compat_udp_setup(struct net *net, struct socket *sock,
 #endif
 }
 
+/* 6.16: UDP counts the functions that do GRO for tunnels. */
+static inline void ovpn_compat_udp_gro_stop(struct sock *sk)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+	udp_tunnel_cleanup_gro(sk);
+#endif
+}
+
 /* 6.15: newlink gets its parameters in one struct. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
 #define OVPN_NEWLINK(name)						\

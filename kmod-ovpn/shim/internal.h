@@ -119,6 +119,23 @@ void ovpn_tcp_free(struct ovpn_tcp *tcp);
 /* As ovpn_sock_send(). */
 void ovpn_tcp_send(struct ovpn_sock *os, struct ovpn_batch *batch);
 
+/* Type of the packets that stand for many, in a list; see gro.c. */
+#define OVPN_GSO_LIST	(SKB_GSO_UDP_L4 | SKB_GSO_FRAGLIST | SKB_GSO_UDP_TUNNEL)
+
+/* gro.c. [bottom halves off] GRO's look at a datagram for a socket of ours. */
+struct sk_buff *ovpn_gro_receive(struct sock *sk, struct list_head *head,
+				 struct sk_buff *skb);
+/* [any] Whether a received packet is such a list. */
+bool ovpn_gro_is_list(const struct sk_buff *skb);
+/* [any] Puts the datagrams of a list behind each other, and says how many were
+ * lost for want of memory. The first word of each is in the linear area.
+ */
+u32 ovpn_gro_unroll(struct sk_buff *head, struct sk_buff_head *list);
+/* [sleep] Undo what setup_udp_tunnel_sock() did with the pointer; more than once,
+ * if need be.
+ */
+void ovpn_gro_stop(struct sock *sk);
+
 /* xmit.c. [any, bottom halves off or on] As ovpn_sock_send(). */
 int ovpn_udp_send(struct ovpn_dev *dev, struct ovpn_sock *os,
 		  struct ovpn_path *path, struct ovpn_batch *batch);
@@ -291,11 +308,11 @@ void ovpn_holds_stop(void);
 int ovpn_cells_start(struct ovpn_dev *dev);
 /* [sleep] No packet is on its way into the cells any more. */
 void ovpn_cells_stop(struct ovpn_dev *dev);
-/* [rcu] Takes a datagram that the socket received, UDP header in front, that
- * begins with the first word of a data packet in the linear area; false, and
- * untouched, when it must be looked at right away.
+/* [rcu] Takes datagrams that the socket received, one at least, UDP headers in
+ * front, that begin with the same first word of a data packet in the linear area;
+ * false, and untouched, when they must be looked at right away.
  */
-bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff *skb);
+bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff_head *list);
 /* [sleep] Drop what the socket received, a grace period after it received its
  * last.
  */

@@ -13,20 +13,11 @@
 #define OVPN_LOOK_LEN	OVPN_AAD_LEN
 
 /* 0: consumed. 1: hand it to userspace, as UDP does without us. */
-static int ovpn_udp_rcv(struct sock *sk, struct sk_buff *skb)
+static int udp_rcv_one(struct ovpn_sock *os, struct sk_buff *skb)
 {
 	u32 len = skb->len - sizeof(struct udphdr);
 	u32 look = min_t(u32, len, OVPN_LOOK_LEN);
-	struct ovpn_sock *os;
 
-	/* Under RCU, as all of receive. The socket may be in other hands since
-	 * UDP read our pointer from it.
-	 */
-	if (unlikely(READ_ONCE(udp_sk(sk)->encap_type) != UDP_ENCAP_OVPNINUDP))
-		return 1;
-	os = rcu_dereference_sk_user_data(sk);
-	if (unlikely(!os || os->sk != sk))
-		return 1;
 	if (unlikely(!pskb_may_pull(skb, sizeof(struct udphdr) + look))) {
 		ovpn_netdev_drop(os->dev, OVPN_DROP_RX,
 				 OVPN_DROP_RX_NO_MEMORY, 1);
@@ -34,11 +25,60 @@ static int ovpn_udp_rcv(struct sock *sk, struct sk_buff *skb)
 		return 0;
 	}
 	if (likely(look >= OVPN_OP_LEN &&
-		   skb->data[sizeof(struct udphdr)] >> 3 == OVPN_OPCODE_DATA &&
-		   ovpn_cells_queue(os, skb)))
-		return 0;
+		   skb->data[sizeof(struct udphdr)] >> 3 == OVPN_OPCODE_DATA)) {
+		struct sk_buff_head one;
+
+		__skb_queue_head_init(&one);
+		__skb_queue_tail(&one, skb);
+		if (likely(ovpn_cells_queue(os, &one)))
+			return 0;
+		__skb_unlink(skb, &one);
+	}
 	return ovpn_rs_udp_rx(os->dev->rs, os, skb,
 			      skb->data + sizeof(struct udphdr), look, len);
+}
+
+/* Take data packets that came as one. */
+static void udp_rcv_list(struct ovpn_sock *os, struct sk_buff *skb)
+{
+	struct sk_buff_head list;
+	u32 lost;
+
+	__skb_queue_head_init(&list);
+	lost = ovpn_gro_unroll(skb, &list);
+	if (unlikely(lost))
+		ovpn_netdev_drop(os->dev, OVPN_DROP_RX,
+				 OVPN_DROP_RX_NO_MEMORY, lost);
+	if (likely(!skb_queue_empty(&list) && ovpn_cells_queue(os, &list)))
+		return;
+	while ((skb = __skb_dequeue(&list)))
+		if (udp_rcv_one(os, skb))
+			kfree_skb(skb);
+}
+
+static int ovpn_udp_rcv(struct sock *sk, struct sk_buff *skb)
+{
+	bool list = ovpn_gro_is_list(skb);
+	struct ovpn_sock *os;
+
+	/* Under RCU, as all of receive. The socket may be in other hands since
+	 * UDP read our pointer from it.
+	 */
+	if (unlikely(READ_ONCE(udp_sk(sk)->encap_type) != UDP_ENCAP_OVPNINUDP))
+		goto others;
+	os = rcu_dereference_sk_user_data(sk);
+	if (unlikely(!os || os->sk != sk))
+		goto others;
+	if (!list)
+		return udp_rcv_one(os, skb);
+	udp_rcv_list(os, skb);
+	return 0;
+others:
+	/* A list is no datagram that userspace could read. */
+	if (!list)
+		return 1;
+	kfree_skb(skb);
+	return 0;
 }
 
 /* Process context, after the last descriptor of the socket was closed. */
@@ -48,6 +88,8 @@ static void ovpn_udp_destroy(struct sock *sk)
 
 	if (!os)
 		return;
+	/* Before UDP forgets the pointer, too. */
+	ovpn_gro_stop(sk);
 	WRITE_ONCE(os->end, OVPN_END_CLOSED);
 	ovpn_rs_sock_gone(os->dev->rs, os);
 	ovpn_sock_put(os);
@@ -60,12 +102,14 @@ int ovpn_udp_attach(struct ovpn_sock *os, struct socket *sock)
 		.encap_type = UDP_ENCAP_OVPNINUDP,
 		.encap_rcv = ovpn_udp_rcv,
 		.encap_destroy = ovpn_udp_destroy,
+		.gro_receive = ovpn_gro_receive,
 	};
 	int ret = ovpn_xmit_get(sock_net(os->sk));
 
 	if (ret)
 		return ret;
 	ovpn_compat_udp_setup(sock_net(os->sk), sock, &cfg);
+	udp_allow_gso(os->sk);
 	return 0;
 }
 
@@ -76,6 +120,7 @@ void ovpn_udp_detach(struct ovpn_sock *os)
 {
 	struct sock *sk = os->sk;
 
+	ovpn_gro_stop(sk);
 	inet_set_bit(MC_LOOP, sk);
 	inet_dec_convert_csum(sk);
 	WRITE_ONCE(udp_sk(sk)->encap_type, 0);

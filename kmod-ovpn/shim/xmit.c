@@ -297,7 +297,7 @@ static void out_many(const struct ovpn_out *out, struct ovpn_pkt *pkt, u32 n)
 				   sizeof(struct udphdr));
 	skb_shinfo(head)->gso_size = size;
 	skb_shinfo(head)->gso_segs = n;
-	skb_shinfo(head)->gso_type = SKB_GSO_UDP_L4 | SKB_GSO_FRAGLIST;
+	skb_shinfo(head)->gso_type = OVPN_GSO_LIST;
 	skb_dst_set(head, out->route.dst);
 
 	if (out->v4) {

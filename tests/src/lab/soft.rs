@@ -156,8 +156,13 @@ impl SoftTunnel {
             .during("nothing came out of the tunnel")?;
         let got = buffer.get(..n).unwrap_or_default();
         if got != text {
+            let head = |text: &[u8]| text.get(..text.len().min(24)).map(<[u8]>::to_vec);
             return Err(Failure::new(format!(
-                "the tunnel delivered {got:02x?}, expected {text:02x?}"
+                "the tunnel delivered {} bytes {:02x?}, expected {} bytes {:02x?}",
+                got.len(),
+                head(got).unwrap_or_default(),
+                text.len(),
+                head(text).unwrap_or_default()
             )));
         }
         Ok(())

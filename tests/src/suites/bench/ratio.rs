@@ -42,8 +42,7 @@ impl Link {
         for ns in [from, to] {
             ns.cmd("ip link set veth gso_max_segs 1").ok()?;
             if self == Self::Merged {
-                ns.cmd("ethtool -K veth gro on rx-udp-gro-forwarding on")
-                    .ok()?;
+                ns.cmd("ethtool -K veth gro on tso off").ok()?;
             }
         }
         Ok(())

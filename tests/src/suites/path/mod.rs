@@ -5,6 +5,7 @@ mod bulk;
 mod drops;
 mod files;
 mod float;
+mod gro;
 mod icmp;
 mod inner;
 mod mss;
@@ -22,6 +23,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(icmp::cases());
     cases.extend(float::cases());
     cases.extend(bulk::cases());
+    cases.extend(gro::cases());
     cases.extend(drops::cases());
     cases.extend(reverse::cases());
     cases.extend(inner::cases());
