@@ -49,12 +49,10 @@ static bool gro_same_network(const struct sk_buff *p, const struct sk_buff *skb)
 		const struct iphdr *x = a, *y = b;
 
 		return x->tos == y->tos && x->ttl == y->ttl;
-	} else {
-		const struct ipv6hdr *x = a, *y = b;
-
-		return *(__be32 *)x == *(__be32 *)y &&
-		       x->hop_limit == y->hop_limit;
 	}
+	return *(const __be32 *)a == *(const __be32 *)b &&
+	       ((const struct ipv6hdr *)a)->hop_limit ==
+	       ((const struct ipv6hdr *)b)->hop_limit;
 }
 
 /* Whether a packet is for this host, as far as can be told before it is routed. */
