@@ -26,6 +26,9 @@ const RULES: &str = "5";
 /// The list of packages, one a line, in an unpacked root.
 const PACKAGES: &str = "etc/packages";
 
+/// The kernel's own driver, where it has one.
+pub(crate) const MAINLINE: &str = "usr/lib/mainline/ovpn.ko";
+
 /// A file put into the overlay.
 pub(crate) struct Put {
     /// Path in the guest, without a leading slash.
@@ -145,7 +148,11 @@ pub(crate) fn modules(kernel: &Path, installed: &Path, target: &Path) -> Result<
     let order = fs::read_to_string(kernel.join("modules.order"))?;
     for object in order.lines() {
         let module = Path::new(object).with_extension("ko");
-        let placed = home.join("kernel").join(&module);
+        // The kernel's own driver of that name would be found before ours.
+        let placed = match module.ends_with("ovpn.ko") {
+            true => target.join(MAINLINE),
+            false => home.join("kernel").join(&module),
+        };
         fs::create_dir_all(placed.parent().unwrap_or(&home))?;
         fs::copy(kernel.join(&module), placed)
             .with_context(|| format!("kernel module {}", module.display()))?;

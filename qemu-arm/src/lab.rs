@@ -121,6 +121,17 @@ impl<'a> Bench<'a> {
         Ok(Pair { a: a?, b: b? })
     }
 
+    /// Whether the kernel has a driver of its own to compare with.
+    pub(crate) fn has_mainline(&self) -> bool {
+        self.modules.join(image::MAINLINE).is_file()
+    }
+
+    /// The list of the kernel's symbols that our module needs, one a line.
+    pub(crate) fn symbols(&self) -> PathBuf {
+        let module = self.inputs.kernel_build.with_file_name("module");
+        module.join("undefined-symbols.txt")
+    }
+
     /// A directory for files of a moment.
     pub(crate) fn scratch(&self) -> &Path {
         &self.logs

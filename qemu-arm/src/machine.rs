@@ -126,11 +126,20 @@ static ARM_DEBIAN: Machine = Machine {
 };
 
 /// See above.
-static ARM64_DEBIAN: Machine = Machine {
+const CORTEX_A53_DEBIAN: Machine = Machine {
     lane: "arm64-debian",
     memory_mib: 512,
     description: "QEMU virt, 2 x Cortex-A53, 512 MiB, emulated (TCG), Debian's kernel",
     ..CORTEX_A53
+};
+
+/// As the table has it.
+static ARM64_DEBIAN: Machine = CORTEX_A53_DEBIAN;
+
+/// The same with the newest one.
+static ARM64_NEW: Machine = Machine {
+    lane: "arm64-debian-7.3",
+    ..CORTEX_A53_DEBIAN
 };
 
 /// QEMU's Malta board with a MIPS 24Kc, the CPU of ath79 routers: big-endian,
@@ -168,10 +177,18 @@ static MIPSEL: Machine = Machine {
 /// # Errors
 /// No board is emulated for that lane.
 pub fn of_lane(lane: &str) -> Result<&'static Machine> {
-    [&ARM, &ARM_DEBIAN, &ARM64, &ARM64_DEBIAN, &MIPS, &MIPSEL]
-        .into_iter()
-        .find(|machine| machine.lane == lane)
-        .with_context(|| format!("no board is emulated for {lane}"))
+    [
+        &ARM,
+        &ARM_DEBIAN,
+        &ARM64,
+        &ARM64_DEBIAN,
+        &ARM64_NEW,
+        &MIPS,
+        &MIPSEL,
+    ]
+    .into_iter()
+    .find(|machine| machine.lane == lane)
+    .with_context(|| format!("no board is emulated for {lane}"))
 }
 
 /// The one-CPU machine whose clock counts, for a lane.
@@ -180,7 +197,7 @@ pub fn of_lane(lane: &str) -> Result<&'static Machine> {
 /// None is emulated for that lane.
 pub fn counted(lane: &str) -> Result<&'static Machine> {
     let name = format!("{lane}-counted");
-    [&ARM_COUNTED, &ARM64_COUNTED]
+    [&ARM_COUNTED, &ARM64_COUNTED, &ARM64_NEW_COUNTED]
         .into_iter()
         .find(|machine| machine.lane == name)
         .with_context(|| format!("no machine with a counting clock is emulated for {lane}"))
@@ -198,11 +215,20 @@ static ARM_COUNTED: Machine = Machine {
 };
 
 /// The same for ARM64.
-static ARM64_COUNTED: Machine = Machine {
+const CORTEX_A53_COUNTED: Machine = Machine {
     lane: "arm64-6.12-counted",
     cpus: 1,
     clock: COUNTED,
     memory_mib: 768,
     description: "QEMU virt, Cortex-A53, 768 MiB, emulated (TCG), 4 ns an instruction",
     ..CORTEX_A53
+};
+
+/// As the table has it.
+static ARM64_COUNTED: Machine = CORTEX_A53_COUNTED;
+
+/// The same with a kernel that has more drivers to compare with.
+static ARM64_NEW_COUNTED: Machine = Machine {
+    lane: "arm64-debian-7.3-counted",
+    ..CORTEX_A53_COUNTED
 };

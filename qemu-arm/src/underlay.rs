@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The first steps of every run: the routers, the link, the module.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::{Bench, Pair};
@@ -29,19 +31,28 @@ pub(crate) fn steps(report: &mut Report, bench: &Bench<'_>, pair: &Pair) -> Resu
         Ok(())
     })?;
 
-    report.step("the kernel knows no Rust", |notes| {
+    report.step("the module needs no Rust of the kernel", |notes| {
         let config = pair
             .a
             .run("zcat /proc/config.gz 2>/dev/null || cat /lib/modules/$(uname -r)/config")?;
-        // An option whose dependencies are missing has no line at all, and
-        // 6.12 has no Rust for ARM.
-        let set = config.lines().any(|line| line.starts_with("CONFIG_RUST="));
-        ensure!(!set, "CONFIG_RUST is set: this is not the embedded mode");
         ensure!(
             config.contains("CONFIG_MODULES=y"),
             "that is not a kernel configuration"
         );
-        notes.say("its configuration: CONFIG_RUST is not set");
+        // An option whose dependencies are missing has no line at all, and
+        // 6.12 has no Rust for ARM.
+        notes.say(match config.lines().any(|line| line == "CONFIG_RUST=y") {
+            true => "its configuration: CONFIG_RUST is set, and the module brings its own crates",
+            false => "its configuration: CONFIG_RUST is not set",
+        });
+        let symbols = fs::read_to_string(bench.symbols())?;
+        let rust = |s: &&str| s.starts_with("_R") || s.starts_with("rust_");
+        let found: Vec<_> = symbols.lines().filter(rust).collect();
+        ensure!(found.is_empty(), "this is not the embedded mode: {found:?}");
+        ensure!(
+            symbols.contains("skb_"),
+            "that is not what the module needs"
+        );
         Ok(())
     })?;
 

@@ -28,6 +28,7 @@ const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience 
        ovpn-tests memory NAME=FILE [--keys] [--peers N,N..]
        ovpn-tests bridge [--module FILE] TTY
        ovpn-tests cost [--module FILE] [--packets N] [--instruction NS]
+       ovpn-tests instructions --driver NAME=FILE... [--wireguard] [--packets N] [--only ROW]...
 A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.
 Suites: ";
 
@@ -190,6 +191,8 @@ fn main() -> ExitCode {
         suites::bench::ratio::run(args)
     } else if args.next_if(|a| a == "cost").is_some() {
         suites::bench::cost::run(args)
+    } else if args.next_if(|a| a == "instructions").is_some() {
+        suites::bench::instructions::run(args)
     } else if args.next_if(|a| a == "memory").is_some() {
         suites::bench::memory::run(args)
     } else if args.next_if(|a| a == "bridge").is_some() {

@@ -10,9 +10,6 @@ use anyhow::Result;
 use qemu_arm::{Inputs, Selftests, machine};
 use std::path::PathBuf;
 
-/// The lane whose instructions are counted.
-const LANE: &str = "arm-6.12";
-
 /// Builds the routers' root file system: of Debian's packages, or of the little that is built here.
 pub fn root(ctx: &Ctx, lane: &str) -> Result<()> {
     let lane = ctx.lock.lane(lane)?;
@@ -68,11 +65,11 @@ pub fn system_test(ctx: &Ctx, lane: &str) -> Result<bool> {
     Ok(tally.failed == 0)
 }
 
-/// Prints the instructions a packet costs.
-pub fn cost(ctx: &Ctx) -> Result<()> {
-    let mut inputs = inputs(ctx, LANE)?;
-    inputs.machine = machine::counted(LANE)?;
-    qemu_arm::cost(&inputs)
+/// Prints the instructions a packet costs on a lane; `more` are arguments for what measures them.
+pub fn cost(ctx: &Ctx, lane: &str, more: &[String]) -> Result<()> {
+    let mut inputs = inputs(ctx, lane)?;
+    inputs.machine = machine::counted(lane)?;
+    qemu_arm::cost(&inputs, more)
 }
 
 /// Prints the memory that module and daemon take on a lane, with few peers and with many.

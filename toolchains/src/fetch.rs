@@ -32,15 +32,15 @@ pub fn unpack(ctx: &Ctx, name: &str) -> Result<PathBuf> {
 }
 
 /// Unpacks several that belong together. One that moves on takes others along, which then are unpacked again.
-pub fn unpack_all<const N: usize>(ctx: &Ctx, names: [&str; N]) -> Result<[PathBuf; N]> {
-    let digests = || names.map(|name| ctx.deb(name).map(|d| d.sha256).unwrap_or_default());
+pub fn unpack_all(ctx: &Ctx, names: &[&str]) -> Result<Vec<PathBuf>> {
+    let digests = || -> Result<Vec<_>> { names.iter().map(|n| Ok(ctx.deb(n)?.sha256)).collect() };
     loop {
-        let before = digests();
-        let mut dirs = names.map(PathBuf::from);
-        for (dir, name) in dirs.iter_mut().zip(names) {
-            *dir = unpack(ctx, name)?;
-        }
-        if digests() == before {
+        let before = digests()?;
+        let dirs = names
+            .iter()
+            .map(|n| unpack(ctx, n))
+            .collect::<Result<_>>()?;
+        if digests()? == before {
             return Ok(dirs);
         }
     }

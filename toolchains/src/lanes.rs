@@ -25,14 +25,17 @@ use std::time::Duration;
 /// The second kernels of a processor, `arm64-6.12` and `armhf-debian`, are in `make test-lanes`.
 pub const ROUTERS: [&str; 2] = ["mips-6.12", "arm64-debian"];
 /// All that have emulated routers.
-const ALL_ROUTERS: [&str; 6] = [
+const ALL_ROUTERS: [&str; 7] = [
     steps::ARM,
     "mips-6.12",
     "mipsel-6.12",
     "arm64-6.12",
     "arm64-debian",
+    NEW,
     "armhf-debian",
 ];
+/// The newest kernel that Debian built, with the drivers that ours is compared with.
+pub const NEW: &str = "arm64-debian-7.3";
 /// One of each processor with a kernel like OpenWrt's: memory is measured there.
 const MEASURED: [&str; 4] = [steps::ARM, "mips-6.12", "mipsel-6.12", ARM64];
 const ARM64: &str = "arm64-6.12";

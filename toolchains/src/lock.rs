@@ -186,10 +186,19 @@ pub struct Lane {
 pub struct Stock {
     /// Pinned package with what modules are built against.
     pub headers: String,
-    /// Pinned package with the kernel itself.
-    pub image: String,
+    /// Pinned packages with the kernel itself and its modules: one, or what Debian splits it into since 7.2.
+    pub image: Vec<String>,
     /// Its modules that the guests use.
     pub modules: Vec<String>,
+}
+
+impl Stock {
+    /// All its packages, that of the headers first.
+    pub fn packages(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.headers)
+            .chain(&self.image)
+            .map(String::as_str)
+    }
 }
 
 impl Lane {
@@ -266,6 +275,9 @@ impl Lock {
                 "{}: either config or stock",
                 lane.name
             );
+            for deb in lane.stock.iter().flat_map(Stock::packages) {
+                self.deb(deb)?;
+            }
         }
         for deb in self.roots.iter().flat_map(|r| &r.debs) {
             self.deb(deb)?;

@@ -72,6 +72,7 @@ lane VERB [ARGUMENT]...
   index DIR          a signed packages.adb of the .apk files in a directory
   programs LANE      the programs its guests run
   system LANE        the emulated routers' tests on that lane
+  cost LANE [ARG]..  instructions a packet costs there, compared with the kernel's own drivers where it has them
   memory LANE        what module and daemon take there with 1 and with 100 peers";
 
 fn main() -> ExitCode {
@@ -104,6 +105,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("bench", _) => done(steps::bench(&ctx, args.get(1..).unwrap_or_default())),
         ("demo", []) => done(steps::demo(&ctx)),
         ("system", [lane]) => arm::system_test(&ctx, lane).map(held),
+        ("cost", [lane, ..]) => done(arm::cost(&ctx, lane, args.get(2..).unwrap_or_default())),
         ("memory", [lane]) => arm::memory(&ctx, lane).map(held),
         ("selftests-on", [lane, scripts @ ..]) => done(arm::selftests(&ctx, lane, scripts)),
         ("selftests", []) => steps::selftests(&ctx).map(|tally| total(&ctx, &tally)),

@@ -37,7 +37,7 @@ pub fn build(ctx: &Ctx, lane: &Lane) -> Result<()> {
         .with_file(&cc)?;
     let mut manifest = String::new();
     let names = ["busybox", "iproute2"];
-    fetch::unpack_all(ctx, names)?;
+    fetch::unpack_all(ctx, &names)?;
     for name in names {
         let source = ctx.deb(name)?;
         key = key.with(&source.sha256);

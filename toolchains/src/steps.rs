@@ -226,7 +226,7 @@ pub fn bench(ctx: &Ctx, args: &[String]) -> Result<()> {
     let ready = plan.run()?;
     ensure!(ready.is_clean(), "the lanes are not ready");
     if whole {
-        crate::arm::cost(ctx)?;
+        crate::arm::cost(ctx, ARM, &[])?;
     }
     let theirs = mainline_module(ctx)?;
     let ours = format!("ours={OURS}");

@@ -144,6 +144,31 @@ impl Ns {
         self.sysctl("ipv6/conf/all/forwarding", "1")
     }
 
+    /// Turns generic receive offload of a device on or off, as `ethtool -K` does.
+    pub fn gro(&self, name: &str, on: bool) -> Outcome {
+        // struct ethtool_value (include/uapi/linux/ethtool.h), and SIOCETHTOOL of linux/sockios.h.
+        const ETHTOOL_SGRO: u32 = 0x2c;
+        const SIOCETHTOOL: u32 = 0x8946;
+        let mut value = [ETHTOOL_SGRO, u32::from(on)];
+        let sock = self.udp(false, 0)?;
+        // SAFETY: all-zero is a valid ifreq.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request
+            .ifr_name
+            .iter_mut()
+            .zip(name.bytes().take(libc::IFNAMSIZ - 1))
+        {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: the name ends in NUL, and the data is an ethtool_value; both outlive the call.
+        let ret = unsafe { libc::ioctl(sock.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
+        match ret {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()).during(format!("GRO of {name}")),
+        }
+    }
+
     /// Counters of a device in this namespace.
     pub fn netdev(&self, name: &str) -> Outcome<Netdev> {
         let mut bytes = vec![0; 4096];

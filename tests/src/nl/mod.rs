@@ -5,6 +5,7 @@
 pub mod link;
 pub mod ovpn;
 mod sock;
+pub mod wireguard;
 
 pub use sock::{Refusal, Reply, Sock, errno_name};
 

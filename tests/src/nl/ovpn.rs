@@ -261,18 +261,26 @@ fn attrs_of(reply: &Reply) -> Attrs {
     Attrs::parse(reply.body.get(4..).unwrap_or_default())
 }
 
+/// The number of a generic netlink family, and all that the kernel says of it.
+pub fn family(sock: &Sock, name: &str) -> Outcome<(u16, Attrs)> {
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+    let mut msg = Msg::new(GENL_ID_CTRL, flags, &[CTRL_CMD_GETFAMILY, 1, 0, 0]);
+    msg.put(
+        libc::CTRL_ATTR_FAMILY_NAME as u16,
+        format!("{name}\0").as_bytes(),
+    );
+    let replies = sock.ok(&msg).during(format!("family {name:?}"))?;
+    let attrs = replies.first().map(attrs_of).unwrap_or_default();
+    let id = attrs.u16(libc::CTRL_ATTR_FAMILY_ID as u16);
+    let id = id.ok_or_else(|| Failure::new("family without id"))?;
+    Ok((id, attrs))
+}
+
 impl Ovpn {
     /// Finds the family; fails when the module is not loaded.
     pub fn open(ns: &Ns) -> Outcome<Self> {
         let sock = Sock::open(ns, libc::NETLINK_GENERIC)?;
-        let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
-        let mut msg = Msg::new(GENL_ID_CTRL, flags, &[CTRL_CMD_GETFAMILY, 1, 0, 0]);
-        msg.put(libc::CTRL_ATTR_FAMILY_NAME as u16, b"ovpn\0");
-        let replies = sock.ok(&msg).during("family \"ovpn\"")?;
-        let attrs = replies.first().map(attrs_of).unwrap_or_default();
-        let family = attrs
-            .u16(libc::CTRL_ATTR_FAMILY_ID as u16)
-            .ok_or_else(|| Failure::new("family without id"))?;
+        let (family, attrs) = family(&sock, "ovpn")?;
         let group = attrs
             .nested(libc::CTRL_ATTR_MCAST_GROUPS as u16)
             .0

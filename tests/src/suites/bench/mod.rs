@@ -3,7 +3,9 @@
 
 mod bursts;
 pub mod cost;
+pub mod instructions;
 pub mod memory;
+mod perf;
 pub mod ratio;
 
 use std::fmt;

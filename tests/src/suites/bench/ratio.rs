@@ -23,7 +23,7 @@ struct Args {
 
 /// The link that carries the outer packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
+pub(super) enum Link {
     /// Takes many datagrams as one packet.
     Gso,
     /// Takes single packets.
@@ -33,7 +33,7 @@ enum Link {
 }
 
 impl Link {
-    const ALL: [Self; 3] = [Self::Gso, Self::Single, Self::Merged];
+    pub(super) const ALL: [Self; 3] = [Self::Gso, Self::Single, Self::Merged];
 
     fn set_up(self, from: &Ns, to: &Ns) -> Outcome {
         if self == Self::Gso {
@@ -46,6 +46,16 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Gso => "GSO",
+            Self::Single => "single packets",
+            Self::Merged => "single packets, GRO",
+        })
     }
 }
 
@@ -63,16 +73,15 @@ struct Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let link = match self.link {
-            Link::Gso => "GSO",
-            Link::Single => "single packets",
-            Link::Merged => "single packets, GRO",
-        };
         let (ip, cpus) = (
             if self.outer.is_v6() { "IPv6" } else { "IPv4" },
             if self.pinned { "1 CPU" } else { "2 CPUs" },
         );
-        f.pad(&format!("{cpus}, {}, {ip}, {link}", self.cipher.name()))
+        f.pad(&format!(
+            "{cpus}, {}, {ip}, {}",
+            self.cipher.name(),
+            self.link
+        ))
     }
 }
 
