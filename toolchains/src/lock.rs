@@ -351,6 +351,10 @@ mod tests {
                 "has no nothing",
             ),
             (
+                REAL.replacen("[\"linux-image-armmp\"]", "[\"no-image\"]", 1),
+                "has no no-image",
+            ),
+            (
                 REAL.replacen("debs = [\"openvpn-amd64\"]", "debs = [\"vpn\"]", 1),
                 "has no vpn",
             ),
