@@ -8,9 +8,15 @@ use ovpn_netlink::Keepalive;
 use super::pool::{Lease, ifconfig};
 use crate::config::vpn::server::{ClientSection, ServerSpec};
 
-/// The name of a client: its certificate's common name, or the start of the fingerprint of one without.
-pub(super) fn name(hello: &PeerHello) -> Option<String> {
-    let identity = hello.identity.as_ref()?;
+/// The name of a client: its certificate's common name, or the start of the fingerprint of one without; the name of its
+/// user, where users are what the server goes by or there is no certificate.
+pub(super) fn name(spec: &ServerSpec, hello: &PeerHello, user: Option<&str>) -> Option<String> {
+    let by_user = spec.logins.as_ref().is_some_and(|logins| logins.by_user);
+    let identity = hello.identity.as_ref();
+    let identity = identity.filter(|_| !by_user || user.is_none());
+    let Some(identity) = identity else {
+        return user.map(str::to_owned);
+    };
     if !identity.common_name.is_empty() {
         return Some(identity.common_name.clone());
     }
@@ -82,6 +88,7 @@ mod tests {
     use openvpn_control::tls::PeerIdentity;
 
     use super::*;
+    use crate::config::vpn::server::LoginSpec;
     use crate::config::vpn::server::tests::spec;
     use crate::vpn::pool::Pool;
 
@@ -101,13 +108,30 @@ mod tests {
 
     #[test]
     fn a_client_is_called_by_its_certificate() {
-        assert_eq!(name(&hello("alice")).as_deref(), Some("alice"));
-        assert_eq!(name(&hello("")).as_deref(), Some("AB:AB:AB:AB:AB:AB:AB:AB"));
+        let mut spec = spec("10.8.0.0/24", "");
+        let of = |spec: &ServerSpec, hello: &PeerHello, user| name(spec, hello, user);
+        assert_eq!(of(&spec, &hello("alice"), None).as_deref(), Some("alice"));
+        assert_eq!(
+            of(&spec, &hello(""), None).as_deref(),
+            Some("AB:AB:AB:AB:AB:AB:AB:AB")
+        );
         let nobody = PeerHello {
             identity: None,
             ..hello("alice")
         };
-        assert_eq!(name(&nobody), None);
+        assert_eq!(of(&spec, &nobody, None), None);
+        assert_eq!(of(&spec, &nobody, Some("anna")).as_deref(), Some("anna"));
+        let user = Some("anna");
+        assert_eq!(of(&spec, &hello("alice"), user).as_deref(), Some("alice"));
+        spec.logins = Some(LoginSpec {
+            file: "/nonexistent".into(),
+            optional: true,
+            by_user: true,
+            certless: true,
+            tokens: None,
+        });
+        assert_eq!(of(&spec, &hello("alice"), user).as_deref(), Some("anna"));
+        assert_eq!(of(&spec, &hello("alice"), None).as_deref(), Some("alice"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `server` | a server |
 //! | `admit` | decisions of a server about its clients |
 //! | `pool` | addresses of a server's clients |
+//! | `logins` | user names and passwords of a server's clients |
 //! | `stream` | a TCP connection |
 //! | `outlet` | where packets go to |
 //! | `keys` | keys as the kernel takes them |
@@ -17,6 +18,7 @@
 mod admit;
 pub mod client;
 mod keys;
+mod logins;
 mod options;
 mod outlet;
 mod pool;
@@ -26,7 +28,7 @@ mod stream;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
@@ -57,6 +59,20 @@ fn is_control(packet: &[u8]) -> bool {
     packet
         .first()
         .is_some_and(|first| !matches!(first >> 3, 6 | 9))
+}
+
+/// The source of packets: an IPv4 address, or a network of 64 bits.
+fn source(remote: SocketAddr) -> [u8; 8] {
+    match remote.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            [0, 0, 0, 4, a, b, c, d]
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, e, f, g, h, ..] = ip.octets();
+            [a, b, c, d, e, f, g, h]
+        }
+    }
 }
 
 /// Abilities of this program.
@@ -251,10 +267,10 @@ impl Clients {
                         client.event(name, event, (kernel, worker), now);
                     }
                 }
-                Said::Server(event) => {
+                Said::Server(event, login) => {
                     let found = self.servers.iter_mut().find(|(_, s)| s.has(attempt));
                     if let Some((name, server)) = found {
-                        server.event(name, event, (kernel, worker), now);
+                        server.event(name, event, login, (kernel, worker), now);
                     }
                 }
             }

@@ -12,6 +12,7 @@ use openvpn_control::listener::ResetLimits;
 use openvpn_control::server::{Event, Handle, Path, ServerConfig};
 use ovpn_netlink::{IpPrefix, Mode, PeerId, PeerParams};
 
+use super::logins::Login;
 use super::pool::{Lease, Pool};
 use super::serving::{Decision, SOCKET, Serve};
 use super::worker::{Attempt, Worker};
@@ -46,6 +47,8 @@ struct Session {
     path: Path,
     cipher: Option<Cipher>,
     serial: Vec<u8>,
+    /// Its user, when it logged in by a password.
+    user: Option<String>,
     since: Instant,
     /// When its last key came; none before the first one.
     keyed: Option<Instant>,
@@ -254,6 +257,7 @@ impl Server {
         };
         let config = config(spec);
         let sockets = spec.sockets;
+        let logins = spec.logins.clone();
         let handshake = spec.timing.hand_window;
         let opened = self.carry_out(name, kernel, worker).and_then(|()| {
             let udp = sockets.udp.map(|_| {
@@ -271,6 +275,7 @@ impl Server {
                     attempt,
                     config,
                     socket: other,
+                    logins,
                 });
                 self.live = Some(Live {
                     attempt,
@@ -573,7 +578,8 @@ impl Server {
         let ready = connections.ready();
         self.hang_up(name, ended, worker, now);
         for (handle, change) in ready {
-            self.event(name, Event::Keys(handle, change), (kernel, worker), now);
+            let event = Event::Keys(handle, change);
+            self.event(name, event, Login::None, (kernel, worker), now);
         }
     }
 

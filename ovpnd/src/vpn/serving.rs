@@ -11,8 +11,10 @@ use openvpn_control::packet::KeyId;
 use openvpn_control::server::{Admission, Event, Handle, Path, Server, ServerConfig};
 use openvpn_control::tls::ring::Factory;
 
+use super::logins::{Login, Logins};
 use super::stream::Writer;
 use super::worker::Attempt;
+use crate::config::vpn::server::LoginSpec;
 
 /// The number of a server's socket for UDP; connections have others.
 pub(super) const SOCKET: u32 = 0;
@@ -25,6 +27,7 @@ pub(super) struct Serve {
     pub(super) attempt: Attempt,
     pub(super) config: ServerConfig<Factory>,
     pub(super) socket: Option<UdpSocket>,
+    pub(super) logins: Option<LoginSpec>,
 }
 
 /// A decision of the poll loop about a session.
@@ -52,6 +55,7 @@ pub(super) struct Serving {
     handles: BTreeSet<Handle>,
     socket: Option<UdpSocket>,
     connections: BTreeMap<u32, Arc<Writer>>,
+    logins: Option<Logins>,
 }
 
 impl Serving {
@@ -61,6 +65,7 @@ impl Serving {
             handles: BTreeSet::new(),
             socket: serve.socket,
             connections: BTreeMap::new(),
+            logins: serve.logins.map(|spec| Logins::new(spec, env)),
         }
     }
 
@@ -111,7 +116,7 @@ impl Serving {
     }
 
     /// Goes as far as the time allows, sends the packets that there are, and tells what happened.
-    pub(super) fn work(&mut self, env: &mut Env<'_>) -> Vec<Event> {
+    pub(super) fn work(&mut self, env: &mut Env<'_>) -> Vec<(Event, Login)> {
         if self.deadline().is_some_and(|at| at <= env.now) {
             self.server.advance(env);
         }
@@ -132,7 +137,11 @@ impl Serving {
             if let Event::Closed(handle, ..) = &event {
                 self.handles.remove(handle);
             }
-            events.push(event);
+            let login = match (&event, &mut self.logins) {
+                (Event::Authenticate(client), Some(logins)) => logins.check(client, env),
+                _ => Login::None,
+            };
+            events.push((event, login));
         }
         events
     }

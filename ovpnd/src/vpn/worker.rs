@@ -20,6 +20,7 @@ use openvpn_control::keystate::Failure;
 use openvpn_control::server::{self, Path};
 use openvpn_control::tls::ring::Factory;
 
+use super::logins::Login;
 use super::outlet::Outlet;
 use super::serving::{Decision, Serve, Serving};
 use super::stream::Writer;
@@ -47,7 +48,8 @@ pub(super) struct Start {
 #[derive(Debug)]
 pub(super) enum Said {
     Client(Event),
-    Server(server::Event),
+    /// With the outcome of the client's login, when it is one.
+    Server(server::Event, Login),
 }
 
 /// An order of the poll loop.
@@ -399,8 +401,8 @@ impl Sessions {
 
     fn work_server(&mut self, attempt: Attempt, env: &mut Env<'_>) {
         let events = self.servers.get_mut(&attempt);
-        for event in events.map(|serving| serving.work(env)).unwrap_or_default() {
-            self.tell(attempt, Said::Server(event));
+        for (event, login) in events.map(|serving| serving.work(env)).unwrap_or_default() {
+            self.tell(attempt, Said::Server(event, login));
         }
     }
 

@@ -107,7 +107,11 @@ pub(super) const SERVER_REFUSED: &[(&str, &str)] = &[
     ("auth_user_pass", "is a client's"),
     (
         "auth_user_pass_verify",
-        "scripts are not supported: clients are known by their certificates",
+        "programs are not run: name the users and their passwords' hashes in user_file",
+    ),
+    (
+        "auth_gen_token_secret",
+        "is made anew at each start: clients take their passwords then",
     ),
     (
         "client_connect",
@@ -135,10 +139,6 @@ pub(super) const SERVER_REFUSED: &[(&str, &str)] = &[
         "addresses are kept in memory: fix them by ifconfig_push in a client's section",
     ),
     ("port_share", "is not supported"),
-    (
-        "username_as_common_name",
-        "clients are known by their certificates",
-    ),
 ];
 
 /// Options that change nothing on a server.

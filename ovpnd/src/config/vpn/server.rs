@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use openvpn_control::listener::ServerWrap;
 use openvpn_control::messages::push_replies;
+use openvpn_control::passwords::Users;
 
 use super::refused::{SERVER_NEEDLESS, SERVER_REFUSED};
 use super::*;
@@ -77,6 +78,31 @@ impl Networks {
     }
 }
 
+/// The rules for user names and passwords.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginSpec {
+    /// `user_file`: names and hashes, read for each login.
+    pub file: PathBuf,
+    /// `auth_user_pass_optional`: a client with a certificate may come without.
+    pub optional: bool,
+    /// `username_as_common_name`
+    pub by_user: bool,
+    /// `verify_client_cert` `none` or `optional`: a client may come without a certificate.
+    pub certless: bool,
+    /// `auth_gen_token`: how long a token holds, or for ever.
+    pub tokens: Option<Option<Duration>>,
+}
+
+impl LoginSpec {
+    /// Reads the users.
+    ///
+    /// # Errors
+    /// A sentence about the file, without its name.
+    pub fn users(&self) -> Result<Users, String> {
+        Users::parse(&load(&self.file, true)?)
+    }
+}
+
 /// The sockets that a server listens on: one at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sockets {
@@ -117,6 +143,8 @@ pub struct ServerSpec {
     pub push: Vec<String>,
     /// File with the lists of revoked certificates.
     pub crl: Option<PathBuf>,
+    /// User names and passwords, where clients have them.
+    pub logins: Option<LoginSpec>,
     /// Clients with a section, by their common names.
     pub clients: BTreeMap<String, ClientSection>,
     /// The same for the same options and files, sections of clients apart.
@@ -188,15 +216,8 @@ pub(in crate::config) fn read(
         routing: Routing::read(&mut reader, netifd),
         killswitch: reader.boolean("killswitch").unwrap_or(false),
     };
-    let optional = match reader.text("verify_client_cert") {
-        None | Some("require") => false,
-        Some(_) => {
-            let why =
-                "must be require: clients are known by their certificates, and by nothing else";
-            reader.fault(Some("verify_client_cert"), why);
-            false
-        }
-    };
+    let logins = logins(&mut reader);
+    let optional = logins.as_ref().is_some_and(|logins| logins.certless);
     let crl = reader.text("crl_verify").map(PathBuf::from);
     let tls = tls(&mut reader, &mut marks, Role::Server, optional);
     let wrap = server_wrap(&mut reader, &mut marks);
@@ -232,11 +253,64 @@ pub(in crate::config) fn read(
             exclusive,
             push,
             crl,
+            logins,
             clients: BTreeMap::new(),
             mark: marks.0.finalize().into(),
         }));
     }
     Some((name, entry))
+}
+
+/// `user_file` and the options that need it.
+fn logins(reader: &mut Reader<'_>) -> Option<LoginSpec> {
+    let (certless, by_user) = match reader.text("verify_client_cert") {
+        None | Some("require") => (false, false),
+        Some("optional") => (true, false),
+        Some("none") => (true, true),
+        Some(_) => {
+            let why = "must be require, optional or none";
+            reader.fault(Some("verify_client_cert"), why);
+            (false, false)
+        }
+    };
+    let named = reader.boolean("username_as_common_name") == Some(true);
+    let optional = reader.boolean("auth_user_pass_optional") == Some(true);
+    let tokens = reader.number("auth_gen_token", 0..=31_536_000);
+    if tokens.is_some_and(|seconds| (1..60).contains(&seconds)) {
+        let why = "must be the seconds that a token holds: 0, for ever, or at least 60";
+        reader.fault(Some("auth_gen_token"), why);
+    }
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let Some(file) = reader.text("user_file").map(PathBuf::from) else {
+        for (is_set, option) in [
+            (certless, "verify_client_cert"),
+            (named, "username_as_common_name"),
+            (optional, "auth_user_pass_optional"),
+            (tokens.is_some(), "auth_gen_token"),
+        ] {
+            if is_set {
+                let why = "needs user_file, a file with names and hashes of passwords";
+                reader.fault(Some(option), why);
+            }
+        }
+        return None;
+    };
+    if optional && certless {
+        let why = "contradicts verify_client_cert: a client would need neither";
+        reader.fault(Some("auth_user_pass_optional"), why);
+    }
+    let spec = LoginSpec {
+        file,
+        optional,
+        by_user: named || by_user,
+        certless,
+        tokens: tokens.map(|time| (time != 0).then(|| seconds(time))),
+    };
+    if let Err(why) = spec.users() {
+        let why = format!("{}: {why}", spec.file.display());
+        reader.fault(Some("user_file"), why);
+    }
+    Some(spec)
 }
 
 /// `list ovpnproto 'udp6'` and `'tcp6'`, or one of them: a socket for each, and one of both.

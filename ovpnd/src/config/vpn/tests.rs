@@ -44,6 +44,8 @@ impl Files {
                 .as_str(),
         );
         files.write("login", "user\nsecret word\n");
+        let hash = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
+        files.write("users", &format!("anna:{hash}\n"));
         files
     }
 

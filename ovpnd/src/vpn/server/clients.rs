@@ -13,6 +13,7 @@ use openvpn_control::verify::Revoked;
 use ovpn_netlink::PeerId;
 
 use super::super::key_event;
+use super::super::logins::Login;
 use super::super::pool::next_id;
 use super::super::serving::Decision;
 use super::super::worker::{Worker, sentence};
@@ -27,12 +28,13 @@ impl Server {
         &mut self,
         name: &str,
         event: Event,
+        login: Login,
         (kernel, worker): World<'_, K>,
         now: Instant,
     ) {
         match event {
             Event::Authenticate(client) => {
-                if let Some(decision) = self.judge(name, &client, worker, now) {
+                if let Some(decision) = self.judge(name, &client, login, worker, now) {
                     self.decide(worker, decision);
                 }
                 self.reconcile(name, (kernel, worker));
@@ -102,13 +104,20 @@ impl Server {
         &mut self,
         name: &str,
         client: &Authenticate,
+        login: Login,
         worker: &Worker,
         now: Instant,
     ) -> Option<Decision> {
         let handle = client.handle;
         let spec = self.spec.clone()?;
-        let Some(who) = admit::name(&client.hello) else {
-            return Some(Decision::Refuse(handle, "there is no certificate".into()));
+        let (user, token) = match login {
+            Login::None => (None, None),
+            Login::User(user, token) => (Some(user), token),
+            Login::Refused(why) => return Some(Decision::Refuse(handle, why.into())),
+        };
+        let Some(who) = admit::name(&spec, &client.hello, user.as_deref()) else {
+            let why = "there is no certificate and no user name";
+            return Some(Decision::Refuse(handle, why.into()));
         };
         let live = self.live.as_ref()?;
         let is_older = |session: &Session| !spec.duplicate_cn && session.name == who;
@@ -164,13 +173,16 @@ impl Server {
                 .identity
                 .as_ref()
                 .map_or_else(Vec::new, |identity| identity.serial.clone()),
+            user,
             since: now,
             keyed: None,
             route_error: None,
         };
+        let mut options = admit::options(&spec, section, &lease);
+        options.extend(token.map(|token| format!("auth-token {}", *token)));
         let admission = Admission {
             peer_id: id.get(),
-            options: admit::options(&spec, section, &lease),
+            options,
         };
         self.live.as_mut()?.sessions.insert(handle, session);
         Some(Decision::Admit(handle, admission))
@@ -254,13 +266,19 @@ impl Server {
             return;
         };
         let revoked = revoked(spec);
+        let users = spec.logins.as_ref().map(|logins| logins.users());
         let judged = live.sessions.iter().filter_map(|(handle, session)| {
             let why = match &revoked {
                 Some(Err(why)) => Some(format!("the list of revoked certificates: {why}")),
                 Some(Ok(lists)) if lists.has(&session.serial) => {
                     Some("its certificate was revoked".to_owned())
                 }
-                _ => admit::judge(spec, &session.name, 0).err(),
+                _ => match (&users, &session.user) {
+                    (Some(Ok(users)), Some(user)) if !users.has(user) => {
+                        Some("its user was removed".to_owned())
+                    }
+                    _ => admit::judge(spec, &session.name, 0).err(),
+                },
             };
             Some((*handle, why?))
         });

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use openvpn_control::server::{Handle, Path};
 use openvpn_control::session::KeyChange;
 
-use super::super::BURST;
 use super::super::stream::{Connection, Writer};
+use super::super::{BURST, source};
 use crate::config::SocketSpec;
 use crate::net;
 
@@ -250,20 +250,6 @@ fn path(number: u32, remote: SocketAddr) -> Path {
         socket: number,
         remote,
         stream: true,
-    }
-}
-
-/// The source of a connection: an IPv4 address, or a network of 64 bits.
-fn source(remote: SocketAddr) -> [u8; 8] {
-    match remote.ip().to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            [0, 0, 0, 4, a, b, c, d]
-        }
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, g, h, ..] = ip.octets();
-            [a, b, c, d, e, f, g, h]
-        }
     }
 }
 

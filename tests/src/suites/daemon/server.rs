@@ -376,6 +376,80 @@ fn both_protocols(_: &Ctx) -> Outcome {
     session.ping(20).lossless(&session.b)
 }
 
+/// The options of a server whose clients have passwords instead of certificates, and a client's directives for them.
+const BY_PASSWORD: Setting = Setting {
+    client: "auth-user-pass up.txt\nhand-window 5\n",
+    server: &[
+        ("user_file", "USERS"),
+        ("verify_client_cert", "none"),
+        ("auth_gen_token", "3600"),
+        ("reneg_sec", "10"),
+    ],
+    ..PLAIN
+};
+
+/// Writes the server's users with this password of anna's.
+fn users(password: &str) -> Outcome<String> {
+    let hash = Cmd::new(None, "openssl passwd -6").arg(password).ok()?;
+    let file = path("users")?;
+    fs::write(&file, format!("anna:{}\n", hash.trim()))?;
+    Cmd::new(None, "chmod 600").arg(&file).ok()?;
+    Ok(file)
+}
+
+/// A server whose users have one password, and a client that comes with another or the same.
+fn by_password(right: &str, brought: &str) -> Outcome<Session> {
+    need_openvpn()?;
+    files()?;
+    let uci = BY_PASSWORD.uci()?.replace("USERS", &users(right)?);
+    fs::write(pki::dir()?.join("up.txt"), format!("anna\n{brought}\n"))?;
+    let Pair { a, b } = Pair::new()?;
+    let router = Router::start(a, &uci, true)?;
+    let config = BY_PASSWORD.client_config("10.10.0.1");
+    let config = config.lines().filter(|line| {
+        let word = line.split(' ').next().unwrap_or_default();
+        !["cert", "key"].contains(&word)
+    });
+    let config: String = config.map(|line| format!("{line}\n")).collect();
+    let client = Daemon::start(&b, "vpn-client", &config)?;
+    Ok(Session { router, client, b })
+}
+
+/// A client without a certificate logs in by its password, and renegotiates by the token that it got then: its password is
+/// another one by that time.
+fn password_and_token(_: &Ctx) -> Outcome {
+    let session = by_password("right", "right")?;
+    session.up()?;
+    let peer = session.peers()?[0].clone();
+    check_eq!(peer["name"], "anna", "{peer}");
+    users("changed")?;
+    let key = || -> Outcome<Option<u64>> { Ok(session.peers()?[0]["key_id"].as_u64()) };
+    let first = key()?;
+    wait_for("another key", LATER, || Ok((key()? != first).then_some(())))
+        .during(session.client.tail(30))
+        .during(session.router.daemon.stderr())?;
+    session.ping(20).lossless(&session.b)?;
+    check_eq!(session.client.connections(), 1, "connections");
+    check_eq!(session.peers()?[0]["peer_id"], peer["peer_id"], "peer id");
+    Ok(())
+}
+
+/// A wrong password is refused with a sentence, after which the client ends.
+fn wrong_password(_: &Ctx) -> Outcome {
+    let mut session = by_password("right", "wrong")?;
+    let why = "user name or password is wrong";
+    session
+        .client
+        .says(why, 1, LATER)
+        .during(session.client.tail(30))
+        .during(session.router.daemon.stderr())?;
+    session.says(why)?;
+    session.client.stopped(&session.b).ok();
+    check_eq!(session.client.connections(), 0, "connections");
+    check_eq!(session.peers()?.len(), 0, "clients");
+    Ok(())
+}
+
 /// A client that was killed comes back at once, to its old address.
 fn client_restarts(_: &Ctx) -> Outcome {
     let mut session = PLAIN.start()?;
@@ -580,6 +654,8 @@ pub(super) fn cases() -> Vec<Case> {
             },
         ),
         Case::new("server of openvpn: UDP and TCP", both_protocols),
+        Case::new("server of openvpn: password and token", password_and_token),
+        Case::new("server of openvpn: wrong password", wrong_password),
         Case::new("server of openvpn: the client restarts", client_restarts),
         Case::new("server of openvpn: reloads end sessions", kicks),
         Case::new("server of ovpnd, over both families", ours_on_both_sides),

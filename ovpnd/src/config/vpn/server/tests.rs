@@ -78,6 +78,33 @@ fn udp6_without_an_address_takes_both_families() {
 }
 
 #[test]
+fn users_replace_certificates_where_that_is_said() {
+    let logins = |changes: &[(&str, &str)]| {
+        let changes = [changes, &[("user_file", "DIR/users")]].concat();
+        let entry = read(&changes, "");
+        assert_eq!(said(&entry.problems), []);
+        let spec = entry.spec.unwrap().logins.unwrap();
+        (spec.certless, spec.by_user, spec.optional, spec.tokens)
+    };
+    let hour = Duration::from_secs(3600);
+    assert_eq!(logins(&[]), (false, false, false, None));
+    assert_eq!(
+        logins(&[("verify_client_cert", "none"), ("auth_gen_token", "0")]),
+        (true, true, false, Some(None))
+    );
+    assert_eq!(
+        logins(&[
+            ("verify_client_cert", "optional"),
+            ("username_as_common_name", "1"),
+            ("auth_gen_token", "3600")
+        ]),
+        (true, true, false, Some(Some(hour)))
+    );
+    let optional = &[("auth_user_pass_optional", "1")];
+    assert_eq!(logins(optional), (false, false, true, None));
+}
+
+#[test]
 fn a_server_may_listen_on_udp_and_tcp() {
     let sockets = |lines: &str| {
         let files = Files::new();
@@ -151,7 +178,38 @@ fn faults_name_the_option() {
         (
             &[("verify_client_cert", "none")],
             "verify_client_cert",
+            "needs user_file",
+        ),
+        (
+            &[("verify_client_cert", "perhaps")],
+            "verify_client_cert",
             "must be require",
+        ),
+        (
+            &[("username_as_common_name", "1")],
+            "username_as_common_name",
+            "needs user_file",
+        ),
+        (&[("auth_gen_token", "1")], "auth_gen_token", "at least 60"),
+        (&[("user_file", "DIR/none")], "user_file", "no such file"),
+        (
+            &[("user_file", "DIR/login")],
+            "user_file",
+            "line 1: must be",
+        ),
+        (
+            &[
+                ("user_file", "DIR/users"),
+                ("verify_client_cert", "optional"),
+                ("auth_user_pass_optional", "1"),
+            ],
+            "auth_user_pass_optional",
+            "contradicts",
+        ),
+        (
+            &[("auth_user_pass_verify", "/x via-env")],
+            "auth_user_pass_verify",
+            "programs are not run",
         ),
         (&[("local", "fd00::1")], "local", "family"),
         (
