@@ -674,6 +674,7 @@ impl Daemon {
             Method::PeerDisconnect => {
                 api::with_args(args, |args| api::disconnect(&mut self.engine, args, now))
             }
+            Method::Answer => api::with_args(args, |args| api::answer(&mut self.engine, args, now)),
             Method::KeyGenerate => {
                 api::with_args(args, |args| api::generate(&self.options.key_dir, args))
             }

@@ -88,6 +88,8 @@ pub struct PeerView {
     /// Since when it is in this state, where that is kept.
     pub since: Option<Duration>,
     pub error: Option<String>,
+    /// The question that its user is asked, and whether the answer may be shown.
+    pub question: Option<(String, bool)>,
     /// Why none of its networks is routed to it.
     pub route_error: Option<String>,
     pub problems: Vec<Problem>,
@@ -116,6 +118,7 @@ pub enum PeerState {
     Authenticating,
     Pushing,
     Waiting,
+    Asking,
     Disabled,
     Stopped,
     Error,
@@ -131,6 +134,7 @@ impl fmt::Display for PeerState {
             Self::Authenticating => "authenticating",
             Self::Pushing => "pushing",
             Self::Waiting => "waiting",
+            Self::Asking => "asking",
             Self::Disabled => "disabled",
             Self::Stopped => "stopped",
             Self::Error => "error",

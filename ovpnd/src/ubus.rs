@@ -165,6 +165,8 @@ methods! {
     PeerDel "peer_del" ["interface" Text, "peer" Text],
     /// Deletes a peer in the kernel, once.
     PeerDisconnect "peer_disconnect" ["interface" Text, "peer" Text],
+    /// Answers a client's question to its user.
+    Answer "answer" ["interface" Text, "answer" Text],
     /// Makes a key file.
     KeyGenerate "key_generate" ["file" Text, "overwrite" Boolean],
     /// Writes a key file.

@@ -56,6 +56,8 @@ pub struct ClientConfig<F> {
     pub options: String,
     /// User name and password.
     pub credentials: Option<Credentials>,
+    /// Whether the password is a token that the server gave before.
+    pub token: bool,
     /// The program's version, for the server's log.
     pub version: String,
     /// The largest packet that the tunnel takes, in bytes.
@@ -97,6 +99,8 @@ pub enum End {
         /// Whether to go to the next address.
         advance: bool,
     },
+    /// The server does not take its token any more: try again with the password.
+    Password,
     /// Never try again without the user: password or certificate were refused, or the server said so.
     Stop,
     /// Ask the user this question and try again with [`Challenge::answer`].
@@ -144,6 +148,8 @@ pub enum Event {
     Pushed(Box<Options>, Negotiated),
     /// The data channel's keys change.
     Keys(KeyChange),
+    /// The server gave a token: the password of later logins, which this client uses from now on.
+    Token(Credentials),
     /// The server has something to tell the user: a text, or a web page to open (`WEB_AUTH:`, `OPEN_URL:`).
     Info(String),
     /// The server waits for somebody's approval, at most so long.
@@ -163,6 +169,8 @@ pub struct Client<F: TlsFactory> {
     ciphers: Vec<Cipher>,
     filter: Filter,
     username: Option<String>,
+    /// The password is a token.
+    token: bool,
     parts: Vec<String>,
     request_at: Option<Instant>,
     give_up_at: Option<Instant>,
@@ -221,6 +229,7 @@ impl<F: TlsFactory> Client<F> {
             ciphers: config.ciphers,
             filter: config.filter,
             username,
+            token: config.token,
             parts: Vec::new(),
             request_at: None,
             give_up_at: None,
@@ -387,7 +396,9 @@ impl<F: TlsFactory> Client<F> {
             FromServer::PushReply(options) if self.state == State::Pushing => {
                 self.push_reply(options, env)
             }
-            FromServer::PushReply(_) | FromServer::Unknown => {}
+            // After a renegotiation there may be another token.
+            FromServer::PushReply(options) => self.take_token(ForSession::parse(options)),
+            FromServer::Unknown => {}
             FromServer::AuthFailed(failed) => self.auth_failed(failed),
             FromServer::Info(text) => self.events.push_back(Event::Info(text.to_owned())),
             FromServer::Pending(time) => {
@@ -458,14 +469,7 @@ impl<F: TlsFactory> Client<F> {
             );
         }
         self.cc_exit = flags.cc_exit;
-        if let Some(password) = ours.token {
-            let username = ours
-                .token_user
-                .or_else(|| self.username.clone())
-                .unwrap_or_default();
-            self.session
-                .set_credentials(Some(Credentials { username, password }));
-        }
+        self.take_token(ours);
         let agreed = Negotiated {
             cipher,
             tls_ekm: flags.tls_ekm,
@@ -474,6 +478,20 @@ impl<F: TlsFactory> Client<F> {
         self.events
             .push_back(Event::Pushed(Box::new(options), agreed));
         self.session.negotiated(agreed, env);
+    }
+
+    fn take_token(&mut self, options: ForSession) {
+        let Some(password) = options.token.filter(|_| self.state != State::Over) else {
+            return;
+        };
+        let username = options.token_user.or_else(|| self.username.clone());
+        let credentials = Credentials {
+            username: username.unwrap_or_default(),
+            password,
+        };
+        self.token = true;
+        self.session.set_credentials(Some(credentials.clone()));
+        self.events.push_back(Event::Token(credentials));
     }
 
     fn auth_failed(&mut self, failed: AuthFailed) {
@@ -495,6 +513,10 @@ impl<F: TlsFactory> Client<F> {
             } => {
                 let why = Failure::new(told("the server has no answer at the moment", &reason), "");
                 self.end(why, End::Wait { time, advance });
+            }
+            AuthFailed::Refused(reason) if self.token => {
+                let why = told("the server does not take its token any more", &reason);
+                self.end(Failure::new(why, ""), End::Password);
             }
             AuthFailed::Refused(reason) => {
                 let why = Failure::new(

@@ -11,6 +11,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::keys::{Randoms, Role};
+use crate::wrap::text::encode_base64;
 
 /// OpenVPN's buffer for one message inside TLS.
 pub const MAX_MESSAGE: usize = 2048;
@@ -52,6 +53,23 @@ pub struct Credentials {
     pub username: String,
     /// Any bytes but NUL.
     pub password: Zeroizing<Vec<u8>>,
+}
+
+impl Credentials {
+    /// These with the answer to a question that both sides know beforehand (`static-challenge`): the password is then
+    /// `SCRV1:` and both in base64.
+    pub fn with_answer(&self, answer: &str) -> Self {
+        let password = [
+            "SCRV1:",
+            &encode_base64(&self.password),
+            ":",
+            &encode_base64(answer.as_bytes()),
+        ];
+        Self {
+            username: self.username.clone(),
+            password: Zeroizing::new(password.concat().into_bytes()),
+        }
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -239,6 +257,17 @@ mod tests {
             }),
             peer_info: "IV_VER=2.7.8\nIV_PROTO=990\n".into(),
         }
+    }
+
+    #[test]
+    fn an_answer_goes_into_the_password() {
+        let credentials = Credentials {
+            username: "anna".into(),
+            password: Zeroizing::new(b"secret".to_vec()),
+        };
+        let with = credentials.with_answer("4711");
+        assert_eq!(with.username, "anna");
+        assert_eq!(with.password.as_slice(), b"SCRV1:c2VjcmV0:NDcxMQ==");
     }
 
     #[test]

@@ -273,6 +273,31 @@ pub fn disconnect<K: Kernel>(
     Ok(json!({ "ok": true }))
 }
 
+/// Takes the user's answer to the question of an interface that is a client.
+///
+/// # Errors
+/// There is none of this name, or it asks nothing.
+pub fn answer<K: Kernel>(
+    engine: &mut Reconciler<K>,
+    args: Args<'_>,
+    now: std::time::Instant,
+) -> Result<Value, Refusal> {
+    let interface = args.needed("interface")?;
+    let text = args.needed("answer")?;
+    #[cfg(feature = "tls")]
+    let taken = engine.clients.answer(interface, text, now);
+    #[cfg(not(feature = "tls"))]
+    let taken = {
+        let _ = (engine, text, now);
+        None
+    };
+    match taken {
+        Some(true) => Ok(json!({ "ok": true })),
+        Some(false) => Err(Refusal::argument("interface", "asks nothing now")),
+        None => Err(Refusal::no_interface(interface)),
+    }
+}
+
 /// The number of a peer by its section or its number.
 fn peer_id<K: Kernel>(engine: &Reconciler<K>, interface: &str, peer: &str) -> Option<PeerId> {
     let managed = engine.interfaces.get(interface);

@@ -197,6 +197,10 @@ impl Known<'_> {
         to.number("since", seconds(view.since));
         to.text("error", view.error.as_deref());
         to.text("route_error", view.route_error.as_deref());
+        to.table("question", view.question.as_ref(), |to, (text, echo)| {
+            to.text("text", Some(text));
+            to.flag("echo", Some(*echo));
+        });
         to.tables("problems", &view.problems, problem);
         to.text("origin", Some(self.origin()));
         to.text("endpoint", view.endpoint.as_deref());

@@ -45,6 +45,15 @@ pub struct Remote {
     pub transport: Transport,
 }
 
+/// A question whose answer goes with the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Its text.
+    pub text: String,
+    /// Whether the answer may be shown.
+    pub echo: bool,
+}
+
 /// A client's configuration.
 #[derive(Debug, Clone)]
 pub struct ClientSpec {
@@ -60,6 +69,8 @@ pub struct ClientSpec {
     pub wrap: ClientWrap,
     /// User name and password.
     pub credentials: Option<Credentials>,
+    /// `static_challenge`
+    pub static_challenge: Option<Question>,
     /// Times of renegotiations.
     pub timing: Timing,
     /// Ciphers of the data channel, best first.
@@ -135,6 +146,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
     let tls = tls(&mut reader, &mut marks, Role::Client, false);
     let wrap = wrap(&mut reader, &mut marks);
     let credentials = credentials(&mut reader, &mut marks);
+    let static_challenge = question(&mut reader, credentials.is_some());
     let timing = timing(&mut reader);
     let ciphers = ciphers(&mut reader);
     let filter = filter(&mut reader);
@@ -159,6 +171,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
         tls: Arc::new(tls),
         wrap,
         credentials,
+        static_challenge,
         timing,
         ciphers,
         filter,
@@ -652,6 +665,24 @@ fn credentials(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Credentials
             None
         }
     }
+}
+
+/// `static_challenge 'TEXT 0|1'`: the digit says whether the answer may be shown.
+fn question(reader: &mut Reader<'_>, login: bool) -> Option<Question> {
+    let line = reader.lines("static_challenge").into_iter().next()?.trim();
+    let Some((text, echo @ ("0" | "1"))) = line.rsplit_once(' ') else {
+        let why = "must be a question and, behind it, 1 when the answer may be shown or 0";
+        reader.fault(Some("static_challenge"), why);
+        return None;
+    };
+    if !login {
+        let why = "needs a user and a password: set auth_user_pass";
+        reader.fault(Some("static_challenge"), why);
+    }
+    Some(Question {
+        text: text.trim().trim_matches(['"', '\'']).to_owned(),
+        echo: echo == "1",
+    })
 }
 
 fn timing(reader: &mut Reader<'_>) -> Timing {

@@ -163,6 +163,7 @@ fn take(
         _ if SWITCHES.contains(&name) => native.one(name, "1"),
         _ if WORDS.contains(&name) => native.one(name, first),
         "keepalive" | "reneg-sec" => native.one(name, words.join(" ")),
+        "static-challenge" if words.len() == 2 => native.one(name, words.join(" ")),
         "verify-x509-name" => {
             native.one(name, first);
             native.one(
@@ -312,6 +313,8 @@ mod tests {
                 "{line}"
             );
         }
+        let (options, _) = made("client\nremote a\nstatic-challenge \"Your PIN\" 1\n").unwrap();
+        assert!(options.contains(&"static_challenge Your PIN 1".to_owned()));
         let (options, _) = made("client\nremote a\nremote b 443 tcp6\nproto tcp\n").unwrap();
         assert_eq!(options.last().unwrap(), "remote [a 1194 tcp|b 443 tcp6]");
         made("client\nremote a\nignore-unknown-option dns-updown\ndns-updown x\n").unwrap();

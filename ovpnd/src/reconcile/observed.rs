@@ -61,6 +61,7 @@ impl Tunnel for Observed {
             state: PeerState::Up,
             since: None,
             error: None,
+            question: None,
             route_error: None,
             problems: Vec::new(),
             endpoint: None,

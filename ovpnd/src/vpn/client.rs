@@ -28,7 +28,10 @@ use crate::resolver::{Answer, Found, Lookup};
 use crate::retry::Retry;
 use crate::state::{Op, PeerState, Route, State, diff};
 
+mod questions;
 mod view;
+
+use questions::Questions;
 
 /// Name of a client's only peer.
 pub const PEER: &str = "server";
@@ -39,6 +42,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 enum Phase {
     /// For the next attempt.
     Waiting,
+    /// For the user's answer to a question.
+    Asking,
     Resolving,
     Session(Step),
     /// No further attempt without a change of the configuration.
@@ -107,6 +112,7 @@ pub struct Client {
     ask: bool,
     live: Option<Live>,
     losses: u32,
+    login: Questions,
     /// Why it is down, although it is configured.
     stopped: Option<String>,
     /// Whether netifd sets addresses and routes.
@@ -130,6 +136,7 @@ impl Client {
             ask: false,
             live: None,
             losses: 0,
+            login: Questions::default(),
             stopped: None,
             netifd,
             told: Told::default(),
@@ -154,6 +161,7 @@ impl Client {
         let same = self.spec.as_ref().is_some_and(|old| old.mark == spec.mark);
         if !same {
             self.spec = Some(spec);
+            self.login = Questions::default();
         }
         !same || switched
     }
@@ -279,10 +287,24 @@ impl Client {
     }
 
     fn begin(&mut self, now: Instant) {
-        if self.spec.is_some() && self.stopped.is_none() {
-            self.ask = true;
-            self.go(Phase::Resolving, now);
+        let Some(spec) = self.spec.as_ref().filter(|_| self.stopped.is_none()) else {
+            return;
+        };
+        if self.login.has_to_ask(spec.static_challenge.as_ref()) {
+            return self.go(Phase::Asking, now);
         }
+        self.ask = true;
+        self.go(Phase::Resolving, now);
+    }
+
+    /// Takes the user's answer, and connects. False when there is no question.
+    pub(super) fn answer(&mut self, text: &str, now: Instant) -> bool {
+        if self.phase != Phase::Asking {
+            return false;
+        }
+        self.login.answer(text);
+        self.begin(now);
+        true
     }
 
     pub(super) fn wake(&mut self, now: Instant) {
@@ -362,7 +384,8 @@ impl Client {
             timing: spec.timing,
             wrap: spec.wrap.clone(),
             options: options_string(Role::Client, protocol, mtu),
-            credentials: spec.credentials.clone(),
+            credentials: self.login.credentials(spec.credentials.as_ref()),
+            token: self.login.has_token(),
             version: format!("ovpnd-{}", env!("CARGO_PKG_VERSION")),
             mtu: mtu.max(1600),
             abilities: ABILITIES,
@@ -487,13 +510,17 @@ impl Client {
                 self.remote = self.remote.wrapping_add((*advance).into());
                 self.retry.failed_for(now, *time);
             }
-            End::Stop => self.go(Phase::Stopped, now),
-            End::Ask(challenge) => {
-                let text = &challenge.text;
-                self.failure = Some(format!(
-                    "{why}: \"{text}\" (answers cannot be given so far)"
-                ));
+            End::Password => {
+                self.login.forget_token();
+                self.retry.failed(now);
+            }
+            End::Stop => {
+                self.login = Questions::default();
                 self.go(Phase::Stopped, now);
+            }
+            End::Ask(challenge) => {
+                self.login.ask(challenge.clone());
+                self.go(Phase::Asking, now);
             }
         }
     }
@@ -533,6 +560,9 @@ impl Client {
         let done = match event {
             Event::State(Step::Over) => Ok(()),
             Event::State(step) => {
+                if step == Step::Authenticating {
+                    self.login.sent();
+                }
                 if step == Step::Up {
                     self.failure = None;
                     self.retry = Retry::new(LONGEST_WAIT);
@@ -545,6 +575,10 @@ impl Client {
             Event::Keys(change) => self.keys(name, change, kernel, now),
             Event::RenegotiationFailed(why) => {
                 log::warn!("{name}: renegotiation: {}", sentence(&why));
+                Ok(())
+            }
+            Event::Token(credentials) => {
+                self.login.take_token(credentials);
                 Ok(())
             }
             Event::Info(text) => {

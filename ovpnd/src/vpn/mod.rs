@@ -301,6 +301,12 @@ impl Clients {
         Some(server.disconnect(name, who, (kernel, worker)))
     }
 
+    /// Takes the user's answer to a client's question. None when there is no such client, false when it does not ask.
+    pub fn answer(&mut self, name: &str, text: &str, now: Instant) -> Option<bool> {
+        let client = self.clients.get_mut(name)?;
+        Some(client.answer(text, now))
+    }
+
     /// The data of a server's client come from another address.
     pub fn floated(&mut self, name: &str, id: PeerId, remote: SocketAddr) {
         let found = self.servers.get_mut(name).zip(self.worker.as_ref());

@@ -345,9 +345,9 @@ impl Server {
 
     /// Tells the control channel of connections that ended; their sessions' ends follow as events.
     fn hang_up(&mut self, name: &str, ended: Vec<Ended>, worker: &Worker, now: Instant) {
-        for Ended { path, why } in ended {
+        for Ended { path, why, over } in ended {
             let sessions = self.live.iter().flat_map(|live| live.sessions.values());
-            if !sessions.into_iter().any(|session| session.path == path) {
+            if !over && !sessions.into_iter().any(|session| session.path == path) {
                 self.refused(name, path.remote, &why, now);
             }
             if let Some(live) = &self.live {

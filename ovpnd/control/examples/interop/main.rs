@@ -156,6 +156,7 @@ fn connect(arguments: &Arguments) -> Result<(), Failure> {
         wrap,
         options: options_string(Role::Client, "UDPv4", 1500),
         credentials: None,
+        token: false,
         version: env!("CARGO_PKG_VERSION").into(),
         mtu: 1500,
         abilities: arguments.abilities(),

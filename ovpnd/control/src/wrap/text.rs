@@ -121,6 +121,22 @@ pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     Some(bytes.to_vec())
 }
 
+/// Base64 (RFC 4648 section 4).
+pub(crate) fn encode_base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let digit = usize::try_from(bits >> (18 - 6 * at) & 63).unwrap_or(0);
+            let digit = DIGITS.get(digit).filter(|_| at as usize <= group.len());
+            text.push(digit.map_or('=', |digit| char::from(*digit)));
+        }
+    }
+    text
+}
+
 fn base64(digits: &[u8], out: &mut Secret) -> Option<()> {
     let mut pairs = digits.len();
     while pairs > 0 && digits.len() - pairs < 2 && digits.get(pairs - 1) == Some(&b'=') {
@@ -250,6 +266,7 @@ mod tests {
     proptest! {
         #[test]
         fn base64_comes_back(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(encode_base64(&bytes), encoded(&bytes));
             let mut out = Zeroizing::new(Vec::new());
             prop_assert_eq!(base64(encoded(&bytes).as_bytes(), &mut out), Some(()));
             prop_assert_eq!(&out[..], &bytes[..]);

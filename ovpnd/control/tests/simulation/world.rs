@@ -254,6 +254,7 @@ impl<F: TlsFactory> World<F> {
             timing: self.setting.timing[0],
             wrap,
             options: "V4,dev-type tun".into(),
+            token: false,
             credentials: Some(Credentials {
                 username: "me".into(),
                 password: zeroize::Zeroizing::new(b"secret".to_vec()),

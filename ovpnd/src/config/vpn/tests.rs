@@ -120,6 +120,7 @@ fn a_client_is_read() {
     let entry = files.read(&[
         ("tls_crypt", "DIR/static.key"),
         ("auth_user_pass", "DIR/login"),
+        ("static_challenge", "\"The code\" 0"),
         ("data_ciphers", "CHACHA20-POLY1305:?AES-128-CCM:AES-128-GCM"),
         ("reneg_sec", "10 10"),
         ("verify_x509_name", "gate name"),
@@ -132,6 +133,8 @@ fn a_client_is_read() {
     let spec = entry.spec.unwrap();
     assert_eq!(spec.remotes[0].endpoint.to_string(), "vpn.example:1195");
     assert!(matches!(spec.wrap, ClientWrap::Crypt(_)));
+    let question = spec.static_challenge.unwrap();
+    assert_eq!((question.text.as_str(), question.echo), ("The code", false));
     let login = spec.credentials.unwrap();
     assert_eq!(
         (login.username.as_str(), login.password.as_slice()),
@@ -244,6 +247,16 @@ fn faults_name_file_section_and_option() {
             &[("data_ciphers", "AES-256-CBC")],
             "data_ciphers",
             "\"AES-256-CBC\" is not supported",
+        ),
+        (
+            &[("static_challenge", "PIN 1")],
+            "static_challenge",
+            "needs a user and a password",
+        ),
+        (
+            &[("static_challenge", "PIN"), ("auth_user_pass", "DIR/login")],
+            "static_challenge",
+            "must be a question",
         ),
         (&[("reneg_sec", "2")], "reneg_sec", "at least 5"),
         (

@@ -9,6 +9,16 @@ use ovpn_netlink::{Mode, PeerInfo};
 use super::{Client, PEER, Phase};
 use crate::tunnel::{self, Control, InterfaceView, PeerView, Tunnel, Wanted};
 
+impl Client {
+    /// The question to the user, and whether the answer may be shown.
+    fn question(&self) -> Option<(String, bool)> {
+        let fixed = self.spec.as_ref()?.static_challenge.as_ref();
+        let asked = self.login.question(fixed);
+        let (text, echo) = asked.filter(|_| self.phase == Phase::Asking)?;
+        Some((text.to_owned(), echo))
+    }
+}
+
 impl Tunnel for Client {
     fn control(&self) -> Control {
         Control::Tls
@@ -54,6 +64,7 @@ impl Tunnel for Client {
             state: match self.phase {
                 _ if self.stopped.is_some() => tunnel::PeerState::Stopped,
                 Phase::Waiting => tunnel::PeerState::Waiting,
+                Phase::Asking => tunnel::PeerState::Asking,
                 Phase::Resolving => tunnel::PeerState::Resolving,
                 Phase::Stopped => tunnel::PeerState::Error,
                 Phase::Session(Step::Connecting) => tunnel::PeerState::Connecting,
@@ -64,6 +75,7 @@ impl Tunnel for Client {
             },
             since: Some(age(self.since)),
             error: self.failure.clone(),
+            question: self.question(),
             route_error: None,
             problems: Vec::new(),
             endpoint: self.endpoint().map(ToString::to_string),

@@ -51,6 +51,8 @@ pub(super) struct Caller {
 pub(super) struct Ended {
     pub(super) path: Path,
     pub(super) why: String,
+    /// Whether its session ended before, and was told.
+    pub(super) over: bool,
 }
 
 /// The listening socket and its connections.
@@ -150,7 +152,8 @@ impl Connections {
                     Ok(None) => break,
                     Err(why) => {
                         let why = why.sentence("client");
-                        ended.push(Ended { path, why });
+                        let over = false;
+                        ended.push(Ended { path, why, over });
                         return false;
                     }
                 }
@@ -229,6 +232,7 @@ impl Connections {
                 ended.push(Ended {
                     path: path(*number, caller.remote),
                     why: why.into(),
+                    over: caller.over,
                 });
             }
             stays
@@ -324,6 +328,20 @@ mod tests {
         assert_eq!(connections.deadline(), Some(now + HANDSHAKE));
         assert_eq!(connections.expire(now + HANDSHAKE).len(), 1);
         assert!(is_closed(speaker) && connections.deadline().is_none());
+    }
+
+    #[test]
+    fn live_a_connection_outlives_its_session_for_the_last_words_and_is_not_read() {
+        let (mut connections, at) = open();
+        let now = Instant::now();
+        let (mut stream, taken) = call(&mut connections, at, now);
+        connections.release(taken[0], now);
+        stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        assert!(connections.receive(|_, _| panic!("it is read")).is_empty());
+        assert_eq!(connections.fds().count(), 1);
+        assert!(connections.expire(now).is_empty());
+        let ended = connections.expire(now + LINGER);
+        assert!(ended.len() == 1 && ended[0].over && is_closed(stream));
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Tunnel for Server {
                     },
                     since: Some(age(session.since)),
                     error: None,
+                    question: None,
                     route_error: session.route_error.clone(),
                     problems: Vec::new(),
                     endpoint: None,

@@ -5,10 +5,11 @@
 //!   a: ovpnd, vpn0 10.8.0.2  --- 10.10.0.1 / 10.10.0.2 ---  b: openvpn --server, tun0 10.8.0.1
 //! ```
 
+use std::fs;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::router::{LATER, Router, SOON};
 use crate::lab::{Cmd, Ns, Pair, Ping, wait_for};
@@ -121,12 +122,14 @@ impl Setting {
     fn server_config(&self) -> String {
         let (_, wrap, _) = WRAPS[self.wrap];
         let name = format!("server-{}", self.algorithm);
+        let dir = pki::dir().map_or_else(|_| String::new(), |dir| dir.display().to_string());
         format!(
             "verb 3\ndev {DEVICE}\ndev-type tun\ndisable-dco\nproto {}\nserver 10.8.0.0 255.255.255.0\ntopology subnet\n\
              ca vpn-ca.crt\ncert {name}.crt\nkey {name}.key\ndh none\nkeepalive 1 5\npush \"route 10.99.0.0 255.255.255.0\"\n\
              push \"dhcp-option DNS 10.8.0.53\"\npush \"dhcp-option DOMAIN lan.example\"\n\
              {wrap}{}",
-            self.proto, self.server
+            self.proto,
+            self.server.replace("DIR", &dir)
         )
     }
 
@@ -309,6 +312,118 @@ fn restart_over_tcp(_: &Ctx) -> Outcome {
     session.ping(20).lossless(&session.router.ns)
 }
 
+/// A server's program that takes anna with the answer 4711 to its own question, or to one that comes with her password, and
+/// counts how often it is asked.
+const PROGRAM: &str = "#!/bin/sh
+cd DIR
+{ read -r user; read -r password; } < \"$1\"
+echo \"$user\" >> asked
+case \"$password\" in
+CRV1::st::4711 | SCRV1:c2VjcmV0:NDcxMQ==) exit 0 ;;
+SCRV1:*) echo 'no such PIN' > \"$auth_failed_reason_file\" ;;
+*) echo 'CRV1:R,E:st:YW5uYQ==:PIN please' > \"$auth_failed_reason_file\" ;;
+esac
+exit 1
+";
+
+/// A server that asks that program, and how often it did.
+const ASKING: Setting = Setting {
+    server: "script-security 2\nauth-user-pass-verify DIR/program.sh via-file\nauth-gen-token 3600\n\
+             auth-gen-token-secret token.key\nreneg-sec 10 10\n",
+    client: &[("username", "anna"), ("password", "secret")],
+    ..PLAIN
+};
+
+impl Setting {
+    fn start_asking(&self) -> Outcome<Session> {
+        need_openvpn()?;
+        files()?;
+        let dir = pki::dir()?;
+        let text = PROGRAM.replace("DIR", &dir.display().to_string());
+        fs::write(dir.join("program.sh"), text)?;
+        fs::write(dir.join("asked"), "")?;
+        Cmd::new(None, "sh -c")
+            .arg(format!(
+                "cd {} && chmod 700 program.sh && openvpn --genkey auth-token token.key",
+                dir.display()
+            ))
+            .ok()?;
+        self.start()
+    }
+}
+
+fn asked() -> Outcome<usize> {
+    Ok(fs::read_to_string(pki::dir()?.join("asked"))?
+        .lines()
+        .count())
+}
+
+impl Session {
+    /// Waits for a question, and answers it.
+    fn answer(&self, question: &Value, answer: &str) -> Outcome {
+        let asks = |peer: &Value| peer["state"] == "asking" && peer["question"] == *question;
+        self.router
+            .wait_peer("asking", LATER, asks)
+            .during(self.server.tail(30))?;
+        let answer = json!({"interface": "vpn0", "answer": answer});
+        self.router.call_with("answer", &answer).map(drop)
+    }
+}
+
+/// The server's question is answered by ubus. From then on its token stands for password and answer, in a renegotiation and
+/// when the server was away.
+fn questions_and_tokens(_: &Ctx) -> Outcome {
+    let mut session = ASKING.start_asking()?;
+    let question = json!({"text": "PIN please", "echo": true});
+    session.answer(&question, "4711")?;
+    session.up()?;
+    check_eq!(asked()?, 2, "questions of the program");
+    let first = session.router.peer("vpn0")?["key_id"].as_u64();
+    session
+        .router
+        .wait_peer("another key", LATER, |peer| {
+            peer["key_id"].as_u64() != first
+        })
+        .during(session.server.tail(40))?;
+    session.server.kill()?;
+    session
+        .router
+        .wait_peer("gone", LATER, |peer| peer["state"] != "up")?;
+    session.server = Daemon::start(&session.b, "vpn-server", &ASKING.server_config())?;
+    session.up()?;
+    session.ping(20).lossless(&session.router.ns)?;
+    check_eq!(asked()?, 2, "questions of the program");
+    Ok(())
+}
+
+/// The configuration's question comes before the connection; a wrong answer ends the attempts with the server's reason, and a
+/// call begins anew.
+fn static_challenge(_: &Ctx) -> Outcome {
+    let setting = Setting {
+        client: &[
+            ("username", "anna"),
+            ("password", "secret"),
+            ("static_challenge", "Your PIN 0"),
+        ],
+        ..ASKING
+    };
+    let session = setting.start_asking()?;
+    let question = json!({"text": "Your PIN", "echo": false});
+    session.answer(&question, "0815")?;
+    session
+        .router
+        .wait_peer("refused", LATER, |peer| {
+            let error = peer["error"].as_str().unwrap_or_default();
+            peer["state"] == "error" && error.contains("no such PIN")
+        })
+        .during(session.server.tail(30))?;
+    let of = json!({"interface": "vpn0"});
+    session.router.call_with("up", &of)?;
+    session.answer(&question, "4711")?;
+    session.up()?;
+    session.ping(20).lossless(&session.router.ns)
+}
+
 /// Taken down by a call, the session ends and its interface goes, also for the next daemon; a call brings it back.
 fn switch(_: &Ctx) -> Outcome {
     let mut session = PLAIN.start()?;
@@ -409,6 +524,11 @@ pub(super) fn cases() -> Vec<Case> {
             "client of openvpn: over TCP and IPv6 the server restarts",
             restart_over_tcp,
         ),
+        Case::new(
+            "client of openvpn: questions and tokens",
+            questions_and_tokens,
+        ),
+        Case::new("client of openvpn: static challenge", static_challenge),
         Case::new("client of openvpn: the server restarts", restart),
         Case::new("client of openvpn: down and up by a call", switch),
         Case::new("client of openvpn: another CA", refused),
