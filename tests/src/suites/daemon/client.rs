@@ -328,8 +328,8 @@ exit 1
 
 /// A server that asks that program, and how often it did.
 const ASKING: Setting = Setting {
-    server: "script-security 2\nauth-user-pass-verify DIR/program.sh via-file\nauth-gen-token 3600\n\
-             auth-gen-token-secret token.key\nreneg-sec 10 10\n",
+    server: "script-security 2\nauth-user-pass-verify DIR/program.sh via-file\nauth-gen-token 0 150\n\
+             auth-gen-token-secret token.key\nreneg-sec 9 9\n",
     client: &[("username", "anna"), ("password", "secret")],
     ..PLAIN
 };
