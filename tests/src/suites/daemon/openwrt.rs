@@ -117,6 +117,19 @@ fn scripts(_: &Ctx) -> Outcome {
             check!(said.contains(&line), "port {port}: {said:?} lacks {line:?}");
         }
     }
+    // The port of a server, and not that of a client's servers.
+    for (role, capabilities) in [
+        ("server '10.9.0.0/24'", "ovpnd-low-port.json"),
+        ("client '1'", "ovpnd.json"),
+    ] {
+        let text = format!(
+            "config interface 'v'\n\toption proto 'openvpn_dco'\n\toption port '443'\n\toption {role}\n"
+        );
+        router.dir.write("network", &text)?;
+        let said = asks(&router, "init", INIT, "", "")?;
+        let line = format!("procd_set_param capabilities /etc/capabilities/{capabilities}");
+        check!(said.contains(&line), "{role}: {said:?} lacks {line:?}");
+    }
     // Only procd knows whether what is new needs another jail; what does not, ovpnd reads.
     check_eq!(
         asks(&router, "init", INIT, "reload", "")?,
