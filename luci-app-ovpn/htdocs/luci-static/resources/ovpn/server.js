@@ -100,7 +100,8 @@ const Certificates = form.DummyValue.extend({
 		if (!this.pending || this.section.formvalue(section_id, '_kind') != 'server')
 			return Promise.resolve();
 
-		return api.caInit(section_id, null).then(() => {
+		/* One that is there already, of a dialog that was dismissed after a failure, does as well. */
+		return api.caList(section_id).then(there => there ?? api.caInit(section_id, null)).then(() => {
 			this.pending = false;
 			dom.content(this.said, [ _('Made.') ]);
 		}).catch(error => {
