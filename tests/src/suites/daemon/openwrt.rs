@@ -130,6 +130,7 @@ fn scripts(_: &Ctx) -> Outcome {
         let line = format!("procd_set_param capabilities /etc/capabilities/{capabilities}");
         check!(said.contains(&line), "{role}: {said:?} lacks {line:?}");
     }
+    router.dir.write("network", &own.text())?;
     // Only procd knows whether what is new needs another jail; what does not, ovpnd reads.
     check_eq!(
         asks(&router, "init", INIT, "reload", "")?,
