@@ -169,6 +169,10 @@ fn head(text: &mut String, section: &Section, remote: &str) -> Result<(), Fault>
             _ => {}
         }
     }
+    // The server asks for a user and a password besides the certificate.
+    if word(section, "user_file").is_some() {
+        text.push_str("auth-user-pass\n");
+    }
     text.push_str("verb 3\n");
     Ok(())
 }

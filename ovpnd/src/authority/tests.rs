@@ -183,6 +183,7 @@ fn a_profile_has_the_servers_own_protection() {
         ("tls_crypt", "", "<tls-crypt>\n"),
         ("tls_auth", "key_direction '0'", "key-direction 1\n"),
         ("tls_auth", "auth 'SHA256'", "auth SHA256\n"),
+        ("tls_crypt", "user_file '/x'", "auth-user-pass\n"),
     ] {
         let mut network = keys.network(
             &authority,
