@@ -112,8 +112,7 @@ fn control() -> Outcome {
     packets.insert(2, message.clone());
     send(&lab.soft, lab.soft.to, &packets)?;
     for n in 0..4 {
-        lab.expect(&text(n, TEXT))
-            .during(&format!("datagram {n}"))?;
+        lab.expect(&text(n, TEXT)).during(format!("datagram {n}"))?;
     }
     let mut buffer = [0; 4096];
     if let Some(sock) = &lab.a.sock {
