@@ -144,12 +144,20 @@ impl Ns {
         self.sysctl("ipv6/conf/all/forwarding", "1")
     }
 
-    /// Turns generic receive offload of a device on or off, as `ethtool -K` does.
-    pub fn gro(&self, name: &str, on: bool) -> Outcome {
-        // struct ethtool_value (include/uapi/linux/ethtool.h), and SIOCETHTOOL of linux/sockios.h.
+    /// Has a veth merge what it receives, or not. It takes packets by NAPI only if the end that sends does no TSO.
+    pub fn merge(&self, veth: &str, on: bool) -> Outcome {
+        // include/uapi/linux/ethtool.h: commands for generic receive offload and TSO.
         const ETHTOOL_SGRO: u32 = 0x2c;
+        const ETHTOOL_STSO: u32 = 0x1f;
+        self.ethtool(veth, ETHTOOL_SGRO, on.into())?;
+        self.ethtool(veth, ETHTOOL_STSO, (!on).into())
+    }
+
+    /// Sets a value of a device: struct ethtool_value.
+    fn ethtool(&self, name: &str, command: u32, value: u32) -> Outcome {
+        // linux/sockios.h
         const SIOCETHTOOL: u32 = 0x8946;
-        let mut value = [ETHTOOL_SGRO, u32::from(on)];
+        let mut value = [command, value];
         let sock = self.udp(false, 0)?;
         // SAFETY: all-zero is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -165,7 +173,7 @@ impl Ns {
         let ret = unsafe { libc::ioctl(sock.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
         match ret {
             0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()).during(format!("GRO of {name}")),
+            _ => Err(std::io::Error::last_os_error()).during(format!("ethtool of {name}")),
         }
     }
 

@@ -367,7 +367,7 @@ fn fill(
     if link != Link::Gso {
         for ns in [a, b] {
             ns.ip("link set veth gso_max_segs 1")?;
-            ns.gro("veth", link == Link::Merged)?;
+            ns.merge("veth", link == Link::Merged)?;
         }
     }
     // Addresses are resolved, and WireGuard has a key.
