@@ -121,6 +121,10 @@ impl Vpn {
 
     /// Ends both; each must leave with status 0, no device and no complaint.
     fn stop(mut self) -> Outcome {
+        if matches!(self.spec.transport, Transport::Tcp4 | Transport::Tcp6) {
+            // The kernel gives up the server's peer when the client has closed the stream.
+            self.server.may_expire();
+        }
         self.client.stop(&self.pair.b)?;
         self.server.stop(&self.pair.a)
     }
