@@ -139,8 +139,8 @@ static int cell_take(struct sk_buff_head *from, struct sk_buff_head *to,
 	return n;
 }
 
-/* End a poll that found nothing more. What it opened may wait in NAPI until here:
- * only then may another cell have the peers' next datagrams.
+/* End a poll that found nothing more. Packets that it opened may wait in NAPI
+ * until here: only then may another cell have the peers' next datagrams.
  */
 static void cell_end(struct ovpn_cell *cell, int done)
 {

@@ -73,7 +73,7 @@ async function dialog({ open, browser, guest }) {
 	assert.match(await guest.ok([ 'cat', '/etc/config/firewall' ]), /config rule 'ovpn_home'\n(\t.*\n)*\toption dest_port '1195'/);
 	assert.equal(await guest.ok([ 'stat', '-c', '%a', DIR, `${DIR}/ca.key` ]), '700\n600\n');
 
-	// What it is now, it says.
+	// The page says which kind it is now.
 	await open('ovpn-test/protocol#home');
 	assert.equal(await browser.page.$eval(field('_kind', 'select'), node => node.value), 'server');
 	assert.match(await browser.text('#view [data-name="_routes"] .item'), /10\.98\.0\.0\/24/);

@@ -2,8 +2,8 @@
 //! The certificate authority of a server on this router: a directory with its certificate and key, those of the server, a key
 //! of tls-crypt-v2, the list of revoked certificates, and the certificates of clients.
 //!
-//! The key of a client is made here and given away with its profile; it is kept nowhere, so that nobody who reads this
-//! router's flash later can pretend to be that client. A lost profile is made anew, and the old certificate revoked.
+//! The key of a client is made here and given away with its profile; it is kept nowhere, so that a later reader of
+//! this router's flash cannot pretend to be that client. A lost profile is made anew, and the old certificate revoked.
 //!
 //! A change holds a lock on the directory; each file changes whole or not at all.
 

@@ -167,7 +167,7 @@ pub fn cost(inputs: &Inputs, more: &[String]) -> Result<()> {
     let command = command + &more;
     let table = vm.exec(&command, SUITES)?.success(&command)?;
     println!("{}\n{table}", inputs.machine.description);
-    // What is counted, the head, and a row.
+    // A line that says how it was counted, the head, and a row.
     ensure!(table.lines().count() >= 3, "cost: the table has no rows");
     // A story ends at its first complaint, with an error.
     let mut report = Report::new(Style::Story, inputs.machine.lane);

@@ -288,7 +288,7 @@ return baseclass.extend({
 		push(o);
 	},
 
-	/* What goes with an interface that is deleted: its authority after a question, and its rule of the firewall. */
+	/* Deletes, with an interface, its authority after a question, and its rule of the firewall. */
 	remove(section_id) {
 		const made = Object.values(files(section_id)).includes(uci.get('network', section_id, 'ca'));
 		const authority = made && window.confirm(_('Delete the certificate authority of %s as well, once the changes are applied? Profiles of its clients are of no use any more.').format(section_id))
