@@ -2,13 +2,10 @@
 //! Calls that take longer than the poll loop may wait: a key on P-256 is tens of milliseconds on a slow router. Each has a
 //! thread, which ends with its answer.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
+use crate::answers::Answers;
 use crate::ubus::{Caller, Reply};
 
 /// Certificates are made and parsed on it.
@@ -30,11 +27,7 @@ pub struct Done {
 /// Calls at work; poll it for readability.
 #[derive(Debug)]
 pub struct Jobs {
-    sender: Sender<Done>,
-    receiver: Receiver<Done>,
-    /// Written to with each answer.
-    bell: Arc<UnixStream>,
-    ear: UnixStream,
+    answers: Answers<Done>,
     running: usize,
 }
 
@@ -44,15 +37,8 @@ impl Jobs {
     /// # Errors
     /// When no more descriptors can be had.
     pub fn new() -> io::Result<Self> {
-        let (sender, receiver) = channel();
-        let (bell, ear) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        ear.set_nonblocking(true)?;
         Ok(Self {
-            sender,
-            receiver,
-            bell: Arc::new(bell),
-            ear,
+            answers: Answers::new()?,
             running: 0,
         })
     }
@@ -69,24 +55,20 @@ impl Jobs {
         if self.running >= MAX {
             return Err(format!("{MAX} such calls are at work: try again"));
         }
-        let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
-        let thread = thread::Builder::new().name("job".into()).stack_size(STACK);
-        let spawned = thread.spawn(move || {
+        let work = move || {
             let (reply, changed) = work();
-            // The daemon may be gone by now, and then the answer is not needed.
-            let _ = sender.send(Done { to, reply, changed });
-            let _ = (&*bell).write(&[0]);
-        });
-        spawned.map_err(|error| format!("no thread for it: {error}"))?;
+            Done { to, reply, changed }
+        };
+        self.answers
+            .start("job", STACK, work)
+            .map_err(|error| format!("no thread for it: {error}"))?;
         self.running += 1;
         Ok(())
     }
 
     /// The next call that has ended, if there is one.
     pub fn done(&mut self) -> Option<Done> {
-        let mut bytes = [0; 64];
-        while matches!(self.ear.read(&mut bytes), Ok(1..)) {}
-        let done = self.receiver.try_recv().ok()?;
+        let done = self.answers.next()?;
         self.running = self.running.saturating_sub(1);
         Some(done)
     }
@@ -94,6 +76,6 @@ impl Jobs {
 
 impl AsFd for Jobs {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ear.as_fd()
+        self.answers.as_fd()
     }
 }

@@ -2,6 +2,7 @@
 //! The parts of `ovpnd` and `ovpnctl`.
 
 pub mod answer;
+mod answers;
 pub mod api;
 #[cfg(feature = "tls")]
 pub mod authority;

@@ -2,15 +2,12 @@
 //! Host names to addresses without stopping the daemon: getaddrinfo may take half a minute, so each lookup
 //! has a thread, which ends with its answer.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::Duration;
 
+use crate::answers::Answers;
 use crate::config::{Endpoint, SocketSpec};
 use crate::net;
 
@@ -52,13 +49,7 @@ pub struct Answer {
 
 /// Runs lookups; poll it for readability.
 #[derive(Debug)]
-pub struct Resolver {
-    sender: Sender<Answer>,
-    receiver: Receiver<Answer>,
-    /// Written to with each answer.
-    bell: Arc<UnixStream>,
-    ear: UnixStream,
-}
+pub struct Resolver(Answers<Answer>);
 
 impl Resolver {
     /// A resolver without questions.
@@ -66,56 +57,37 @@ impl Resolver {
     /// # Errors
     /// When no more descriptors can be had.
     pub fn new() -> io::Result<Self> {
-        let (sender, receiver) = channel();
-        let (bell, ear) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        ear.set_nonblocking(true)?;
-        Ok(Self {
-            sender,
-            receiver,
-            bell: Arc::new(bell),
-            ear,
-        })
+        Answers::new().map(Self)
     }
 
     /// Starts a lookup; its answer comes by [`Self::answer`].
     pub fn start(&self, lookup: Lookup) {
-        let (sender, bell) = (self.sender.clone(), Arc::clone(&self.bell));
         let question = lookup.clone();
         let work = move || {
             let result = find(&question);
-            // The daemon may be gone by now, and then the answer is not needed.
-            let _ = sender.send(Answer {
+            Answer {
                 lookup: question,
                 result,
-            });
-            let _ = (&*bell).write(&[0]);
+            }
         };
-        if let Err(error) = thread::Builder::new()
-            .name("lookup".into())
-            .stack_size(STACK)
-            .spawn(work)
-        {
+        if let Err(error) = self.0.start("lookup", STACK, work) {
             let result = Err(format!(
                 "no thread to look up '{}': {error}",
                 lookup.endpoint.host
             ));
-            let _ = self.sender.send(Answer { lookup, result });
-            let _ = (&*self.bell).write(&[0]);
+            self.0.add(Answer { lookup, result });
         }
     }
 
     /// The next answer, if there is one.
     pub fn answer(&mut self) -> Option<Answer> {
-        let mut bytes = [0; 64];
-        while matches!(self.ear.read(&mut bytes), Ok(1..)) {}
-        self.receiver.try_recv().ok()
+        self.0.next()
     }
 }
 
 impl AsFd for Resolver {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ear.as_fd()
+        self.0.as_fd()
     }
 }
 
