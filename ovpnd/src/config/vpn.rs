@@ -295,12 +295,13 @@ fn proto_of(text: &str, role: Role) -> Result<Transport, String> {
         "tcp6" => Some(Transport::Tcp6),
         _ => None,
     };
-    let transport = transport.ok_or_else(|| {
+    let unknown = || {
         format!(
             "\"{}\" is no protocol (udp, udp6, tcp, tcp6)",
             text.escape_debug()
         )
-    })?;
+    };
+    let transport = transport.ok_or_else(unknown)?;
     let other = match role {
         Role::Client => "server",
         Role::Server => "client",
@@ -312,10 +313,7 @@ fn proto_of(text: &str, role: Role) -> Result<Transport, String> {
         }
         Some(end) if end == other => Err(format!("\"{text}\" is the other end's: use {transport}")),
         Some("client" | "server") => Ok(transport),
-        Some(_) => Err(format!(
-            "\"{}\" is no protocol (udp, udp6, tcp, tcp6)",
-            text.escape_debug()
-        )),
+        Some(_) => Err(unknown()),
     }
 }
 
