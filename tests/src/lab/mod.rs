@@ -30,6 +30,8 @@ pub use soft::{LIMIT, Soft, SoftTunnel};
 pub use stream::{StreamTunnel, framed, poll, tcp_pair};
 pub use tunnel::{Cipher, End, Outer, Tunnel, TunnelSpec};
 
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -70,4 +72,22 @@ pub fn wait_for<T>(
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
     }
+}
+
+/// Sets an option of a socket that is an int.
+pub fn set_int(sock: &UdpSocket, level: i32, name: i32, value: i32) -> Outcome {
+    // SAFETY: the value is an int of the length given.
+    let ret = unsafe {
+        libc::setsockopt(
+            sock.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if ret != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
 }

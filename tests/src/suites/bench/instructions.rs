@@ -7,15 +7,14 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use super::Candidate;
 use super::perf::Instructions;
 use super::ratio::Link;
-use crate::lab::{Cipher, Cmd, Echo, Module, Ns, Outer, Pair, Tunnel, TunnelSpec, burst};
+use crate::lab::{Cipher, Cmd, Echo, Module, Ns, Outer, Pair, Tunnel, TunnelSpec, burst, set_int};
 use crate::nl::wireguard;
 use crate::tap::{During, Failure, Outcome, Totals};
 
@@ -178,7 +177,7 @@ impl Meter<'_> {
         let data = vec![0x5a; size * together];
         let packets: Vec<&[u8]> = match gso {
             true => {
-                segment(&from, size)?;
+                set_int(&from, libc::SOL_UDP, libc::UDP_SEGMENT, size as i32)?;
                 vec![&data]
             }
             false => data.chunks(size).collect(),
@@ -231,27 +230,6 @@ impl Meter<'_> {
                 _ => Err(Failure::new("nothing was counted")),
             }
         })
-    }
-}
-
-/// Has the kernel cut what is sent into datagrams of this many bytes.
-fn segment(sock: &UdpSocket, size: usize) -> Outcome {
-    let size = size as libc::c_int;
-    let len = size_of_val(&size) as libc::socklen_t;
-    // SAFETY: the value is an int of the length given.
-    let ret = unsafe {
-        let value = (&raw const size).cast();
-        libc::setsockopt(
-            sock.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            value,
-            len,
-        )
-    };
-    match ret {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()).during("UDP_SEGMENT"),
     }
 }
 
@@ -363,13 +341,8 @@ fn fill(
     let (link, cipher) = (*link, cipher.unwrap_or(Cipher::Aes256));
     let driver = which.and_then(|at| args.drivers.get(at));
     let way = Way::new(driver, cipher)?;
-    let [a, b] = way.ends();
-    if link != Link::Gso {
-        for ns in [a, b] {
-            ns.ip("link set veth gso_max_segs 1")?;
-            ns.merge("veth", link == Link::Merged)?;
-        }
-    }
+    link.set_up(way.ends())?;
+    let [a, _] = way.ends();
     // Addresses are resolved, and WireGuard has a key.
     Echo::new(way.to().ip(), 5).lossless(a)?;
     let meter = Meter {

@@ -35,15 +35,14 @@ pub(super) enum Link {
 impl Link {
     pub(super) const ALL: [Self; 3] = [Self::Gso, Self::Single, Self::Merged];
 
-    fn set_up(self, from: &Ns, to: &Ns) -> Outcome {
+    /// Makes the veth pair between two namespaces such a link.
+    pub(super) fn set_up(self, ends: [&Ns; 2]) -> Outcome {
         if self == Self::Gso {
             return Ok(());
         }
-        for ns in [from, to] {
-            ns.cmd("ip link set veth gso_max_segs 1").ok()?;
-            if self == Self::Merged {
-                ns.cmd("ethtool -K veth gro on tso off").ok()?;
-            }
+        for ns in ends {
+            ns.ip("link set veth gso_max_segs 1")?;
+            ns.merge("veth", self == Self::Merged)?;
         }
         Ok(())
     }
@@ -153,7 +152,7 @@ fn measure(row: &Row, seconds: u32, tune: &[String]) -> Outcome<(f64, f64)> {
         outer: row.outer,
         mtu: None,
     })?;
-    row.link.set_up(&tunnel.a.ns, &tunnel.b.ns)?;
+    row.link.set_up([&tunnel.a.ns, &tunnel.b.ns])?;
     for line in tune {
         for end in [&tunnel.a, &tunnel.b] {
             end.ns.cmd(line).ok()?;

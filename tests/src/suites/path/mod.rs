@@ -15,6 +15,7 @@ mod reverse;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
+use crate::lab::set_int;
 use crate::tap::{Case, Outcome};
 
 /// All cases.
@@ -30,23 +31,6 @@ pub fn cases() -> Vec<Case> {
     cases.extend(queues::cases());
     cases.extend(files::cases());
     cases
-}
-
-fn set_int(sock: &UdpSocket, level: i32, name: i32, value: i32) -> Outcome {
-    // SAFETY: the value is an int of the length given.
-    let ret = unsafe {
-        libc::setsockopt(
-            sock.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    };
-    if ret != 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    Ok(())
 }
 
 /// Puts a socket into a VRF.
