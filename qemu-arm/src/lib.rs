@@ -98,8 +98,19 @@ pub fn system_test(inputs: &Inputs) -> Result<Tally> {
     let mut report = Report::new(Style::Tap, inputs.machine.lane);
     run(inputs, &mut report, true)?;
     if inputs.machine.suites {
-        suites(inputs, &mut report)?;
+        suites(inputs, &mut report, SUITE_CASES)?;
     }
+    Ok(report.finish())
+}
+
+/// Suites of the guest's test program alone, on one machine, as TAP on standard output; each of `cases` is the arguments of
+/// one run of that program.
+///
+/// # Errors
+/// The machine could not be had. A failed case is no error: it is counted.
+pub fn suites_test<'a>(inputs: &Inputs, cases: impl IntoIterator<Item = &'a str>) -> Result<Tally> {
+    let mut report = Report::new(Style::Tap, inputs.machine.lane);
+    suites(inputs, &mut report, cases)?;
     Ok(report.finish())
 }
 
@@ -269,10 +280,14 @@ fn run(inputs: &Inputs, report: &mut Report, bad_cases: bool) -> Result<()> {
 }
 
 /// The suites of the guest's test program, on a machine of their own.
-fn suites(inputs: &Inputs, report: &mut Report) -> Result<()> {
+fn suites<'a>(
+    inputs: &Inputs,
+    report: &mut Report,
+    cases: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
     let bench = Bench::new(inputs)?;
     let vm = bench.boot("suites", 3, None, Vec::new())?;
-    for cases in SUITE_CASES {
+    for cases in cases {
         let command = format!("ovpn-tests --module {MODULE} --patience 8 {cases}");
         let output = vm.exec(&command, SUITES)?;
         report.relay(&output.stdout);

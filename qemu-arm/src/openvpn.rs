@@ -10,7 +10,7 @@ use crate::daemon::serve;
 use crate::image::Put;
 use crate::lab::Pair;
 use crate::pki::Identity;
-use crate::probe::{PATIENCE, clear, ping, received, show, terminate};
+use crate::probe::{BLOCK, PATIENCE, clear, ping, received, show, terminate};
 use crate::report::Report;
 use crate::vm::Vm;
 
@@ -90,9 +90,10 @@ pub(crate) fn steps(report: &mut Report, pair: &Pair, a: &Identity, b: &Identity
     report.step("OpenVPN renegotiates while iperf3 runs", |notes| {
         serve(&pair.b)?;
         let before = count(&pair.b, HANDSHAKE)?;
-        let flow = pair
-            .a
-            .start(&format!("iperf3 -J -c 10.8.0.2 -t {FLOW} -i {}", FLOW / 2))?;
+        let flow = pair.a.start(&format!(
+            "iperf3 -J -c 10.8.0.2 -t {FLOW} -i {} -l {BLOCK}",
+            FLOW / 2
+        ))?;
         pair.b.wait(
             "a renegotiation",
             &format!("grep -q '{RENEGOTIATES}' /run/openvpn.log"),

@@ -14,6 +14,9 @@ use crate::vm::{COMMAND, Vm};
 /// handshake needs 1 s there on an idle host.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bytes that iperf3 writes and reads at once: it counts whole blocks, so with its own 128 KiB a slow interval counts as nothing.
+pub(crate) const BLOCK: &str = "16K";
+
 /// Seconds of each iperf3 measurement.
 pub(crate) const FLOW: u32 = 3;
 
@@ -57,11 +60,11 @@ fn answered(text: &str, number: u32) -> bool {
 pub(crate) fn both_ways(notes: &mut Notes, pair: &Pair, address: &str) -> Result<(f64, f64)> {
     let there = flow(
         &pair.a,
-        &format!("iperf3 -J -c {address} -t {FLOW} -i {FLOW}"),
+        &format!("iperf3 -J -c {address} -t {FLOW} -i {FLOW} -l {BLOCK}"),
     )?;
     let back = flow(
         &pair.a,
-        &format!("iperf3 -J -c {address} -t {FLOW} -i {FLOW} -R"),
+        &format!("iperf3 -J -c {address} -t {FLOW} -i {FLOW} -l {BLOCK} -R"),
     )?;
     notes.say(&format!(
         "iperf3, {FLOW} s, one TCP flow: a to b {there:.1} Mbit/s, b to a {back:.1} Mbit/s"

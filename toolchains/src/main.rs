@@ -71,7 +71,8 @@ lane VERB [ARGUMENT]...
   pack LANE          the packages of a lane that is built already
   index DIR          a signed packages.adb of the .apk files in a directory
   programs LANE      the programs its guests run
-  system LANE        the emulated routers' tests on that lane
+  system LANE [SUITE CASE..]..
+                     the emulated routers' tests on that lane, or only these suites there
   cost LANE [ARG]..  instructions a packet costs there, compared with the kernel's own drivers where it has them
   memory LANE        what module and daemon take there with 1 and with 100 peers";
 
@@ -104,7 +105,9 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("test-fast", []) => steps::test_fast(&ctx).map(|tally| total(&ctx, &tally)),
         ("bench", _) => done(steps::bench(&ctx, args.get(1..).unwrap_or_default())),
         ("demo", []) => done(steps::demo(&ctx)),
-        ("system", [lane]) => arm::system_test(&ctx, lane).map(held),
+        ("system", [lane, ..]) => {
+            arm::system_test(&ctx, lane, args.get(2..).unwrap_or_default()).map(held)
+        }
         ("cost", [lane, ..]) => done(arm::cost(&ctx, lane, args.get(2..).unwrap_or_default())),
         ("memory", [lane]) => arm::memory(&ctx, lane).map(held),
         ("selftests-on", [lane, scripts @ ..]) => done(arm::selftests(&ctx, lane, scripts)),

@@ -177,6 +177,9 @@ pub struct Flow {
     pub zerocopy: bool,
     /// Limit per stream in Mbit/s; 0 is none.
     pub mbit: u32,
+    /// KiB that TCP's ends write and read at once. iperf3 counts whole blocks, so a slow second with large ones counts as
+    /// nothing; a measurement of speed wants the 128 of iperf3 itself.
+    pub block: u32,
 }
 
 /// Its result.
@@ -202,6 +205,7 @@ impl Flow {
             udp: None,
             zerocopy: false,
             mbit: 0,
+            block: 16,
         }
     }
 
@@ -220,10 +224,13 @@ impl Flow {
         );
         if let Some(mbit) = self.udp {
             line += &format!(" -u -b {mbit}M -l {DATAGRAM} -w {BUFFER}");
-        } else if self.mbit > 0 {
+        } else {
+            line += &format!(" -l {}K", self.block);
+        }
+        if self.udp.is_none() && self.mbit > 0 {
             // After a stall of the machine iperf3 catches up as fast as it may: the window keeps that burst shorter
-            // than any queue on the way. Small blocks, so that a slow second does not count as nothing.
-            line += &format!(" -b {}M -w 128K -l 16K", self.mbit);
+            // than any queue on the way.
+            line += &format!(" -b {}M -w 128K", self.mbit);
         }
         for (wanted, option) in [(self.reverse, " -R"), (self.zerocopy, " -Z")] {
             if wanted {

@@ -185,6 +185,7 @@ fn measure(row: &Row, seconds: u32) -> Outcome<f64> {
         Load::Flows(streams) => {
             let flow = Flow {
                 streams,
+                block: 128,
                 ..Flow::tcp(to, seconds)
             };
             Ok(iperf(&flow, &tunnel.b.ns, &tunnel.a.ns)?.mbit)

@@ -160,7 +160,10 @@ fn measure(row: &Row, seconds: u32, tune: &[String]) -> Outcome<(f64, f64)> {
     }
     // The first packets resolve addresses and warm caches.
     tunnel.works(5)?;
-    let flow = Flow::tcp(Tunnel::inner(false, 2), seconds);
+    let flow = Flow {
+        block: 128,
+        ..Flow::tcp(Tunnel::inner(false, 2), seconds)
+    };
     let before = (host_cpu()?, tunnel.b.stats()?.vpn_rx_packets);
     let mbit = iperf(&flow, &tunnel.b.ns, &tunnel.a.ns)?.mbit;
     let after = (host_cpu()?, tunnel.b.stats()?.vpn_rx_packets);
