@@ -464,8 +464,14 @@ impl Daemon {
         loop {
             match self.engine.kernel.happened() {
                 Ok(None) => return,
-                Ok(Some(Happened::PeerDeleted(name, peer, reason))) => {
+                Ok(Some(Happened::PeerDeleted(name, peer, reason, totals))) => {
                     self.engine.peer_deleted(&name, peer, reason, now);
+                    #[cfg(feature = "tls")]
+                    if let Some(totals) = totals {
+                        self.engine.clients.counted(&name, peer, totals);
+                    }
+                    #[cfg(not(feature = "tls"))]
+                    let _ = totals;
                 }
                 Ok(Some(Happened::KeyExhausted(name, peer, key))) => {
                     self.engine.key_exhausted(&name, peer, key)
@@ -673,6 +679,9 @@ impl Daemon {
             Method::PeerDel => api::with_args(args, |args| self.change(Change::Delete, args)),
             Method::PeerDisconnect => {
                 api::with_args(args, |args| api::disconnect(&mut self.engine, args, now))
+            }
+            Method::PushUpdate => {
+                api::with_args(args, |args| api::push_update(&mut self.engine, args))
             }
             Method::Answer => api::with_args(args, |args| api::answer(&mut self.engine, args, now)),
             Method::KeyGenerate => {

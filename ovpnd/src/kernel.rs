@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ovpn_netlink::{
     DelReason, Error, Event, IpPrefix, KeyId, KeyInfo, LinkEvent, LinkMonitor, Monitor, Ovpn,
-    PeerId, PeerInfo, Rtnl, Slot,
+    PeerId, PeerInfo, Rtnl, Slot, Totals,
 };
 
 use crate::config::{HwCrypto, Interface, MssFix};
@@ -38,8 +38,8 @@ pub enum Gone {
 /// Something the kernel did by itself.
 #[derive(Debug)]
 pub enum Happened {
-    /// A peer was deleted, by whomever.
-    PeerDeleted(String, PeerId, Option<DelReason>),
+    /// A peer was deleted, by whomever. Its counters come from a driver that tells them.
+    PeerDeleted(String, PeerId, Option<DelReason>, Option<Totals>),
     /// A key has no packet ids left.
     KeyExhausted(String, PeerId, KeyId),
     /// A peer is at a new address.
@@ -325,10 +325,10 @@ impl Netlink {
                     ifindex,
                     peer,
                     reason,
-                    ..
+                    totals,
                 } => (
                     ifindex,
-                    Box::new(move |name| Happened::PeerDeleted(name, peer, reason)),
+                    Box::new(move |name| Happened::PeerDeleted(name, peer, reason, totals)),
                 ),
                 Event::KeySwap {
                     ifindex,

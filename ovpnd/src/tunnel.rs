@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ovpn_netlink::{IpPrefix, Keepalive, Mode, PeerId, PeerInfo};
+use ovpn_netlink::{Counters, IpPrefix, Keepalive, Mode, PeerId, PeerInfo, Totals};
 
 use crate::config::{Problem, Transport};
 
@@ -73,6 +73,28 @@ pub struct InterfaceView {
     pub addresses: Vec<IpPrefix>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    pub past: Option<Past>,
+    pub last_refusal: Option<LastRefusal>,
+}
+
+/// Sessions of a server's clients that are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Past {
+    /// How many of them the kernel told the counters of.
+    pub sessions: u64,
+    /// The sum of these.
+    pub totals: Totals,
+}
+
+/// The last client that a server did not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRefusal {
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// The sentence.
+    pub why: String,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// A peer for people, without what the kernel tells of it.
@@ -168,4 +190,16 @@ pub enum News {
     Float(SocketAddr),
     /// The key with this number is used up.
     KeySwap(u8),
+    /// Its session is over, and these are all of its packets.
+    Total(Totals),
+}
+
+/// The sum of counters.
+pub(crate) fn plus(sum: Counters, one: Counters) -> Counters {
+    Counters {
+        rx_bytes: sum.rx_bytes.saturating_add(one.rx_bytes),
+        tx_bytes: sum.tx_bytes.saturating_add(one.tx_bytes),
+        rx_packets: sum.rx_packets.saturating_add(one.rx_packets),
+        tx_packets: sum.tx_packets.saturating_add(one.tx_packets),
+    }
 }

@@ -119,6 +119,7 @@ pub enum Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the meaning")]
 pub enum ArgType {
+    Array = 1,
     Table = 2,
     Text = 3,
     Integer = 5,
@@ -165,6 +166,8 @@ methods! {
     PeerDel "peer_del" ["interface" Text, "peer" Text],
     /// Deletes a peer in the kernel, once.
     PeerDisconnect "peer_disconnect" ["interface" Text, "peer" Text],
+    /// Tells clients of a server other options.
+    PushUpdate "push_update" ["interface" Text, "peer" Text, "options" Array],
     /// Answers a client's question to its user.
     Answer "answer" ["interface" Text, "answer" Text],
     /// Makes a key file.

@@ -7,6 +7,7 @@ use crate::documents;
 use crate::english;
 use crate::fetch;
 use crate::layers;
+use crate::licences;
 use crate::musl;
 use crate::packages;
 use crate::tally::{Tally, cargo_result};
@@ -129,6 +130,9 @@ pub fn workspace(ctx: &Ctx) -> Result<Tally> {
         documents.flat_map(|(f, text)| documents::faults(&ctx.project, f, text, crate::USAGE));
     tally += none_of("documents", missing.collect());
     tally += none_of("layers", layers::faults(&ctx.project)?);
+    let metadata = ["metadata", "--locked", "--offline", "--format-version", "1"];
+    let metadata = cargo(ctx, &metadata).output()?;
+    tally += none_of("licences", licences::faults(&ctx.project, &metadata)?);
     Ok(tally)
 }
 

@@ -17,6 +17,7 @@ mod kbuild;
 mod kernel;
 mod lanes;
 mod layers;
+mod licences;
 mod lock;
 mod luci;
 mod mips;

@@ -19,7 +19,7 @@ use crate::keystate::{Failure, Local, Phase};
 use crate::messages::{AuthFailed, ForSession, FromServer, SERVER_WAITS, push_parts};
 use crate::negotiate::{Abilities, accept_cipher, client_info};
 use crate::packet::KeyId;
-use crate::push::{Filter, Options};
+use crate::push::{Filter, Options, Pushed};
 use crate::replay::EARLY_NEGOTIATION;
 use crate::session::{self, KeyChange, Negotiated, Parts, PeerHello, Session, Timing};
 use crate::tls::TlsFactory;
@@ -146,6 +146,8 @@ pub enum Event {
     Server(PeerHello),
     /// The server's options, before the first key.
     Pushed(Box<Options>, Negotiated),
+    /// The server changed its options: all that are in force now.
+    Updated(Box<Options>),
     /// The data channel's keys change.
     Keys(KeyChange),
     /// The server gave a token: the password of later logins, which this client uses from now on.
@@ -172,6 +174,8 @@ pub struct Client<F: TlsFactory> {
     /// The password is a token.
     token: bool,
     parts: Vec<String>,
+    /// The server's options, from the push reply on.
+    pushed: Option<Pushed>,
     request_at: Option<Instant>,
     give_up_at: Option<Instant>,
     wait: Duration,
@@ -231,6 +235,7 @@ impl<F: TlsFactory> Client<F> {
             username,
             token: config.token,
             parts: Vec::new(),
+            pushed: None,
             request_at: None,
             give_up_at: None,
             wait: config.timing.hand_window,
@@ -398,6 +403,7 @@ impl<F: TlsFactory> Client<F> {
             }
             // After a renegotiation there may be another token.
             FromServer::PushReply(options) => self.take_token(ForSession::parse(options)),
+            FromServer::PushUpdate(options) => self.push_update(options),
             FromServer::Unknown => {}
             FromServer::AuthFailed(failed) => self.auth_failed(failed),
             FromServer::Info(text) => self.events.push_back(Event::Info(text.to_owned())),
@@ -469,6 +475,7 @@ impl<F: TlsFactory> Client<F> {
             );
         }
         self.cc_exit = flags.cc_exit;
+        self.pushed = Some(Pushed::new(&reply)).filter(|_| self.abilities.push_update);
         self.take_token(ours);
         let agreed = Negotiated {
             cipher,
@@ -478,6 +485,30 @@ impl<F: TlsFactory> Client<F> {
         self.events
             .push_back(Event::Pushed(Box::new(options), agreed));
         self.session.negotiated(agreed, env);
+    }
+
+    /// Changes options that are in force. One that is none of those that may change ends the session, as in stock OpenVPN,
+    /// which then connects anew: the two sides would not agree any more.
+    fn push_update(&mut self, options: &str) {
+        let Some(pushed) = &mut self.pushed else {
+            return;
+        };
+        match push_parts(&mut self.parts, options) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(why) => return self.end(Failure::new(why, ""), End::Retry),
+        }
+        let update = std::mem::take(&mut self.parts).join(",");
+        match pushed.update(&update, &self.filter) {
+            Ok(options) => self.events.push_back(Event::Updated(Box::new(options))),
+            Err(why) => self.end(
+                Failure::new(
+                    why.to_string(),
+                    "correct the update at the server; a question mark before an option leaves it to the client",
+                ),
+                End::Retry,
+            ),
+        }
     }
 
     fn take_token(&mut self, options: ForSession) {

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::client::Challenge;
 use crate::negotiate::ProtocolFlags;
+use crate::push::{Filter, Pushed};
 use crate::wrap::text::decode_base64;
 
 /// A server that names no time for an approval means so long.
@@ -28,6 +29,8 @@ const CONTINUATION: &str = "push-continuation";
 pub enum FromServer<'a> {
     /// Options behind commas.
     PushReply(&'a str),
+    /// Changes of options, behind commas.
+    PushUpdate(&'a str),
     /// Certificate, user name or password were refused.
     AuthFailed(AuthFailed),
     /// A text for the user.
@@ -119,6 +122,7 @@ impl<'a> FromServer<'a> {
         let (word, rest) = text.split_once(',').unwrap_or((text, ""));
         match word {
             "PUSH_REPLY" => Self::PushReply(rest),
+            "PUSH_UPDATE" => Self::PushUpdate(rest),
             "AUTH_FAILED" => Self::AuthFailed(AuthFailed::parse(rest)),
             "INFO" | "INFO_PRE" => Self::Info(rest),
             "AUTH_PENDING" => Self::Pending(
@@ -186,7 +190,7 @@ fn challenge(text: &str) -> Option<Challenge> {
     })
 }
 
-/// Adds one PUSH_REPLY to those before it; true when it was the last one.
+/// Adds one PUSH_REPLY or PUSH_UPDATE to those before it; true when it was the last one.
 ///
 /// # Errors
 /// There are too many of them.
@@ -222,10 +226,31 @@ pub struct BadPush(pub String);
 pub fn push_replies<'a>(
     options: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<String>, BadPush> {
-    const START: &str = "PUSH_REPLY";
+    pack("PUSH_REPLY", options)
+}
+
+/// Packs changes of options into `PUSH_UPDATE`, as [`push_replies`] does.
+///
+/// # Errors
+/// As [`push_replies`]; a client could not take one of them.
+pub fn push_updates<'a>(
+    options: impl IntoIterator<Item = &'a str> + Clone,
+) -> Result<Vec<String>, BadPush> {
+    let messages = pack("PUSH_UPDATE", options.clone())?;
+    for option in options {
+        let tried = Pushed::default().update(option, &Filter::default());
+        tried.map_err(|refused| BadPush(format!("\"{}\": {}", refused.option, refused.reason)))?;
+    }
+    Ok(messages)
+}
+
+fn pack<'a>(
+    start: &str,
+    options: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<String>, BadPush> {
     let room = MAX_PUSH - 1 - ",push-continuation 2".len();
     let mut replies = Vec::new();
-    let mut reply = START.to_owned();
+    let mut reply = start.to_owned();
     for option in options {
         if option.len() > MAX_OPTION {
             return Err(BadPush(format!(
@@ -239,7 +264,7 @@ pub fn push_replies<'a>(
             )));
         }
         if reply.len() + 1 + option.len() > room {
-            replies.push(std::mem::replace(&mut reply, START.to_owned()));
+            replies.push(std::mem::replace(&mut reply, start.to_owned()));
         }
         reply.push(',');
         reply.push_str(option);
@@ -363,6 +388,31 @@ mod tests {
             assert!(push_replies([bad]).is_err(), "{bad}");
         }
         assert!(push_replies([&*"x".repeat(256)]).is_ok());
+    }
+
+    #[test]
+    fn updates_are_packed_and_tried() {
+        assert_eq!(
+            push_updates(["-dns", "?tun-mtu 1400"]).unwrap(),
+            ["PUSH_UPDATE,-dns,?tun-mtu 1400"]
+        );
+        let routes: Vec<String> = (0..60)
+            .map(|n| format!("route 10.{n}.0.0 255.255.0.0"))
+            .collect();
+        let messages = push_updates(routes.iter().map(String::as_str)).unwrap();
+        assert!(messages.len() > 1 && messages.iter().all(|message| message.len() < MAX_PUSH));
+        assert!(matches!(
+            FromServer::parse(&messages[0]),
+            FromServer::PushUpdate(_)
+        ));
+        for (bad, why) in [
+            ("cipher x", "cannot be changed"),
+            ("route x", "not valid"),
+            ("a,b", "pushed"),
+        ] {
+            let BadPush(said) = push_updates([bad]).unwrap_err();
+            assert!(said.contains(why) && said.contains(bad), "{said}");
+        }
     }
 
     proptest! {

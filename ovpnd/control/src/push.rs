@@ -13,9 +13,11 @@ pub mod filter;
 mod lexer;
 #[cfg(test)]
 mod tests;
+mod update;
 
 pub use filter::{Filter, Verdict};
 use lexer::words;
+pub use update::Pushed;
 
 /// Routes of one server; a table of all the world's networks is not what routers have memory for.
 const MAX_ROUTES: usize = 1024;
@@ -216,12 +218,18 @@ impl Options {
         };
         match self.take(name, args).map_err(|why| refused(&why))? {
             Yes => {}
-            Ignored(_) if self.ignored.len() >= MAX_IGNORED => self.more_ignored += 1,
-            Ignored(why) => self
-                .ignored
-                .push(format!("\"{option}\" of the server is left out: {why}")),
+            Ignored(why) => self.leave_out(option, why),
         }
         Ok(())
+    }
+
+    fn leave_out(&mut self, option: &str, why: &str) {
+        match self.ignored.len() < MAX_IGNORED {
+            true => self
+                .ignored
+                .push(format!("\"{option}\" of the server is left out: {why}")),
+            false => self.more_ignored += 1,
+        }
     }
 
     fn take(&mut self, name: &str, args: &[&str]) -> Result<Taken, String> {

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use rustls::AlertDescription;
+
 use crate::der::{DerError, KeyKind, SignedWith};
 use crate::tls::TlsError;
 
@@ -45,8 +47,8 @@ pub enum Refusal {
     Expired(String, i64),
     /// The certificate is not valid yet: the subject; whether our clock is set.
     NotYetValid(String, bool),
-    /// The certificate is on the list of revoked ones.
-    Revoked(String),
+    /// The certificate is on the list of revoked ones: its subject, and its serial number in hexadecimal.
+    Revoked(String, String),
     /// The list of revoked certificates cannot be read: why.
     CrlUnreadable(String),
     /// The list of revoked certificates is past its next update.
@@ -72,7 +74,7 @@ pub enum Refusal {
     /// The peer's certificate or common name is another one than before the renegotiation.
     IdentityChanged,
     /// The peer ended the handshake with this alert.
-    Alert(String),
+    Alert(AlertDescription),
     /// The peer has no TLS version or cipher suite in common with us.
     Incompatible(String),
     /// The peer broke TLS: the library's words.
@@ -152,9 +154,10 @@ impl fmt::Display for Refusal {
                 f,
                 "the certificate of \"{subject}\" seems not valid yet, but the clock of this router is not set"
             ),
-            Self::Revoked(subject) => {
-                write!(f, "the certificate of \"{subject}\" has been revoked")
-            }
+            Self::Revoked(subject, serial) => write!(
+                f,
+                "the certificate of \"{subject}\" (serial number {serial}) has been revoked"
+            ),
             Self::CrlUnreadable(why) => {
                 write!(f, "the list of revoked certificates cannot be read: {why}")
             }
@@ -186,7 +189,10 @@ impl fmt::Display for Refusal {
             Self::IdentityChanged => {
                 f.write_str("the peer showed another certificate in a renegotiation than before")
             }
-            Self::Alert(alert) => write!(f, "the peer ended the TLS handshake: {alert}"),
+            Self::Alert(alert) => match alert_text(*alert) {
+                Some((text, _)) => f.write_str(text),
+                None => write!(f, "the peer ended the TLS handshake: {alert:?}"),
+            },
             Self::Incompatible(why) => write!(f, "the peer's TLS does not fit ours: {why}"),
             Self::Protocol(why) => write!(f, "the peer broke the TLS protocol: {why}"),
             Self::Closed => f.write_str("the peer closed the TLS session"),
@@ -205,6 +211,53 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+const OTHER_LOG: &str = "look into the log of the other side";
+
+/// The sentence and the remedy for an alert by which the peer refuses our certificate or our TLS (RFC 8446, section 6.2).
+fn alert_text(alert: AlertDescription) -> Option<(&'static str, &'static str)> {
+    use AlertDescription as A;
+    Some(match alert {
+        A::CertificateRevoked => (
+            "the peer refuses our certificate: it has been revoked",
+            "ask for a new certificate",
+        ),
+        A::CertificateExpired => (
+            "the peer refuses our certificate: it has expired, or is not valid yet by the peer's clock",
+            "renew the certificate, or compare the clocks of both sides",
+        ),
+        A::UnknownCA => (
+            "the peer refuses our certificate: it was not issued by a CA that the peer knows",
+            "compare the CA file of both sides",
+        ),
+        A::UnsupportedCertificate => (
+            "the peer refuses our certificate: its purpose or its kind of key is another one than the peer wants",
+            "issue it with its purpose (easyrsa build-server-full, build-client-full)",
+        ),
+        // OpenSSL's for a certificate that is not valid yet.
+        A::BadCertificate => (
+            "the peer refuses our certificate: it cannot be used, or is not valid yet by the peer's clock",
+            "compare the clocks of both sides, and look into the log of the other side",
+        ),
+        A::AccessDenied => (
+            "the peer refuses our certificate: its name or fingerprint is none that the peer expects",
+            "correct verify_x509_name or peer_fingerprint at the other side",
+        ),
+        A::CertificateUnknown => ("the peer refuses our certificate", OTHER_LOG),
+        A::CertificateRequired | A::NoCertificate => {
+            ("the peer wants a certificate of us", "set cert and key")
+        }
+        A::DecryptError => (
+            "the peer refuses a signature of our certificate or our key",
+            "compare the CA file of both sides",
+        ),
+        A::HandshakeFailure | A::ProtocolVersion | A::InsufficientSecurity => (
+            "the peer has no TLS version, cipher suite or kind of certificate in common with us",
+            "allow TLS 1.2 or 1.3 with AES-GCM or ChaCha20-Poly1305 there",
+        ),
+        _ => return None,
+    })
+}
 
 impl Refusal {
     /// A remedy, when there is one that helps.
@@ -253,7 +306,11 @@ impl Refusal {
             Self::Name(..) => "correct verify_x509_name, if that is the right peer",
             Self::NoCommonName => "issue the certificate with a common name",
             Self::Fingerprint(_) => "add it to peer_fingerprint, if that is the right peer",
-            Self::Alert(_) => "look into the log of the other side",
+            Self::Alert(alert) => match alert_text(*alert) {
+                Some((_, remedy)) => remedy,
+                None => OTHER_LOG,
+            },
+            Self::Revoked(..) => "if it should come in, issue a new certificate",
             Self::Incompatible(_) => "allow TLS 1.2 or 1.3 with AES-GCM or ChaCha20-Poly1305 there",
             Self::NoTrust => "set ca, or peer_fingerprint",
             Self::ServerWithoutCertificate => "set cert and key",

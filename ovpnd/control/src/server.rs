@@ -461,6 +461,21 @@ impl<F: TlsFactory> Server<F> {
         }
     }
 
+    /// Sends changes of options ([`crate::messages::push_updates`]), behind the options themselves. The client has to have the
+    /// ability [`Abilities::push_update`].
+    pub fn update(&mut self, handle: Handle, messages: Vec<String>, env: &mut Env<'_>) {
+        let unix = self.listener.unix(env.now);
+        if let Some(entry) = self.entries.get_mut(&handle) {
+            entry.replies.extend(messages);
+            if entry.answered {
+                for message in std::mem::take(&mut entry.replies) {
+                    entry.session.send(&message, &mut with_time(env, unix));
+                }
+            }
+            self.digest(handle, env);
+        }
+    }
+
     /// Gives the answer to [`Event::Authenticate`] more time, as after `AUTH_PENDING`.
     pub fn postpone(&mut self, handle: Handle, until: Instant) {
         if let Some(entry) = self.entries.get_mut(&handle) {

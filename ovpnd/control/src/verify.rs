@@ -4,6 +4,7 @@
 //! OpenVPN compares no host names: any certificate of the CA is good that passes the other checks. A fingerprint
 //! without a CA replaces the chain, not the signature of the handshake, which TLS verifies in every case.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -271,7 +272,11 @@ impl Verifier {
             E::CertNotValidYet { .. } => {
                 Refusal::NotYetValid(subject(), now > self.build_date.max(UNSET_CLOCK))
             }
-            E::CertRevoked => Refusal::Revoked(subject()),
+            E::CertRevoked => {
+                let serial = leaf.serial.iter();
+                let serial = serial.map(|byte| format!("{byte:02x}")).collect();
+                Refusal::Revoked(subject(), serial)
+            }
             E::CrlExpired { .. } => Refusal::CrlExpired,
             E::UnknownIssuer => {
                 let time = i64::try_from(now).unwrap_or(i64::MAX);
@@ -303,12 +308,40 @@ impl Verifier {
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        // The kinds that have an alert of their own are told to the peer as such.
-        let other = CertificateError::Other(OtherError(Arc::new(refusal)));
-        Self::InvalidCertificate(other)
-    }
+thread_local! {
+    /// The last refusal of a verifier in this thread. A verifier is shared by all connections of its configuration, and errors
+    /// of rustls that have an alert of their own carry no sentence; its caller runs in the same thread and takes it at once.
+    static LAST: RefCell<Option<Refusal>> = const { RefCell::new(None) };
+}
+
+/// Takes the last refusal of a verifier in this thread.
+pub(crate) fn take_refusal() -> Option<Refusal> {
+    LAST.with_borrow_mut(Option::take)
+}
+
+/// Keeps a refusal for [`take_refusal`]. Gives the error whose alert tells the peer the kind of it.
+fn refuse(refusal: Refusal) -> Error {
+    use CertificateError as E;
+    let kind = match &refusal {
+        Refusal::Revoked(..) => E::Revoked,
+        Refusal::Expired(..) | Refusal::NotYetValid(..) | Refusal::CaExpired(_) => E::Expired,
+        Refusal::UnknownIssuer(_) => E::UnknownIssuer,
+        Refusal::Purpose(_)
+        | Refusal::NoKeyUsage
+        | Refusal::IsCa
+        | Refusal::Key(_)
+        | Refusal::Version(_)
+        | Refusal::SignedWith(_) => E::InvalidPurpose,
+        Refusal::Name(..) | Refusal::Fingerprint(_) | Refusal::NoCommonName => {
+            E::ApplicationVerificationFailure
+        }
+        Refusal::Malformed(_) => E::BadEncoding,
+        Refusal::BadSignature => E::BadSignature,
+        // The fault is ours, such as a list of revoked certificates that cannot be read.
+        _ => E::Other(OtherError(Arc::new(refusal.clone()))),
+    };
+    LAST.set(Some(refusal));
+    Error::InvalidCertificate(kind)
 }
 
 impl ServerCertVerifier for Verifier {
@@ -320,7 +353,8 @@ impl ServerCertVerifier for Verifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(leaf, intermediates, now.as_secs())?;
+        self.verify(leaf, intermediates, now.as_secs())
+            .map_err(refuse)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -363,7 +397,8 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(leaf, intermediates, now.as_secs())?;
+        self.verify(leaf, intermediates, now.as_secs())
+            .map_err(refuse)?;
         Ok(ClientCertVerified::assertion())
     }
 

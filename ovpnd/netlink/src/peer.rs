@@ -145,7 +145,7 @@ pub struct Counters {
 }
 
 /// Packets and bytes of a peer in all its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Traffic inside the tunnel.
     pub vpn: Counters,

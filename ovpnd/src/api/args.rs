@@ -106,6 +106,21 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Texts, at least one.
+    ///
+    /// # Errors
+    /// They are missing, none or something else.
+    pub fn texts(self, name: &'static str) -> Result<Vec<String>, Refusal> {
+        let list = self.get(name).and_then(Value::as_array);
+        let texts: Option<Vec<String>> = list.and_then(|list| {
+            let texts = list.iter().map(|text| text.as_str().map(str::to_owned));
+            texts.collect()
+        });
+        texts
+            .filter(|texts| !texts.is_empty())
+            .ok_or_else(|| Refusal::argument(name, "must be an array of texts"))
+    }
+
     /// A table that must be there.
     ///
     /// # Errors
@@ -127,7 +142,7 @@ mod tests {
 
     #[test]
     fn types_are_checked_and_what_shells_send_is_taken() {
-        let map = json!({"t": "x", "n": 7, "s": "8", "b": true, "i": 1, "z": "0", "o": {}, "null": null, "big": 1u64 << 40});
+        let map = json!({"t": "x", "n": 7, "s": "8", "b": true, "i": 1, "z": "0", "o": {}, "l": ["a", "b"], "m": ["a", 1], "e": [], "null": null, "big": 1u64 << 40});
         let args = Args(map.as_object().unwrap());
         assert_eq!(args.text("t").unwrap(), Some("x"));
         assert_eq!(
@@ -140,6 +155,7 @@ mod tests {
         assert!(args.switch("b").unwrap() && args.switch("i").unwrap());
         assert!(!args.switch("z").unwrap() && !args.switch("absent").unwrap());
         assert!(args.table("o").unwrap().is_empty());
+        assert_eq!(args.texts("l").unwrap(), ["a", "b"]);
         for refused in [
             args.text("n").err(),
             args.needed("absent").err(),
@@ -149,6 +165,10 @@ mod tests {
             args.switch("n").err(),
             args.table("t").err(),
             args.name("o").err(),
+            args.texts("m").err(),
+            args.texts("e").err(),
+            args.texts("t").err(),
+            args.texts("absent").err(),
         ] {
             let problems = refused.unwrap().problems;
             assert!(problems[0].option.is_some(), "{problems:?}");

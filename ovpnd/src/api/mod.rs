@@ -22,6 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::overlay::{self, Edit, Overlay, What};
 use crate::config::{Config, Problem};
+use crate::json::counters;
 use crate::kernel::{Failure, Kernel};
 use crate::reconcile::Reconciler;
 use crate::tunnel::{News, Notice};
@@ -273,6 +274,33 @@ pub fn disconnect<K: Kernel>(
     Ok(json!({ "ok": true }))
 }
 
+/// Tells clients of a server other options while they are there.
+///
+/// # Errors
+/// There is no such server or client, or an option cannot be told.
+pub fn push_update<K: Kernel>(
+    engine: &mut Reconciler<K>,
+    args: Args<'_>,
+) -> Result<Value, Refusal> {
+    let interface = args.needed("interface")?;
+    let peer = args.name("peer")?;
+    let options = args.texts("options")?;
+    #[cfg(feature = "tls")]
+    if let Some(updated) = engine
+        .clients
+        .push_update(interface, peer.as_deref(), &options)
+    {
+        let updated = updated.map_err(|why| Refusal::argument("options", why))?;
+        let nobody = updated.sent.is_empty() && updated.unable.is_empty();
+        return match peer.filter(|_| nobody) {
+            Some(peer) => Err(Refusal::no_peer(&peer)),
+            None => Ok(json!({ "ok": true, "sent": updated.sent, "unable": updated.unable })),
+        };
+    }
+    let _ = (engine, peer, options);
+    Err(Refusal::no_interface(interface))
+}
+
 /// Takes the user's answer to the question of an interface that is a client.
 ///
 /// # Errors
@@ -322,6 +350,11 @@ pub fn notice(notice: &Notice) -> (&'static str, Value) {
         News::Down(reason) => ("peer.down", "reason", json!(reason)),
         News::Float(remote) => ("peer.float", "remote", json!(remote.to_string())),
         News::KeySwap(key) => ("key.swap", "key_id", json!(key)),
+        News::Total(totals) => (
+            "peer.total",
+            "counters",
+            json!({ "vpn": counters(&totals.vpn), "link": counters(&totals.link) }),
+        ),
     };
     if let Some(map) = data.as_object_mut() {
         map.insert(key.to_owned(), value);

@@ -12,7 +12,7 @@ use crate::config::overlay::Overlay;
 use crate::json::counters;
 use crate::kernel::{Failure, Kernel};
 use crate::reconcile::Reconciler;
-use crate::tunnel::{InterfaceView, Tunnel};
+use crate::tunnel::{InterfaceView, Tunnel, plus};
 
 /// Where the kernel tells of its module; only kmod-ovpn has a version.
 pub(crate) const VERSION_FILE: &str = "/sys/module/ovpn/version";
@@ -149,6 +149,16 @@ fn interface(name: &str, tunnel: &dyn Tunnel, there: &[PeerInfo], changes: usize
     put("link", counters(&sum(there, |peer| peer.link)));
     put("problems", problems(&view.problems));
     put("warnings", problems(&view.warnings));
+    let past = view.past.map(|past| {
+        let (vpn, link) = (counters(&past.totals.vpn), counters(&past.totals.link));
+        json!({ "sessions": past.sessions, "vpn": vpn, "link": link })
+    });
+    put("past", json!(past));
+    let refusal = view.last_refusal.map(|refusal| {
+        let remote = refusal.remote.to_string();
+        json!({ "remote": remote, "why": refusal.why, "seconds": refusal.age.as_secs() })
+    });
+    put("last_refusal", json!(refusal));
     put("runtime_changes", json!(changes));
     Value::Object(object)
 }
@@ -158,13 +168,5 @@ pub(super) fn texts<T: ToString>(list: &[T]) -> Vec<String> {
 }
 
 fn sum(peers: &[PeerInfo], which: impl Fn(&PeerInfo) -> Counters) -> Counters {
-    peers
-        .iter()
-        .map(which)
-        .fold(Counters::default(), |sum, one| Counters {
-            rx_bytes: sum.rx_bytes.saturating_add(one.rx_bytes),
-            tx_bytes: sum.tx_bytes.saturating_add(one.tx_bytes),
-            rx_packets: sum.rx_packets.saturating_add(one.rx_packets),
-            tx_packets: sum.tx_packets.saturating_add(one.tx_packets),
-        })
+    peers.iter().map(which).fold(Counters::default(), plus)
 }

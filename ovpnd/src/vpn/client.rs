@@ -12,7 +12,7 @@ use openvpn_control::exchange::options_string;
 use openvpn_control::keys::{Cipher, Role};
 use openvpn_control::keystate::Failure;
 use openvpn_control::push::Options;
-use openvpn_control::session::{KeyChange, Negotiated};
+use openvpn_control::session::KeyChange;
 use ovpn_netlink::{Mode, PeerId, PeerParams};
 
 use super::options::{addresses, keepalive, names, routes};
@@ -26,8 +26,9 @@ use crate::kernel::Kernel;
 use crate::reconcile::{Ask, Offer, Told};
 use crate::resolver::{Answer, Found, Lookup};
 use crate::retry::Retry;
-use crate::state::{Op, PeerState, Route, State, diff};
+use crate::state::{PeerState, Route, State, diff};
 
+mod pushed;
 mod questions;
 mod view;
 
@@ -572,6 +573,7 @@ impl Client {
                 Ok(())
             }
             Event::Pushed(options, agreed) => self.pushed(name, *options, agreed, kernel, now),
+            Event::Updated(options) => self.updated(name, *options, kernel),
             Event::Keys(change) => self.keys(name, change, kernel, now),
             Event::RenegotiationFailed(why) => {
                 log::warn!("{name}: renegotiation: {}", sentence(&why));
@@ -600,76 +602,6 @@ impl Client {
         if let Err(why) = done {
             self.failed(name, &why, &End::Retry, (kernel, worker), now);
         }
-    }
-
-    fn pushed<K: Kernel>(
-        &mut self,
-        name: &str,
-        options: Options,
-        agreed: Negotiated,
-        kernel: &mut K,
-        now: Instant,
-    ) -> Result<(), String> {
-        let Some(live) = &mut self.live else {
-            return Ok(());
-        };
-        let peer = options.peer_id.and_then(PeerId::new);
-        let peer = peer.ok_or(
-            "the server pushes no peer-id: the driver needs packets of version 2, which OpenVPN has since 2.4",
-        )?;
-        for ignored in &options.ignored {
-            log::info!("{name}: {ignored}");
-        }
-        let server = live.remote.ip();
-        let up = Up {
-            peer,
-            options,
-            cipher: agreed.cipher,
-            since: now,
-            keyed: None,
-        };
-        live.up = Some(up);
-        let up = self.live.as_ref().and_then(|live| live.up.as_ref());
-        let left_out = self.spec.as_ref().zip(up);
-        let left_out = left_out.map(|(spec, up)| {
-            let ((servers, _), split) = names(&up.options);
-            let unset = (!self.netifd && !servers.is_empty())
-                .then(|| "the server's DNS servers are not set: netifd does that".to_owned());
-            let routes = self.routes(spec, up, server).1;
-            routes.into_iter().chain(split).chain(unset)
-        });
-        for sentence in left_out.into_iter().flatten() {
-            log::warn!("{name}: {sentence}");
-        }
-        self.make_peer(name, peer, kernel)
-    }
-
-    /// Makes the peer of a session whose options have come, over TCP of its connection.
-    fn make_peer<K: Kernel>(
-        &mut self,
-        name: &str,
-        peer: PeerId,
-        kernel: &mut K,
-    ) -> Result<(), String> {
-        let link = self.live.as_mut().map(|live| &mut live.link);
-        let Some(link @ Link::Tcp(_)) = link else {
-            return self.reconcile(name, kernel);
-        };
-        let Link::Tcp(mut connection) = std::mem::replace(link, Link::Closed) else {
-            return Ok(());
-        };
-        let made = connection.hand_over(|stream| {
-            kernel.connected(name, peer, stream);
-            self.reconcile(name, kernel)
-        });
-        if let Some(live) = &mut self.live {
-            live.link = Link::Tcp(connection);
-        }
-        if made.is_err() {
-            // The connection must not stay open for a peer that is not there.
-            let _ = kernel.run(name, &Op::DelPeer(peer), None);
-        }
-        made
     }
 
     fn keys<K: Kernel>(

@@ -34,7 +34,7 @@ use std::time::Instant;
 
 use openvpn_control::client::End;
 use openvpn_control::negotiate::Abilities;
-use ovpn_netlink::{DelReason, PeerId};
+use ovpn_netlink::{DelReason, PeerId, Totals};
 
 use crate::config::vpn::ClientEntry;
 use crate::config::vpn::server::ServerEntry;
@@ -44,7 +44,7 @@ use crate::resolver::{Answer, Lookup};
 use crate::tunnel::{Notice, Tunnel};
 pub use client::Client;
 use keys::key_event;
-pub use server::Server;
+pub use server::{Server, Updated};
 use worker::{Attempt, Said, Worker};
 
 /// The tunnel's MTU when neither side says one: OpenVPN's.
@@ -84,7 +84,7 @@ const ABILITIES: Abilities = Abilities {
     auth_fail_temp: true,
     dyn_tls_crypt: true,
     dns: true,
-    push_update: false,
+    push_update: true,
 };
 
 /// All clients and servers.
@@ -301,10 +301,31 @@ impl Clients {
         Some(server.disconnect(name, who, (kernel, worker)))
     }
 
+    /// Sends changes of options to a server's client, or to all of them without `who`. None when there is no such server.
+    ///
+    /// # Errors
+    /// The sentence: a client could not take an option.
+    pub fn push_update(
+        &mut self,
+        name: &str,
+        who: Option<&str>,
+        options: &[String],
+    ) -> Option<Result<Updated, String>> {
+        let (server, worker) = self.servers.get_mut(name).zip(self.worker.as_ref())?;
+        Some(server.push_update(who, options, worker))
+    }
+
     /// Takes the user's answer to a client's question. None when there is no such client, false when it does not ask.
     pub fn answer(&mut self, name: &str, text: &str, now: Instant) -> Option<bool> {
         let client = self.clients.get_mut(name)?;
         Some(client.answer(text, now))
+    }
+
+    /// The final counters of a peer came; those of servers' clients are told and added up.
+    pub fn counted(&mut self, name: &str, id: PeerId, totals: Totals) {
+        if let Some(server) = self.servers.get_mut(name) {
+            server.counted(name, id, totals);
+        }
     }
 
     /// The data of a server's client come from another address.

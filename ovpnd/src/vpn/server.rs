@@ -10,7 +10,7 @@ use openvpn_control::exchange::options_string;
 use openvpn_control::keys::{Cipher, Role};
 use openvpn_control::listener::ResetLimits;
 use openvpn_control::server::{Event, Handle, Path, ServerConfig};
-use ovpn_netlink::{IpPrefix, Mode, PeerId, PeerParams};
+use ovpn_netlink::{IpPrefix, Mode, PeerId, PeerParams, Totals};
 
 use super::logins::Login;
 use super::pool::{Lease, Pool};
@@ -23,18 +23,22 @@ use crate::kernel::Kernel;
 use crate::reconcile::{Ask, Offer, Told, news};
 use crate::retry::Retry;
 use crate::state::{Op, PeerState, Route, State, diff};
-use crate::tunnel::{Control, News, Notice};
+use crate::tunnel::{Control, News, Notice, Past, plus};
 
 mod clients;
 mod connections;
+mod updates;
 mod view;
 
 use connections::{Connections, Ended};
+pub use updates::Updated;
 
 /// Longest wait for a port that is taken.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Sessions without keys: a handshake takes half a second on a slow router, and each holds some 50 KiB.
 const MAX_PENDING: usize = 64;
+/// Clients that are gone and whose counters did not come.
+const MAX_DEPARTED: usize = 1024;
 /// Failures of clients that were never let in are told no faster than this.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(2);
 
@@ -52,6 +56,8 @@ struct Session {
     since: Instant,
     /// When its last key came; none before the first one.
     keyed: Option<Instant>,
+    /// Whether it takes changes of its options.
+    updates: bool,
     /// Why a network behind it is not routed to it.
     route_error: Option<String>,
 }
@@ -95,6 +101,11 @@ pub struct Server {
     /// When the failure of a client that was not let in was told last, and how many were not told since.
     refusals: (Option<Instant>, u32),
     notices: Vec<Notice>,
+    /// Clients whose sessions are over and whose final counters are to come.
+    departed: BTreeMap<PeerId, String>,
+    past: Past,
+    /// The last client that was not let in: where it was, why, and when.
+    last_refusal: Option<(SocketAddr, String, Instant)>,
 }
 
 /// The parts of the daemon that a server works with.
@@ -117,6 +128,9 @@ impl Server {
             told: Told::default(),
             refusals: (None, 0),
             notices: Vec::new(),
+            departed: BTreeMap::new(),
+            past: Past::default(),
+            last_refusal: None,
         }
     }
 
@@ -304,6 +318,7 @@ impl Server {
                 if session.keyed.is_some() {
                     let notice = notice(name, session, News::Down("the server ends".into()));
                     self.notices.push(notice);
+                    self.departed.insert(session.id, session.name.clone());
                 }
             }
         }
@@ -464,7 +479,39 @@ impl Server {
             log::info!("{name}: client {}: down: {why}", session.name);
             self.notices
                 .push(notice(name, &session, News::Down(why.to_owned())));
+            if self.departed.len() >= MAX_DEPARTED {
+                // A driver that tells no final counters.
+                self.departed.clear();
+            }
+            self.departed.insert(session.id, session.name);
         }
+    }
+
+    /// The final counters of a peer.
+    pub(super) fn counted(&mut self, name: &str, id: PeerId, totals: Totals) {
+        let Some(peer) = self.departed.remove(&id) else {
+            return;
+        };
+        let (vpn, link) = (totals.vpn, totals.link);
+        log::info!(
+            "{name}: client {peer}: in all {} bytes in {} packets in, {} in {} out",
+            vpn.rx_bytes,
+            vpn.rx_packets,
+            vpn.tx_bytes,
+            vpn.tx_packets
+        );
+        self.past.sessions = self.past.sessions.saturating_add(1);
+        self.past.totals = Totals {
+            vpn: plus(self.past.totals.vpn, vpn),
+            link: plus(self.past.totals.link, link),
+        };
+        self.notices.push(Notice {
+            interface: name.to_owned(),
+            peer,
+            id,
+            control: Control::Tls,
+            what: News::Total(totals),
+        });
     }
 
     /// The session at this path is over: a connection is closed after a while.

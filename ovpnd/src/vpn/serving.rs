@@ -47,6 +47,8 @@ pub(super) enum Decision {
     Renegotiate(Handle),
     /// It is at another address.
     Rebind(Handle, SocketAddr),
+    /// Tell it changes of its options, in these messages.
+    Update(Handle, Vec<String>),
 }
 
 /// A server, its socket and its connections.
@@ -103,6 +105,7 @@ impl Serving {
             Decision::Refuse(handle, reason) => server.refuse(handle, &reason, env),
             Decision::End(handle, why) => server.end(handle, &why, env),
             Decision::Renegotiate(handle) => server.renegotiate(handle, env),
+            Decision::Update(handle, messages) => server.update(handle, messages, env),
             // One that is refused stays where it was; the next packet of the client decides again.
             Decision::Rebind(handle, to) => drop(server.rebind(handle, path(to))),
         }

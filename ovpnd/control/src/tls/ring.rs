@@ -320,6 +320,8 @@ impl Session {
             self.connection
                 .read_tls(&mut bytes)
                 .map_err(|error| Refusal::Protocol(error.to_string()))?;
+            // One of a connection before this one.
+            verify::take_refusal();
             let state = self.connection.process_new_packets().map_err(refusal)?;
             self.closed |= state.peer_has_closed();
             loop {
@@ -408,16 +410,13 @@ impl Tls for Session {
 /// The sentence for an error of rustls.
 fn refusal(error: Error) -> Refusal {
     match error {
-        Error::InvalidCertificate(CertificateError::Other(other)) => {
-            match other.0.downcast_ref::<Refusal>() {
-                Some(refusal) => refusal.clone(),
-                None => Refusal::Chain(other.to_string()),
-            }
-        }
-        Error::InvalidCertificate(CertificateError::BadSignature) => Refusal::BadSignature,
-        Error::InvalidCertificate(other) => Refusal::Chain(format!("{other:?}")),
+        Error::InvalidCertificate(kind) => match (verify::take_refusal(), kind) {
+            (Some(refusal), _) => refusal,
+            (None, CertificateError::BadSignature) => Refusal::BadSignature,
+            (None, other) => Refusal::Chain(format!("{other:?}")),
+        },
         Error::NoCertificatesPresented => Refusal::NoPeerCertificate,
-        Error::AlertReceived(alert) => Refusal::Alert(format!("{alert:?}")),
+        Error::AlertReceived(alert) => Refusal::Alert(alert),
         Error::PeerIncompatible(why) => Refusal::Incompatible(format!("{why:?}")),
         other => Refusal::Protocol(other.to_string()),
     }

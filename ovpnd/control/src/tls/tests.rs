@@ -527,7 +527,7 @@ fn revoked_certificates_are_refused() {
     let sentence = refused_by_client(&client, &server);
     assert_eq!(
         sentence,
-        "the certificate of \"C=KG, CN=gate\" has been revoked"
+        "the certificate of \"C=KG, CN=gate\" (serial number 07) has been revoked"
     );
     client.rules.crl = Some(list(pki.crl(&[], 2026)));
     let sentence = refused_by_client(&client, &server);
@@ -553,6 +553,134 @@ fn revoked_certificates_are_refused() {
         sentence,
         "the list of revoked certificates cannot be read: no such file"
     );
+}
+
+/// Each side's sentence when the one refuses the certificate of the other, in both versions and both roles.
+#[test]
+fn a_refused_certificate_is_named_on_both_sides() {
+    let pki = ca("test CA");
+    let other = ca("other CA");
+    let with = |change: &dyn Fn(&mut CertificateParams), role: Role| {
+        let mut params = leaf_params(role, "bad");
+        change(&mut params);
+        settings(pki.rules(), &pki.sign(&params))
+    };
+    let crl = pki.crl(&[7], 2028);
+    type Case<'a> = (
+        &'a str,
+        &'a dyn Fn(Role) -> Settings,
+        &'a dyn Fn(&mut Settings),
+        &'a str,
+        &'a str,
+    );
+    let good = |role| with(&|_| {}, role);
+    let cases: [Case<'_>; 7] = [
+        (
+            "revoked",
+            &good,
+            &|judge| {
+                let crl = crl.clone();
+                judge.rules.crl = Some(Arc::new(move || Ok(crl.clone().into_bytes())));
+            },
+            "of \"C=KG, CN=bad\" (serial number 07) has been revoked",
+            "our certificate: it has been revoked",
+        ),
+        (
+            "expired",
+            &|role| {
+                with(
+                    &|params| params.not_after = date_time_ymd(2026, 11, 1),
+                    role,
+                )
+            },
+            &|_| {},
+            "of \"C=KG, CN=bad\" expired 24 days ago",
+            "our certificate: it has expired",
+        ),
+        (
+            "not yet valid",
+            &|role| {
+                with(
+                    &|params| params.not_before = date_time_ymd(2027, 1, 1),
+                    role,
+                )
+            },
+            &|_| {},
+            "of \"C=KG, CN=bad\" is not valid yet",
+            "not valid yet by the peer's clock",
+        ),
+        (
+            "with a clock at 1970",
+            &good,
+            &|judge| judge.clock = Arc::new(|| 60),
+            "the clock of this router is not set",
+            "not valid yet by the peer's clock",
+        ),
+        (
+            "of another CA",
+            &|role| settings(pki.rules(), &other.leaf(role, "bad")),
+            &|_| {},
+            "was not issued by our CA but by \"CN=other CA\"",
+            "not issued by a CA that the peer knows",
+        ),
+        (
+            "of the wrong purpose",
+            &|role| {
+                let turned = match role {
+                    Role::Client => Role::Server,
+                    Role::Server => Role::Client,
+                };
+                settings(pki.rules(), &pki.leaf(turned, "bad"))
+            },
+            &|_| {},
+            "is not one for a ",
+            "its purpose or its kind of key",
+        ),
+        (
+            "of another name",
+            &good,
+            &|judge| judge.rules.name = Some(NameRule::Name("good".into())),
+            "is of \"bad\", and \"good\" is expected",
+            "its name or fingerprint",
+        ),
+    ];
+    for (what, bad, rule, judges, its_own) in cases {
+        for version in [Version::Tls12, Version::Tls13] {
+            for role in [Role::Client, Role::Server] {
+                let mut bad = bad(role);
+                (bad.min, bad.max) = (version, version);
+                let mut judge = settings(
+                    pki.rules(),
+                    &pki.leaf(
+                        match role {
+                            Role::Client => Role::Server,
+                            Role::Server => Role::Client,
+                        },
+                        "judge",
+                    ),
+                );
+                rule(&mut judge);
+                let ends = match role {
+                    Role::Client => connect(&bad, &judge),
+                    Role::Server => {
+                        connect(&judge, &bad).map_err(|(client, server)| (server, client))
+                    }
+                };
+                let Err((Some(told), Some(refusal))) = ends else {
+                    panic!("{what}, {version:?}, {role:?}: {ends:?}");
+                };
+                assert!(refusal.reason.contains(judges), "{what}: {refusal}");
+                assert!(
+                    told.reason.contains(its_own),
+                    "{what}, {version:?}, {role:?}: {told}"
+                );
+                assert!(
+                    refusal.remedy.is_some() && told.remedy.is_some(),
+                    "{what}: {refusal} {told}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

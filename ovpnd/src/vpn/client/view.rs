@@ -44,6 +44,7 @@ impl Tunnel for Client {
             problems: self.problems.clone(),
             warnings: self.warnings.clone(),
             stopped: self.stopped.clone(),
+            ..InterfaceView::default()
         }
     }
 

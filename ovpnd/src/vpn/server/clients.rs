@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use openvpn_control::keys::Role;
-use openvpn_control::negotiate::choose_cipher;
+use openvpn_control::negotiate::{Abilities, choose_cipher};
 use openvpn_control::peerinfo::PeerInfo as ClientInfo;
 use openvpn_control::server::{Admission, Authenticate, Event, Handle, Path};
 use openvpn_control::session::KeyChange;
@@ -86,6 +86,7 @@ impl Server {
 
     /// Tells why a client was not let in: strangers must not fill the log.
     pub(super) fn refused(&mut self, name: &str, remote: SocketAddr, why: &str, now: Instant) {
+        self.last_refusal = Some((canonical(remote), why.to_owned(), now));
         let (last, silent) = &mut self.refusals;
         if last.is_some_and(|last| now.saturating_duration_since(last) < REFUSAL_PAUSE) {
             *silent = silent.saturating_add(1);
@@ -133,6 +134,8 @@ impl Server {
             Ok(section) => section,
             Err(why) => {
                 log::info!("{name}: client {who}: refused: {why}");
+                let why_of = format!("client {who}: {why}");
+                self.last_refusal = Some((canonical(client.path.remote), why_of, now));
                 return Some(Decision::Refuse(handle, why));
             }
         };
@@ -176,6 +179,7 @@ impl Server {
             user,
             since: now,
             keyed: None,
+            updates: Abilities::from_proto(info.proto()).is_some_and(|able| able.push_update),
             route_error: None,
         };
         let mut options = admit::options(&spec, section, &lease);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ovpn_netlink::{Mode, PeerInfo};
 
 use super::{Server, Session, admit};
-use crate::tunnel::{self, Control, InterfaceView, PeerView, Tunnel, Wanted};
+use crate::tunnel::{self, Control, InterfaceView, LastRefusal, PeerView, Tunnel, Wanted};
 
 impl Tunnel for Server {
     fn control(&self) -> Control {
@@ -32,6 +32,15 @@ impl Tunnel for Server {
             problems: self.problems.clone(),
             warnings: self.warnings.clone(),
             stopped: self.stopped.clone(),
+            past: Some(self.past),
+            last_refusal: self
+                .last_refusal
+                .as_ref()
+                .map(|(remote, why, at)| LastRefusal {
+                    remote: *remote,
+                    why: why.clone(),
+                    age: at.elapsed(),
+                }),
         }
     }
 

@@ -6,7 +6,9 @@
 //! ```
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -456,6 +458,73 @@ fn switch(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// Has the server do something by its management socket.
+fn manage(command: &str) -> Outcome {
+    let mut stream = UnixStream::connect(pki::dir()?.join("management"))?;
+    stream.write_all(format!("{command}\nquit\n").as_bytes())?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    check!(said.contains("SUCCESS: push-update"), "{command}: {said}");
+    Ok(())
+}
+
+/// Routes and DNS that the server changes are changed in place: the session goes on, and no ping is lost. An update that
+/// cannot be carried out ends the session with a sentence, and another one begins.
+fn updates(_: &Ctx) -> Outcome {
+    let setting = Setting {
+        server: "management DIR/management unix\n",
+        ..PLAIN
+    };
+    let session = setting.start()?;
+    session.up()?;
+    let router = &session.router;
+    let index = router.ns.ifindex("vpn0")?;
+    let routes = || router.ns.cmd("ip route show dev vpn0").ok();
+    check!(routes()?.contains("10.99.0.0/24"), "routes: {}", routes()?);
+    let pings = session.ping(200).echo()?.start(&router.ns)?;
+    manage(
+        "push-update-broad \"route 10.98.0.0 255.255.255.0, -dhcp-option, dns search-domains corp.example, ?route-metric 7\"",
+    )?;
+    wait_for("another route", LATER, || {
+        let routes = routes()?;
+        Ok((routes.contains("10.98.0.0/24") && !routes.contains("10.99.0.0")).then_some(()))
+    })
+    .during(session.server.tail(30))
+    .during(router.daemon.stderr())?;
+    let offer = router.call_with("up", &json!({"interface": "vpn0"}))?;
+    check_eq!(
+        json!(["routes", "dns", "dns_search", "addresses"].map(|key| &offer[key])),
+        json!([["10.98.0.0/24"], [], ["corp.example"], ["10.8.0.2/24"]]),
+        "offer"
+    );
+    manage("push-update-broad \"-route, dhcp-option DNS 10.8.0.54\"")?;
+    wait_for("no route", LATER, || {
+        Ok((!routes()?.contains("10.98.0.0")).then_some(()))
+    })?;
+    let offer = router.call_with("up", &json!({"interface": "vpn0"}))?;
+    check_eq!(
+        json!(["routes", "dns", "dns_search"].map(|key| &offer[key])),
+        json!([[], ["10.8.0.54"], ["corp.example"]]),
+        "offer"
+    );
+    pings.lossless().during(session.server.tail(30))?;
+    check_eq!(router.ns.ifindex("vpn0")?, index, "index of the interface");
+    check_eq!(session.server.handshakes(), 1, "handshakes");
+    manage("push-update-broad \"cipher AES-128-GCM\"")?;
+    let why =
+        "the server pushes \"cipher AES-128-GCM\": it cannot be changed while the session is up";
+    wait_for(why, LATER, || {
+        Ok(router.daemon.stderr().contains(why).then_some(()))
+    })
+    .during(router.daemon.stderr())?;
+    wait_for("another session", LATER, || {
+        Ok((session.server.handshakes() >= 2).then_some(()))
+    })?;
+    session.up()?;
+    check!(routes()?.contains("10.99.0.0/24"), "routes: {}", routes()?);
+    Ok(())
+}
+
 /// A server of another CA is refused with a sentence, and so is a wrong key of tls-crypt.
 fn refused(_: &Ctx) -> Outcome {
     let setting = Setting {
@@ -531,6 +600,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("client of openvpn: static challenge", static_challenge),
         Case::new("client of openvpn: the server restarts", restart),
         Case::new("client of openvpn: down and up by a call", switch),
+        Case::new("client of openvpn: updates of options", updates),
         Case::new("client of openvpn: another CA", refused),
     ]
 }
