@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use super::router::{LATER, Router, SOON};
 use crate::lab::{Cmd, Ns, Pair, Ping, wait_for};
 use crate::suites::openvpn::daemon::{DEVICE, Daemon, need_openvpn};
 use crate::suites::openvpn::pki;
-use crate::tap::{Case, During, Outcome};
+use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
 /// The address of the server inside the tunnel.
@@ -458,14 +458,21 @@ fn switch(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// Has the server do something by its management socket.
-fn manage(command: &str) -> Outcome {
+/// Has the server change its clients' options by its management socket.
+fn push(options: &str) -> Outcome {
     let mut stream = UnixStream::connect(pki::dir()?.join("management"))?;
-    stream.write_all(format!("{command}\nquit\n").as_bytes())?;
-    let mut said = String::new();
-    stream.read_to_string(&mut said)?;
-    check!(said.contains("SUCCESS: push-update"), "{command}: {said}");
-    Ok(())
+    stream.set_read_timeout(Some(SOON))?;
+    stream.write_all(format!("push-update-broad \"{options}\"\n").as_bytes())?;
+    let mut said = Vec::new();
+    for line in BufReader::new(stream).lines() {
+        said.push(line.during(options)?);
+        match said.last() {
+            Some(line) if line.contains("push-update command succeeded") => return Ok(()),
+            Some(line) if line.starts_with("ERROR") => break,
+            _ => {}
+        }
+    }
+    Err(Failure::new(format!("{options}: {}", said.join("; "))))
 }
 
 /// Routes and DNS that the server changes are changed in place: the session goes on, and no ping is lost. An update that
@@ -482,8 +489,8 @@ fn updates(_: &Ctx) -> Outcome {
     let routes = || router.ns.cmd("ip route show dev vpn0").ok();
     check!(routes()?.contains("10.99.0.0/24"), "routes: {}", routes()?);
     let pings = session.ping(200).echo()?.start(&router.ns)?;
-    manage(
-        "push-update-broad \"route 10.98.0.0 255.255.255.0, -dhcp-option, dns search-domains corp.example, ?route-metric 7\"",
+    push(
+        "route 10.98.0.0 255.255.255.0, -dhcp-option, dns search-domains corp.example, ?route-metric 7",
     )?;
     wait_for("another route", LATER, || {
         let routes = routes()?;
@@ -497,7 +504,7 @@ fn updates(_: &Ctx) -> Outcome {
         json!([["10.98.0.0/24"], [], ["corp.example"], ["10.8.0.2/24"]]),
         "offer"
     );
-    manage("push-update-broad \"-route, dhcp-option DNS 10.8.0.54\"")?;
+    push("-route, dhcp-option DNS 10.8.0.54")?;
     wait_for("no route", LATER, || {
         Ok((!routes()?.contains("10.98.0.0")).then_some(()))
     })?;
@@ -510,7 +517,7 @@ fn updates(_: &Ctx) -> Outcome {
     pings.lossless().during(session.server.tail(30))?;
     check_eq!(router.ns.ifindex("vpn0")?, index, "index of the interface");
     check_eq!(session.server.handshakes(), 1, "handshakes");
-    manage("push-update-broad \"cipher AES-128-GCM\"")?;
+    push("cipher AES-128-GCM")?;
     let why =
         "the server pushes \"cipher AES-128-GCM\": it cannot be changed while the session is up";
     wait_for(why, LATER, || {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::client::{WRAPS, files};
 use super::router::{LATER, Router, SOON};
-use crate::lab::{Cmd, Ns, Pair, Ping, wait_for};
+use crate::lab::{Cmd, Module, Ns, Pair, Ping, wait_for};
 use crate::suites::openvpn::daemon::{DEVICE, Daemon, need_openvpn};
 use crate::suites::openvpn::pki;
 use crate::tap::{Case, During, Outcome};
@@ -535,8 +535,93 @@ fn kicks(_: &Ctx) -> Outcome {
     }
     // A client on the list comes no further than the handshake.
     session.client = Daemon::start(&session.b, "vpn-client", &config)?;
-    session.says("revoked")?;
+    let why = "\"CN=client-p256\" (serial number 07) has been revoked";
+    session.says(why)?;
+    let interface = session.router.interface("vpn0")?;
+    let refusal = &interface["last_refusal"];
+    let told = refusal["why"].as_str().unwrap_or_default();
+    check!(told.contains(why), "{refusal}");
+    // The alert of that name reaches the client.
+    session
+        .client
+        .says("certificate revoked", 1, LATER)
+        .during(session.client.tail(30))?;
     check_eq!(session.peers()?.len(), 0, "clients");
+    Ok(())
+}
+
+/// A client is told other options while it is there, and takes them; one with its data in the kernel takes none. The counters of a
+/// session that is over are told.
+fn updates(_: &Ctx) -> Outcome {
+    let setting = Setting {
+        dco: false,
+        ..PLAIN
+    };
+    let mut session = setting.start()?;
+    session.up()?;
+    let push = |options: Value| {
+        let args = json!({"interface": "vpn0", "options": options});
+        session.router.call_with("push_update", &args)
+    };
+    let options = json!([
+        "route 10.98.0.0 255.255.255.0",
+        "?dhcp-option DNS 10.8.0.53"
+    ]);
+    let answer = push(options)?;
+    check_eq!(
+        answer,
+        json!({"ok": true, "sent": ["client-p256"], "unable": []}),
+        "answer"
+    );
+    wait_for("another route", LATER, || {
+        let routes = session.b.cmd(&format!("ip route show dev {DEVICE}")).ok();
+        // The device goes and comes.
+        let routes = routes.unwrap_or_default();
+        Ok((routes.contains("10.98.0.0/24") && !routes.contains("10.99.0.0")).then_some(()))
+    })
+    .during(session.client.tail(30))?;
+    reaches(&session.b, "10.8.0.1")?;
+    check_eq!(session.client.handshakes(), 1, "handshakes");
+    for options in [
+        json!(["ifconfig 10.8.0.9 255.255.255.0"]),
+        json!(["up x"]),
+        json!([]),
+    ] {
+        let refused = push(options.clone());
+        check!(refused.is_err(), "{options}: {refused:?}");
+    }
+    let Session {
+        mut client,
+        router,
+        b,
+    } = session;
+    client.stop(&b)?;
+    if Module::ours() {
+        let past = wait_for("the counters", LATER, || {
+            let past = router.interface("vpn0")?["past"].take();
+            Ok((past["sessions"] == 1).then_some(past))
+        })
+        .during(router.daemon.stderr())?;
+        check!(past["vpn"]["rx_packets"].as_u64() >= Some(1), "{past}");
+        check!(
+            router
+                .daemon
+                .stderr()
+                .contains("client client-p256: in all "),
+            "{}",
+            router.daemon.stderr()
+        );
+    }
+    let client = Daemon::start(&b, "vpn-client", &PLAIN.client_config("10.10.0.1"))?;
+    session = Session { router, client, b };
+    session.up()?;
+    let args = json!({"interface": "vpn0", "peer": "client-p256", "options": ["-route"]});
+    let answer = session.router.call_with("push_update", &args)?;
+    check_eq!(
+        answer,
+        json!({"ok": true, "sent": [], "unable": ["client-p256"]}),
+        "answer"
+    );
     Ok(())
 }
 
@@ -658,6 +743,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("server of openvpn: wrong password", wrong_password),
         Case::new("server of openvpn: the client restarts", client_restarts),
         Case::new("server of openvpn: reloads end sessions", kicks),
+        Case::new("server of openvpn: updates of options", updates),
         Case::new("server of ovpnd, over both families", ours_on_both_sides),
     ]
 }
