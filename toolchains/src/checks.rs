@@ -7,7 +7,6 @@ use crate::documents;
 use crate::english;
 use crate::fetch;
 use crate::layers;
-use crate::licences;
 use crate::musl;
 use crate::packages;
 use crate::tally::{Tally, cargo_result};
@@ -18,6 +17,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
+
+mod licences;
 
 /// Crates with fuzz targets, seconds each of these runs, and the sanitizer: libuci brings a C library's, and two are
 /// one too many.

@@ -17,7 +17,6 @@ mod kbuild;
 mod kernel;
 mod lanes;
 mod layers;
-mod licences;
 mod lock;
 mod luci;
 mod mips;

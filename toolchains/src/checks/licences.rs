@@ -242,7 +242,7 @@ fn one(words: &mut &[&str], allowed: &[&str]) -> Option<bool> {
 mod tests {
     use super::*;
 
-    const DENY: &str = include_str!("../../deny.toml");
+    const DENY: &str = include_str!("../../../deny.toml");
 
     #[test]
     fn expressions_are_read_as_spdx_has_them() {
