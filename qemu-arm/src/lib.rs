@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bad;
+mod cost;
 mod cpio;
 mod daemon;
 mod host;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+pub use cost::{cost, gate};
 use image::Put;
 use lab::Bench;
 use machine::Machine;
@@ -157,35 +159,6 @@ pub fn selftests(inputs: &Inputs, what: &Selftests) -> Result<Tally> {
     )?;
     vm.shutdown()?;
     Ok(report.finish())
-}
-
-/// Prints what a packet through the tunnel costs, in instructions: deterministic, whatever the host does beside it, on
-/// [`machine::counted`]. Where the kernel has drivers of its own, they are compared; `more` are arguments for that.
-///
-/// # Errors
-/// The machine could not be had, a packet was lost, or the kernel complained.
-pub fn cost(inputs: &Inputs, more: &[String]) -> Result<()> {
-    let bench = Bench::new(inputs)?;
-    let vm = bench.boot("cost", 4, None, Vec::new())?;
-    let command = match bench.has_mainline() {
-        true => format!(
-            "ovpn-tests instructions --driver ours={MODULE} --driver mainline=/{} --wireguard",
-            image::MAINLINE
-        ),
-        false => format!("ovpn-tests cost --instruction {}", machine::COUNTED_NS),
-    };
-    let more: String = more.iter().map(|arg| format!(" '{arg}'")).collect();
-    let command = command + &more;
-    let table = vm.exec(&command, SUITES)?.success(&command)?;
-    println!("{}\n{table}", inputs.machine.description);
-    // A line that says how it was counted, the head, and a row.
-    ensure!(table.lines().count() >= 3, "cost: the table has no rows");
-    // A story ends at its first complaint, with an error.
-    let mut report = Report::new(Style::Story, inputs.machine.lane);
-    report.step("cost: the kernel has nothing to complain about", |notes| {
-        probe::clean_log(notes, &vm)
-    })?;
-    vm.shutdown()
 }
 
 /// Commands that measure the kernel's memory and the daemon's. Each prints its figures.

@@ -197,10 +197,16 @@ pub fn of_lane(lane: &str) -> Result<&'static Machine> {
 /// None is emulated for that lane.
 pub fn counted(lane: &str) -> Result<&'static Machine> {
     let name = format!("{lane}-counted");
-    [&ARM_COUNTED, &ARM64_COUNTED, &ARM64_NEW_COUNTED]
-        .into_iter()
-        .find(|machine| machine.lane == name)
-        .with_context(|| format!("no machine with a counting clock is emulated for {lane}"))
+    [
+        &ARM_COUNTED,
+        &ARM64_COUNTED,
+        &ARM64_DEBIAN_COUNTED,
+        &ARM64_NEW_COUNTED,
+        &MIPS_COUNTED,
+    ]
+    .into_iter()
+    .find(|machine| machine.lane == name)
+    .with_context(|| format!("no machine with a counting clock is emulated for {lane}"))
 }
 
 /// The first with room for Python, and with a clock that fixed waits can be measured by. On that clock a CPU that spins
@@ -231,4 +237,18 @@ static ARM64_COUNTED: Machine = CORTEX_A53_COUNTED;
 static ARM64_NEW_COUNTED: Machine = Machine {
     lane: "arm64-debian-7.3-counted",
     ..CORTEX_A53_COUNTED
+};
+
+/// The same with Debian's kernel for routers of today.
+static ARM64_DEBIAN_COUNTED: Machine = Machine {
+    lane: "arm64-debian-counted",
+    ..CORTEX_A53_COUNTED
+};
+
+/// MIPS, which has one CPU anyway.
+static MIPS_COUNTED: Machine = Machine {
+    lane: "mips-6.12-counted",
+    clock: COUNTED,
+    description: "QEMU Malta, MIPS 24Kc big-endian, 128 MiB, emulated (TCG), 4 ns an instruction",
+    ..MIPS_24KC
 };

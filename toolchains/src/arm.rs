@@ -6,8 +6,9 @@ use crate::packages;
 use crate::root;
 use crate::selftests;
 use crate::small;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use qemu_arm::{Inputs, Selftests, machine};
+use std::fs;
 use std::path::PathBuf;
 
 /// Builds the routers' root file system: of Debian's packages, or of the little that is built here.
@@ -70,11 +71,31 @@ pub fn system_test(ctx: &Ctx, lane: &str, suites: &[String]) -> Result<bool> {
     Ok(tally.failed == 0)
 }
 
-/// Prints the instructions a packet costs on a lane; `more` are arguments for what measures them.
+/// Prints the instructions a packet costs on a lane; `more` are arguments for what measures them, or `--keep` alone, which
+/// makes the table the one that later ones are compared with.
 pub fn cost(ctx: &Ctx, lane: &str, more: &[String]) -> Result<()> {
     let mut inputs = inputs(ctx, lane)?;
     inputs.machine = machine::counted(lane)?;
-    qemu_arm::cost(&inputs, more)
+    let keep = more == ["--keep"];
+    let table = qemu_arm::cost(&inputs, if keep { &[] } else { more })?;
+    if keep {
+        fs::write(kept_cost(ctx, lane), table)?;
+    }
+    Ok(())
+}
+
+/// Compares the instructions a packet costs on a lane with those it cost when `cost --keep` was called; TAP on standard output.
+pub fn cost_gate(ctx: &Ctx, lane: &str) -> Result<bool> {
+    let mut inputs = inputs(ctx, lane)?;
+    inputs.machine = machine::counted(lane)?;
+    let kept = kept_cost(ctx, lane);
+    let kept = fs::read_to_string(&kept).with_context(|| format!("reading {}", kept.display()))?;
+    let tally = qemu_arm::gate(&inputs, &kept)?;
+    Ok(tally.failed == 0)
+}
+
+fn kept_cost(ctx: &Ctx, lane: &str) -> PathBuf {
+    ctx.project.join("tests/cost").join(format!("{lane}.txt"))
 }
 
 /// Prints the memory that module and daemon take on a lane, with few peers and with many.

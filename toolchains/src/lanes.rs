@@ -179,11 +179,21 @@ pub fn test<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
     plan.step(&format!("{lane} system"), &[&packages], ONE, move || {
         system(ctx, lane)
     });
+    if ROUTERS.contains(&lane) {
+        plan.step(&format!("{lane} cost"), &[&packages], ONE, move || {
+            cost(ctx, lane)
+        });
+    }
 }
 
 /// Runs the emulated routers' tests.
 pub fn system(ctx: &Ctx, lane: &str) -> Result<Tally> {
     apart(ctx, ["system", lane])
+}
+
+/// Compares the instructions that a packet costs with those kept.
+pub fn cost(ctx: &Ctx, lane: &str) -> Result<Tally> {
+    apart(ctx, ["cost-gate", lane])
 }
 
 /// Measures what module and daemon take in memory.

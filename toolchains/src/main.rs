@@ -74,6 +74,8 @@ lane VERB [ARGUMENT]...
   system LANE [SUITE CASE..]..
                      the emulated routers' tests on that lane, or only these suites there
   cost LANE [ARG]..  instructions a packet costs there, compared with the kernel's own drivers where it has them
+  cost LANE --keep   the same, as the figures that later ones are compared with
+  cost-gate LANE     fails if a packet costs over 5 % more there than was kept
   memory LANE        what module and daemon take there with 1 and with 100 peers";
 
 fn main() -> ExitCode {
@@ -109,6 +111,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
             arm::system_test(&ctx, lane, args.get(2..).unwrap_or_default()).map(held)
         }
         ("cost", [lane, ..]) => done(arm::cost(&ctx, lane, args.get(2..).unwrap_or_default())),
+        ("cost-gate", [lane]) => arm::cost_gate(&ctx, lane).map(held),
         ("memory", [lane]) => arm::memory(&ctx, lane).map(held),
         ("selftests-on", [lane, scripts @ ..]) => done(arm::selftests(&ctx, lane, scripts)),
         ("selftests", []) => steps::selftests(&ctx).map(|tally| total(&ctx, &tally)),

@@ -111,6 +111,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     }
     let arm_ready = ["arm packages", "arm root"];
     plan.step("system arm", &arm_ready, ONE, || lanes::system(ctx, ARM));
+    plan.step("cost arm", &arm_ready, ONE, || lanes::cost(ctx, ARM));
     for lane in lanes::ROUTERS {
         lanes::test(ctx, &mut plan, lane);
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use bursts::{BURST, Bursts};
+use bursts::{BURST, Bursts, Call};
 
 use crate::lab::{Cipher, Flow, Module, Outer, Tunnel, TunnelSpec, iperf};
 use crate::tap::{During, Failure, Outcome, Totals};
@@ -193,7 +193,7 @@ fn measure(row: &Row, seconds: u32) -> Outcome<f64> {
         Load::Datagrams(bytes) => {
             let time = Duration::from_secs(seconds.into());
             let bursts = Bursts::new(&tunnel.a.ns, &tunnel.b.ns, to)?;
-            let taken = bursts.run(bytes, |_, whole| whole >= time)?;
+            let taken = bursts.run(bytes, Call::Each, |_, whole| whole >= time)?;
             let bits = 8.0 * bytes as f64 * taken.datagrams as f64;
             Ok(bits / taken.whole.as_secs_f64() / 1e6)
         }
