@@ -104,6 +104,7 @@ impl Echo {
                 return Ok(PingStats {
                     sent: sent.into(),
                     received: received as u32,
+                    unread: unread(socket)?,
                 });
             }
             socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
@@ -119,13 +120,10 @@ impl Echo {
 
     /// Runs it and demands that every request was answered.
     pub fn lossless(&self, ns: &Ns) -> Outcome {
-        let all = PingStats {
-            sent: self.count.into(),
-            received: self.count.into(),
-        };
+        let stats = self.run(ns)?;
         crate::check_eq!(
-            self.run(ns)?,
-            all,
+            stats,
+            stats.of(self.count),
             "ping {} with {} bytes",
             self.dst,
             self.size
@@ -194,15 +192,34 @@ impl Echoes {
 
     /// Waits for the end and demands that every request was answered.
     pub fn lossless(self) -> Outcome {
-        let all = PingStats {
-            sent: self.count.into(),
-            received: self.count.into(),
-        };
         let stats = self.thread.join();
         let stats = stats.unwrap_or_else(|_| Err(Failure::new("panic")))?;
-        crate::check_eq!(stats, all, "echo requests");
+        crate::check_eq!(stats, stats.of(self.count), "echo requests");
         Ok(())
     }
+}
+
+/// Packets that a socket had no room for.
+fn unread(socket: &UdpSocket) -> Outcome<u32> {
+    // linux/sock_diag.h: the numbers behind SO_MEMINFO, and the one for drops.
+    const SO_MEMINFO: i32 = 55;
+    const DROPS: usize = 8;
+    let mut info = [0_u32; DROPS + 1];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: both are writable, and the length is that of the numbers.
+    let ret = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if ret != 0 {
+        return Err(std::io::Error::last_os_error()).during("SO_MEMINFO");
+    }
+    Ok(info.get(DROPS).copied().unwrap_or_default())
 }
 
 /// RFC 1071.

@@ -31,6 +31,19 @@ pub struct PingStats {
     pub sent: u32,
     /// Replies received.
     pub received: u32,
+    /// Packets that the socket had no room for, if that is known.
+    pub unread: u32,
+}
+
+impl PingStats {
+    /// This, had all of so many requests been answered.
+    pub fn of(self, count: u16) -> Self {
+        Self {
+            sent: count.into(),
+            received: count.into(),
+            ..self
+        }
+    }
 }
 
 impl Ping {
@@ -96,6 +109,7 @@ impl Ping {
                 Some(PingStats {
                     sent: parts.next()??,
                     received: parts.next()??,
+                    unread: 0,
                 })
             });
         numbers.ok_or_else(|| {

@@ -222,22 +222,34 @@ impl Ns {
 
     /// How often this namespace fragmented a packet, IPv4 and IPv6 together.
     pub fn fragmented(&self) -> Outcome<u64> {
+        self.counter("Ip", "FragOKs")
+    }
+
+    /// Datagrams that this namespace's UDP sockets had no room for, IPv4 and IPv6 together.
+    pub fn unread(&self) -> Outcome<u64> {
+        self.counter("Udp", "RcvbufErrors")
+    }
+
+    /// A counter of a protocol over IPv4 and of the same over IPv6 (/proc/net/snmp, /proc/net/snmp6).
+    fn counter(&self, protocol: &str, name: &str) -> Outcome<u64> {
         self.enter(|| {
             let v4 = fs::read_to_string("/proc/thread-self/net/snmp")?;
-            let mut rows = v4.lines().filter_map(|l| l.strip_prefix("Ip: "));
+            let head = format!("{protocol}: ");
+            let mut rows = v4.lines().filter_map(|l| l.strip_prefix(&head));
             let column = rows
                 .next()
-                .and_then(|names| names.split(' ').position(|name| name == "FragOKs"));
+                .and_then(|names| names.split(' ').position(|n| n == name));
             let v4 = rows
                 .next()
                 .and_then(|values| values.split(' ').nth(column?)?.parse::<u64>().ok());
             let v6 = fs::read_to_string("/proc/thread-self/net/snmp6")?;
+            let head = format!("{protocol}6{name}");
             let v6 = v6
                 .lines()
-                .find_map(|l| l.strip_prefix("Ip6FragOKs")?.trim().parse::<u64>().ok());
+                .find_map(|l| l.strip_prefix(&head)?.trim().parse::<u64>().ok());
             Ok(v4.zip(v6).map(|(a, b)| a + b))
         })?
-        .ok_or_else(|| Failure::new("no fragment counters"))
+        .ok_or_else(|| Failure::new(format!("no counters {protocol} {name}")))
     }
 
     /// Index of a device in this namespace; `None` when it is not there.
@@ -274,6 +286,16 @@ impl Ns {
             Ok(listening)
         })
     }
+}
+
+/// Packets that the backlogs of all CPUs had no room for (/proc/net/softnet_stat).
+pub fn backlog_full() -> Outcome<u64> {
+    let text = fs::read_to_string("/proc/net/softnet_stat")?;
+    let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    let rows: Option<Vec<u64>> = text.lines().map(dropped).collect();
+    let rows = rows.filter(|rows| !rows.is_empty());
+    let rows = rows.ok_or_else(|| Failure::new(format!("softnet_stat: {text}")))?;
+    Ok(rows.iter().sum())
 }
 
 /// Two namespaces joined by a veth pair: `a` has 10.10.0.1 and fd00:10::1, `b` has .2 and ::2, the device is `veth`.

@@ -8,6 +8,7 @@ mod memory;
 mod netlink;
 mod spec;
 mod stream;
+mod syzlang;
 mod tcp;
 
 use std::cell::Cell;
@@ -79,13 +80,18 @@ pub(super) fn pinged_while<T>(
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let pings = scope.spawn(|| -> Outcome<PingStats> {
-            let (mut sent, mut received) = (0, 0);
+            let mut sum = PingStats {
+                sent: 0,
+                received: 0,
+                unread: 0,
+            };
             while !stop.load(Ordering::Relaxed) {
                 let some = Echo::new(dst, 50).interval(2).run(ns)?;
-                sent += some.sent;
-                received += some.received;
+                sum.sent += some.sent;
+                sum.received += some.received;
+                sum.unread += some.unread;
             }
-            Ok(PingStats { sent, received })
+            Ok(sum)
         });
         let outcome = body();
         stop.store(true, Ordering::Relaxed);
@@ -133,6 +139,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("hostile peer, UDP", hostile::udp),
         case("hostile peers, TCP", stream::tcp),
+        Case::new("syzlang", syzlang::complete),
         case("netlink fuzz", netlink::fuzz),
         case("no memory for requests", memory::requests),
         case("no memory for packets", memory::packets),

@@ -46,6 +46,8 @@ pub struct Op {
 pub struct Spec {
     pub levels: BTreeMap<String, Vec<Attr>>,
     pub ops: Vec<Op>,
+    /// Numbers of the commands, those that only the kernel sends too.
+    pub commands: BTreeMap<String, u16>,
 }
 
 /// Where the harness puts the files.
@@ -82,6 +84,7 @@ impl Spec {
         let mut spec = Self {
             levels: BTreeMap::new(),
             ops: Vec::new(),
+            commands: BTreeMap::new(),
         };
         for file in files()? {
             let source = fs::read_to_string(&file).during(file.display())?;
@@ -114,6 +117,7 @@ impl Spec {
         let mut number = 0;
         for op in list(&yaml["operations"]["list"]) {
             number = op["value"].as_i64().unwrap_or(number + 1);
+            self.commands.insert(text(op, "name"), number as u16);
             let takes = |how: &str| -> Vec<String> {
                 let attributes = list(&op[how]["request"]["attributes"]);
                 attributes

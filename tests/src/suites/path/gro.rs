@@ -2,11 +2,15 @@
 //! Datagrams that the receiving link's GRO makes one of, on the way to the transport socket.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::set_int;
-use crate::lab::{Cipher, Module, Outer, Pair, Sniffer, Soft, SoftTunnel, wait_for};
-use crate::nl::ovpn::SECONDARY;
+use crate::lab::{
+    Cipher, DropReasons, Module, Outer, PORT, Pair, Sniffer, Soft, SoftTunnel, before_polls,
+    receive_buffer, threaded, wait_for,
+};
+use crate::nl::ovpn::{SECONDARY, remote_of};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::wire::udp_is_right;
 use crate::{check, check_eq};
@@ -170,6 +174,196 @@ fn forwarded() -> Outcome {
     Ok(())
 }
 
+/// A data packet of another peer between those of one: they are three packets, and it is lost alone.
+fn other_peer() -> Outcome {
+    let mut lab = lab(Outer::V4)?;
+    let reasons = DropReasons::open(&lab.a.ns, "tun")?;
+    let before = reasons.read()?;
+    let mut packets = Vec::new();
+    for n in 0..7 {
+        let mut header = lab.soft.header();
+        header.peer_id ^= u32::from(n == 3);
+        packets.push(lab.soft.seal(header, &Soft::datagram(&text(n, TEXT)))?);
+    }
+    let sniffer = Sniffer::open(&lab.a.ns, "veth")?;
+    send(&lab.soft, lab.soft.to, &packets)?;
+    for n in (0..7).filter(|n| *n != 3) {
+        lab.expect(&text(n, TEXT)).during(format!("datagram {n}"))?;
+    }
+    if Module::ours() {
+        let size = packets[0].len();
+        check_eq!(
+            received(&sniffer, 28)?,
+            vec![3 * size, size, 3 * size],
+            "packets of GRO"
+        );
+        check_eq!(
+            reasons.since(&before)?,
+            vec![("rx_unknown_peer".to_owned(), 1)],
+            "drops"
+        );
+    }
+    Ok(())
+}
+
+/// More datagrams than GRO makes one of.
+fn bound() -> Outcome {
+    const LEN: usize = 560;
+    let mut lab = lab(Outer::V4)?;
+    receive_buffer(lab.inner.as_raw_fd(), 1 << 20)?;
+    let mut packets = Vec::new();
+    for n in 0..100 {
+        let header = lab.soft.header();
+        packets.push(lab.soft.seal(header, &Soft::datagram(&text(n, LEN)))?);
+    }
+    let sniffer = Sniffer::open(&lab.a.ns, "veth")?;
+    send(&lab.soft, lab.soft.to, &packets)?;
+    for n in 0..100 {
+        lab.expect(&text(n, LEN)).during(format!("datagram {n}"))?;
+    }
+    if Module::ours() {
+        let size = packets[0].len();
+        check_eq!(
+            received(&sniffer, 28)?,
+            vec![64 * size, 36 * size],
+            "packets of GRO"
+        );
+    }
+    Ok(())
+}
+
+/// Where the driver takes the peer to be.
+fn address(lab: &SoftTunnel) -> Outcome<Option<SocketAddr>> {
+    let peer = lab.a.nl.peer_get(lab.a.ifindex, lab.a.id)?;
+    Ok(remote_of(&peer.during("PEER_GET")?))
+}
+
+/// A rule of the firewall changes address and port of the sender, of which it sees the first packet of a list: all
+/// packets have come from there.
+fn rewritten(outer: Outer) -> Outcome {
+    let mut lab = lab(outer)?;
+    let (family, there) = match outer.is_v6() {
+        false => ("ip", "10.10.0.77"),
+        true => ("ip6", "fd00:10::77"),
+    };
+    let rule = format!("udp dport {PORT} {family} saddr set {there} udp sport set 4321");
+    let rules = format!(
+        "table inet t {{ chain c {{ type filter hook prerouting priority 0; {rule}; }}\n}}\n"
+    );
+    lab.a.ns.cmd("nft -f -").input(rules).ok()?;
+    let there = SocketAddr::new(there.parse()?, 4321);
+    data(&mut lab, &[1; 12], TEXT)?;
+    check_eq!(address(&lab)?, Some(there), "address of the peer");
+    Ok(())
+}
+
+/// What one poll of the link finds: packets sent one by one.
+fn together(lab: &SoftTunnel, send: impl FnOnce() -> Outcome + Send) -> Outcome<Vec<usize>> {
+    threaded(&lab.a.ns, "veth", true)?;
+    let sniffer = Sniffer::open(&lab.a.ns, "veth")?;
+    before_polls("veth", send)?;
+    let mut sizes = Vec::new();
+    wait_for("the packets", SOON, || {
+        sizes.extend(received(&sniffer, 28)?);
+        Ok((!sizes.is_empty()).then_some(()))
+    })?;
+    Ok(sizes)
+}
+
+/// Sealed packets, numbered, with texts of these lengths.
+fn sealed(lab: &mut SoftTunnel, lens: &[usize]) -> Outcome<Vec<Vec<u8>>> {
+    let one = |(n, len): (usize, &usize)| {
+        let header = lab.soft.header();
+        lab.soft.seal(header, &Soft::datagram(&text(n, *len)))
+    };
+    lens.iter().enumerate().map(one).collect()
+}
+
+/// Demands that the texts of these packets arrive, in whatever order.
+fn all_arrive(lab: &SoftTunnel, lens: &[usize]) -> Outcome {
+    let texts = lens.iter().enumerate();
+    let mut left: Vec<_> = texts.map(|(n, len)| text(n, *len)).collect();
+    let mut buffer = [0; 2048];
+    while !left.is_empty() {
+        let len = lab.inner.recv(&mut buffer);
+        let len = len.during(format!("{} texts are missing", left.len()))?;
+        let at = left.iter().position(|text| buffer.get(..len) == Some(text));
+        left.swap_remove(
+            at.ok_or_else(|| Failure::new("a text that was not sent, or came twice"))?,
+        );
+    }
+    Ok(())
+}
+
+/// Packets of one peer and key from two ports in turns, as they come while a NAT has forgotten its mapping: those of one
+/// port become one, and the peer is where the newest came from.
+fn two_senders() -> Outcome {
+    let mut lab = lab(Outer::V4)?;
+    let packets = sealed(&mut lab, &[TEXT; 12])?;
+    let other = lab.soft.ns.udp(false, 4444)?;
+    let sizes = together(&lab, || {
+        for (n, packet) in packets.iter().enumerate() {
+            let sock = if n % 2 == 0 { &lab.soft.sock } else { &other };
+            sock.send_to(packet, lab.soft.to)?;
+        }
+        Ok(())
+    })?;
+    all_arrive(&lab, &[TEXT; 12])?;
+    if Module::ours() {
+        let size = packets[0].len();
+        check_eq!(sizes, vec![6 * size, 6 * size], "packets of GRO");
+    }
+    let there = SocketAddr::new(Pair::outer(false, 2), 4444);
+    check_eq!(address(&lab)?, Some(there), "address of the peer");
+    Ok(())
+}
+
+/// Packets with a different class of traffic, or time to live, are not made one: what the first says would be said of all.
+fn not_the_same(option: i32, value: i32) -> Outcome {
+    let mut lab = lab(Outer::V4)?;
+    let packets = sealed(&mut lab, &[TEXT; 8])?;
+    let set = |value| set_int(&lab.soft.sock, libc::IPPROTO_IP, option, value);
+    let usual = if option == libc::IP_TTL { 64 } else { 0 };
+    let sizes = together(&lab, || {
+        for (n, packet) in packets.iter().enumerate() {
+            if n == 4 {
+                set(value)?;
+            }
+            lab.soft.sock.send_to(packet, lab.soft.to)?;
+        }
+        set(usual)
+    })?;
+    all_arrive(&lab, &[TEXT; 8])?;
+    if Module::ours() {
+        let size = packets[0].len();
+        check_eq!(sizes, vec![4 * size, 4 * size], "packets of GRO");
+    }
+    Ok(())
+}
+
+/// Of packets of unequal lengths only the last of a list may be shorter: such lists can be taken apart anywhere.
+fn unequal() -> Outcome {
+    const LENS: [usize; 8] = [TEXT, TEXT, 600, TEXT, 650, 600, TEXT, TEXT];
+    let mut lab = lab(Outer::V4)?;
+    let packets = sealed(&mut lab, &LENS)?;
+    let sizes = together(&lab, || {
+        for packet in &packets {
+            lab.soft.sock.send_to(packet, lab.soft.to)?;
+        }
+        Ok(())
+    })?;
+    all_arrive(&lab, &LENS)?;
+    if Module::ours() {
+        let more = packets[0].len() - TEXT;
+        let list = |lens: &[usize]| lens.iter().map(|len| len + more).sum();
+        let lists: Vec<usize> = [&LENS[..3], &LENS[3..5], &LENS[5..6], &LENS[6..]]
+            .map(list)
+            .into();
+        check_eq!(sizes, lists, "packets of GRO");
+    }
+    Ok(())
+}
+
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Outer::BOTH
@@ -177,5 +371,22 @@ pub fn cases() -> Vec<Case> {
         .into();
     cases.push(Case::new("GRO: a control packet in between", |_| control()));
     cases.push(Case::new("GRO: packets for another host", |_| forwarded()));
+    cases.push(Case::new(
+        "GRO: a packet of another peer in between",
+        |_| other_peer(),
+    ));
+    cases.push(Case::new("GRO: 100 datagrams", |_| bound()));
+    for outer in Outer::BOTH {
+        let name = format!("GRO: a rule changes the sender, {outer:?}");
+        cases.push(Case::new(name, move |_| rewritten(outer)));
+    }
+    cases.push(Case::new("GRO: two senders", |_| two_senders()));
+    cases.push(Case::new("GRO: unequal lengths", |_| unequal()));
+    cases.push(Case::new("GRO: two classes of traffic", |_| {
+        not_the_same(libc::IP_TOS, 0x88)
+    }));
+    cases.push(Case::new("GRO: two times to live", |_| {
+        not_the_same(libc::IP_TTL, 33)
+    }));
     cases
 }

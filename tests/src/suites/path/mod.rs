@@ -6,6 +6,7 @@ mod drops;
 mod files;
 mod float;
 mod gro;
+mod hooks;
 mod icmp;
 mod inner;
 mod mss;
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(float::cases());
     cases.extend(bulk::cases());
     cases.extend(gro::cases());
+    cases.extend(hooks::cases());
     cases.extend(drops::cases());
     cases.extend(reverse::cases());
     cases.extend(inner::cases());

@@ -2,25 +2,19 @@
 //! The queue in front of the poll: threaded NAPI that is switched under traffic, a poll that gets no processor; keepalives
 //! that cannot be sent.
 
-use std::fs;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::lab::{Cipher, DropReasons, Echo, Ns, Outer, Soft, SoftTunnel, Tunnel, burst, wait_for};
+use crate::lab::{
+    Cipher, DropReasons, Echo, Outer, Soft, SoftTunnel, Tunnel, before_polls, bind, burst,
+    receive_buffer, threaded, wait_for,
+};
 use crate::nl::ovpn::PRIMARY;
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::wire::KEEPALIVE;
 use crate::{Ctx, check, check_eq, note};
 
 const LATER: Duration = Duration::from_secs(10);
-
-/// Has `tun` polled by threads of its own, or by softirqs again. A namespace's sysfs is that of the mount's maker.
-fn threaded(ns: &Ns, on: bool) -> Outcome {
-    let write = format!(
-        "mount -t sysfs s /sys && echo {} > /sys/class/net/tun/threaded",
-        u8::from(on)
-    );
-    ns.cmd("unshare -m sh -c").arg(write).ok().map(drop)
-}
 
 fn switched(_: &Ctx) -> Outcome {
     let tunnel = Tunnel::simple()?;
@@ -30,7 +24,7 @@ fn switched(_: &Ctx) -> Outcome {
         let mut switches = 0;
         while !pings.is_finished() {
             for end in [&tunnel.a, &tunnel.b] {
-                threaded(&end.ns, switches % 2 == 0)?;
+                threaded(&end.ns, "tun", switches % 2 == 0)?;
             }
             switches += 1;
         }
@@ -38,52 +32,6 @@ fn switched(_: &Ctx) -> Outcome {
         check!(switches > 1, "the pings were over before");
         pings.join().unwrap_or_else(|_| Err(Failure::new("panic")))
     })
-}
-
-/// Ids of the threads that poll `tun`.
-fn pollers() -> Outcome<Vec<i32>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let path = entry?.path();
-        let Some(id) = path.file_name().and_then(|n| n.to_str()?.parse().ok()) else {
-            continue;
-        };
-        // A process may end meanwhile.
-        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
-        if name.starts_with("napi/tun-") {
-            found.push(id);
-        }
-    }
-    Ok(found)
-}
-
-/// Binds a thread (0: this one) to the first processor.
-fn bind(thread: i32) -> Outcome {
-    // SAFETY: all-zero is a valid set, of the size given, and only read by the call.
-    let ret = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(0, &mut set);
-        libc::sched_setaffinity(thread, size_of_val(&set), &raw const set)
-    };
-    check_eq!(ret, 0, "sched_setaffinity of {thread}");
-    Ok(())
-}
-
-/// Has this thread run before all others of its processor, or as usual.
-fn urgent(on: bool) -> Outcome {
-    let policy = if on {
-        libc::SCHED_FIFO
-    } else {
-        libc::SCHED_OTHER
-    };
-    // The kernel's `struct sched_param` (uapi/linux/sched/types.h) is the priority alone; musl's is longer, and its
-    // function refuses every call.
-    let priority = libc::c_int::from(on);
-    // SAFETY: the priority is only read.
-    let ret =
-        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) };
-    check_eq!(ret, 0, "sched_setscheduler");
-    Ok(())
 }
 
 /// More datagrams than the queue holds while its poll cannot run: each is opened or counted, none both.
@@ -95,28 +43,15 @@ fn overflow(_: &Ctx) -> Outcome {
         return Err(Failure::Skipped("the driver counts no reasons".into()));
     }
     let before = reasons.read()?;
-    threaded(&lab.a.ns, true)?;
+    threaded(&lab.a.ns, "tun", true)?;
     let mut packets = Vec::new();
     for _ in 0..SENT {
         let header = lab.soft.header();
         packets.push(lab.soft.seal(header, &Soft::datagram(b"many"))?);
     }
     lab.soft.sock.connect(lab.soft.to)?;
-    let threads = pollers()?;
-    check!(!threads.is_empty(), "no thread polls the interface");
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| -> Outcome {
-            for thread in [0].iter().chain(&threads) {
-                bind(*thread)?;
-            }
-            let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
-            urgent(true)?;
-            let sent = burst::send(&lab.soft.sock, &packets);
-            urgent(false)?;
-            sent
-        });
-        sender.join().unwrap_or_else(|_| Err(Failure::new("panic")))
-    })?;
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    before_polls("tun", || burst::send(&lab.soft.sock, &packets))?;
     let full = || -> Outcome<u64> {
         let lost = reasons.since(&before)?;
         check!(
@@ -134,6 +69,44 @@ fn overflow(_: &Ctx) -> Outcome {
     check!(full > 0, "all fitted");
     check_eq!(lab.a.dev()?.rx_dropped, full, "rx_dropped");
     check_eq!(stats.vpn_rx_packets, SENT - full, "packets opened");
+    Ok(())
+}
+
+/// A sender that changes its processor all the time: its packets come to other queues, whose polls know no order.
+fn moving(_: &Ctx) -> Outcome {
+    const SENT: u32 = 3_000;
+    // Fewer than wait in NAPI for others (net.core.gro_normal_batch).
+    const AT_ONCE: u32 = 3;
+    let mut lab = SoftTunnel::new(Cipher::ChaCha, Outer::V4)?;
+    receive_buffer(lab.inner.as_raw_fd(), 16 << 20)?;
+    threaded(&lab.a.ns, "tun", true)?;
+    // The stack takes its time for each packet, so that two polls would be at it at once.
+    let rules = "udp dport 1\n".repeat(10_000);
+    let chain = "type filter hook prerouting priority 0\niifname != tun accept";
+    let rules = format!("table inet t {{\nchain c {{\n{chain}\n{rules}}}\n}}\n");
+    lab.a.ns.cmd("nft -f -").input(rules).ok()?;
+    let mut packets = Vec::new();
+    for n in 0..SENT {
+        let header = lab.soft.header();
+        packets.push(lab.soft.seal(header, &Soft::datagram(&n.to_be_bytes()))?);
+    }
+    let (soft, to) = (lab.soft.sock.try_clone()?, lab.soft.to);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(move || -> Outcome {
+            for (n, packet) in (0..).zip(&packets) {
+                if n % AT_ONCE == 0 {
+                    bind(0, (n / AT_ONCE % 2) as usize)?;
+                }
+                soft.send_to(packet, to)?;
+            }
+            Ok(())
+        });
+        let sent = sender.join();
+        sent.unwrap_or_else(|_| Err(Failure::new("panic")))
+    })?;
+    for n in 0..SENT {
+        lab.expect(&n.to_be_bytes()).during(format!("packet {n}"))?;
+    }
     Ok(())
 }
 
@@ -162,6 +135,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::new("threaded NAPI: switched under pings", switched),
         Case::new("threaded NAPI: the queue overflows", overflow),
+        Case::new("threaded NAPI: a sender that changes its processor", moving),
         Case::new("keepalives that cannot be sent", keepalives),
     ]
 }
