@@ -174,8 +174,8 @@ export class Browser {
 	}
 
 	/** Moves to what a selector finds as one does who has no mouse. */
-	async tab(selector) {
-		for (let presses = 0; presses < 30; presses++) {
+	async tab(selector, most = 30) {
+		for (let presses = 0; presses < most; presses++) {
 			await this.page.keyboard.press('Tab');
 
 			if (await this.page.evaluate(wanted => document.activeElement.matches(wanted), selector))

@@ -4,10 +4,10 @@
 import assert from 'node:assert/strict';
 import { complaint, closed } from './cases-peers.mjs';
 
-const DIR = '/tmp/client';
-const PORT = 1199;
+export const DIR = '/tmp/client';
+export const PORT = 1199;
 /* Certificates of a day for both ends, a key of tls-crypt, and OpenVPN's configuration as a server. */
-const PKI = `set -e
+export const PKI = `set -e
 mkdir -p ${DIR}
 cd ${DIR}
 new="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
@@ -91,6 +91,7 @@ async function client({ open, browser, guest, router, rpcd, server }) {
 		await router.call('down', { interface: 'hq', reason: 'a test stopped it' });
 		await open('ovpn/overview');
 		assert.match(await browser.text('[data-interface="hq"]'), /Stopped: a test stopped it/);
+		assert.equal(await browser.text('[data-interface="hq"] .ovpn-switch'), 'Start');
 		await browser.shoot('overview-stopped');
 
 		await dialog({ open, browser, guest, rpcd, server });

@@ -6,7 +6,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { editing, peersTab } from './cases-peers.mjs';
 import { importing } from './cases-import.mjs';
+import { answers } from './cases-answer.mjs';
 import { clients } from './cases-client.mjs';
+import { figures } from './cases-figures.mjs';
 import { servers } from './cases-server.mjs';
 import { states } from './cases-states.mjs';
 import { interfaces } from './cases-interfaces.mjs';
@@ -252,7 +254,9 @@ export const cases = [
 	...editing,
 	...importing,
 	...clients,
+	...answers,
 	...servers,
+	...figures,
 	...interfaces,
 	[ 'status widget', widget ],
 	[ 'forbidden calls', forbidden ],

@@ -590,6 +590,27 @@ impl Daemon {
         Ok(json!({ "ok": true }))
     }
 
+    /// Has an interface that is configured here started or stopped for a user: netifd does it where it is, and calls `up` or
+    /// `down` then.
+    fn switch(&mut self, args: Args<'_>, on: bool, now: Instant) -> Result<Value, Refusal> {
+        let name = args.needed("interface")?;
+        let config = Config::load(&self.options.config_dir, &self.overlay, self.options.netifd);
+        if config.faults_of(name).is_none() {
+            return Err(api::unknown(name));
+        }
+        if !self.options.netifd {
+            return match on {
+                true => self.up(args, now).map(|_| json!({ "ok": true })),
+                false => self.down(args, now),
+            };
+        }
+        if let Some(bus) = &mut self.bus {
+            let method = if on { "up" } else { "down" };
+            bus.call(NETIFD, method, json!({ "interface": name }), now);
+        }
+        Ok(json!({ "ok": true }))
+    }
+
     /// Answers the calls whose work has ended.
     #[cfg(feature = "tls")]
     fn worked(&mut self) {
@@ -637,9 +658,13 @@ impl Daemon {
     /// Answers a call; none when the answer comes later.
     fn answer(&mut self, call: &Call, now: Instant) -> Option<Reply> {
         match call.method {
-            Method::CaInit | Method::CaList | Method::CaRevoke | Method::ProfileExport => {
-                self.work(call)
-            }
+            Method::CaInit
+            | Method::CaList
+            | Method::CaRevoke
+            | Method::ProfileExport
+            | Method::UserList
+            | Method::UserSet
+            | Method::UserDel => self.work(call),
             _ => Some(self.answer_now(call, now)),
         }
     }
@@ -700,9 +725,15 @@ impl Daemon {
                 self.doom(api::delete_all(&self.options.key_dir, args))
             }),
             // These are answered later.
-            Method::CaInit | Method::CaList | Method::CaRevoke | Method::ProfileExport => {
-                api::with_args(args, |_| Ok(json!({})))
-            }
+            Method::CaInit
+            | Method::CaList
+            | Method::CaRevoke
+            | Method::ProfileExport
+            | Method::UserList
+            | Method::UserSet
+            | Method::UserDel => api::with_args(args, |_| Ok(json!({}))),
+            Method::Start => api::with_args(args, |args| self.switch(args, true, now)),
+            Method::Stop => api::with_args(args, |args| self.switch(args, false, now)),
             Method::Reload => api::with_args(args, |args| {
                 if args.switch("discard")? {
                     self.overlay = Overlay::default();

@@ -97,6 +97,17 @@ pub struct LastRefusal {
     pub age: Duration,
 }
 
+/// A question to a client's user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Its words: the server's, or those of the configuration.
+    pub text: String,
+    /// Whether the answer may be shown while it is typed.
+    pub echo: bool,
+    /// Whether the name of a user goes with the answer.
+    pub user: bool,
+}
+
 /// A peer for people, without what the kernel tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are described in API.md")]
@@ -110,8 +121,8 @@ pub struct PeerView {
     /// Since when it is in this state, where that is kept.
     pub since: Option<Duration>,
     pub error: Option<String>,
-    /// The question that its user is asked, and whether the answer may be shown.
-    pub question: Option<(String, bool)>,
+    /// The question that its user is asked.
+    pub question: Option<Question>,
     /// Why none of its networks is routed to it.
     pub route_error: Option<String>,
     pub problems: Vec<Problem>,

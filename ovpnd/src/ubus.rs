@@ -169,7 +169,7 @@ methods! {
     /// Tells clients of a server other options.
     PushUpdate "push_update" ["interface" Text, "peer" Text, "options" Array],
     /// Answers a client's question to its user.
-    Answer "answer" ["interface" Text, "answer" Text],
+    Answer "answer" ["interface" Text, "answer" Text, "user" Text],
     /// Makes a key file.
     KeyGenerate "key_generate" ["file" Text, "overwrite" Boolean],
     /// Writes a key file.
@@ -192,6 +192,16 @@ methods! {
     CaDelete "ca_delete" ["interface" Text],
     /// Makes a client's certificate and its profile.
     ProfileExport "profile_export" ["interface" Text, "client" Text, "remote" Text, "years" Integer, "renew" Boolean],
+    /// Users of a server.
+    UserList "user_list" ["file" Text],
+    /// Adds a user, or changes the password of one.
+    UserSet "user_set" ["file" Text, "user" Text, "password" Text],
+    /// Removes a user.
+    UserDel "user_del" ["file" Text, "user" Text],
+    /// Has a tunnel started, by netifd where it is.
+    Start "start" ["interface" Text],
+    /// Has a tunnel stopped, the same way.
+    Stop "stop" ["interface" Text],
     /// Reads the configuration again.
     Reload "reload" ["discard" Boolean, "resolve" Boolean],
     /// Faults, present or coming.

@@ -16,6 +16,10 @@ const ROUNDS_RANGE: std::ops::RangeInclusive<usize> = 1000..=100_000;
 const MAX_SALT: usize = 16;
 /// Longest password, in bytes: stock OpenVPN's USER_PASS_LEN (misc.h) with its end. Time grows with it.
 const MAX_PASSWORD: usize = 127;
+/// Longest name of a user, in bytes: the same limit.
+const MAX_NAME: usize = 127;
+/// The letters of a salt (crypt(5)).
+const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 #[derive(Clone, Copy)]
 enum Scheme {
@@ -115,6 +119,11 @@ impl Users {
         }
     }
 
+    /// The names, in the order of their bytes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Whether there is a user of this name.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -131,6 +140,73 @@ impl Users {
         let fits = entry.is_some_and(|entry| entry.fits(password));
         fits && known.is_some()
     }
+}
+
+/// The line of a user, with a hash of `$6$`, whose salt is made of random bytes.
+///
+/// # Errors
+/// A sentence: name or password cannot be used.
+pub fn line(name: &str, password: &str, random: &[u8; MAX_SALT]) -> Result<String, Fault> {
+    let bad = |c: char| c == ':' || c.is_control();
+    if name.is_empty()
+        || name.len() > MAX_NAME
+        || name.contains(bad)
+        || name.starts_with('#')
+        || name.trim() != name
+    {
+        return Err(Fault::Name);
+    }
+    if password.is_empty() || password.len() > MAX_PASSWORD || password.contains(char::is_control) {
+        return Err(Fault::Password);
+    }
+    let letter = |byte: &u8| LETTERS.get(usize::from(byte % 64)).copied();
+    let salt: Vec<u8> = random.iter().filter_map(letter).collect();
+    let hash = Sha512Params::new(ROUNDS)
+        .and_then(|params| sha512_crypt_b64(password.as_bytes(), &salt, &params))
+        .map_err(|_| Fault::Password)?;
+    let salt = String::from_utf8_lossy(&salt);
+    Ok(format!("{name}:$6${salt}${hash}"))
+}
+
+/// A name or a password that is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The name of the user.
+    Name,
+    /// The password.
+    Password,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => write!(
+                f,
+                "must be a name of up to {MAX_NAME} bytes, without colon, and not begin with #"
+            ),
+            Self::Password => write!(f, "must be one line of up to {MAX_PASSWORD} bytes"),
+        }
+    }
+}
+
+/// A file's text with this line in the place of a user's, or at its end; without the user when there is no line. All other
+/// lines stay as they are.
+pub fn with(text: &str, name: &str, line: Option<&str>) -> String {
+    let is_theirs = |old: &&str| old.split_once(':').is_some_and(|(first, _)| first == name);
+    let mut line = line;
+    let mut out = String::with_capacity(text.len() + line.map_or(0, str::len) + 1);
+    let mut put = |line: &str| {
+        out.push_str(line.trim_end_matches(['\r', '\n']));
+        out.push('\n');
+    };
+    for old in text.lines() {
+        match is_theirs(&old) {
+            false => put(old),
+            true => line.take().into_iter().for_each(&mut put),
+        }
+    }
+    line.into_iter().for_each(put);
+    out
 }
 
 #[cfg(test)]
@@ -165,6 +241,60 @@ mod tests {
         assert!(!users.verify("anna", &[b'x'; MAX_PASSWORD + 1]));
         assert!(users.has("carl") && !users.has("off"));
         assert_eq!(format!("{users:?}"), "Users(3)");
+    }
+
+    #[test]
+    fn a_line_that_is_made_lets_its_user_in() {
+        let made = line("dora", "Grüße: 1", &[7; MAX_SALT]).unwrap();
+        assert!(made.starts_with("dora:$6$5555555555555555$"), "{made}");
+        let text = with(FILE, "dora", Some(&made));
+        let users = Users::parse(text.as_bytes()).unwrap();
+        assert!(
+            users.verify("dora", "Grüße: 1".as_bytes()) && users.verify("anna", b"Hello world!")
+        );
+        assert_eq!(
+            users.names().collect::<Vec<_>>(),
+            ["anna", "bob", "carl", "dora"]
+        );
+        // Another password, in the same place; and none any more.
+        let other = line("anna", "x", &[8; MAX_SALT]).unwrap();
+        let text = with(&text, "anna", Some(&other));
+        let users = Users::parse(text.as_bytes()).unwrap();
+        assert!(users.verify("anna", b"x") && !users.verify("anna", b"Hello world!"));
+        assert!(
+            text.starts_with("# users\nanna:$6$6666666666666666$"),
+            "{text}"
+        );
+        let text = with(&text, "anna", None);
+        assert!(!Users::parse(text.as_bytes()).unwrap().has("anna"));
+        assert!(text.starts_with("# users\n\nbob:"), "{text}");
+        // Of one that is shut out, and of a name that another begins with.
+        assert!(!with(FILE, "off", None).contains("off:"));
+        assert_eq!(with(FILE, "of", None), FILE);
+        assert_eq!(with("", "a", Some("a:b")), "a:b\n");
+    }
+
+    #[test]
+    fn names_and_passwords_that_would_break_the_file_are_refused() {
+        let salt = [0; MAX_SALT];
+        for name in [
+            "",
+            "a:b",
+            "a\nb",
+            "#a",
+            " a",
+            "a ",
+            &"x".repeat(MAX_NAME + 1),
+        ] {
+            assert_eq!(line(name, "x", &salt), Err(Fault::Name), "{name:?}");
+        }
+        for password in ["", "a\nb", "a\0", &"x".repeat(MAX_PASSWORD + 1)] {
+            assert_eq!(
+                line("a", password, &salt),
+                Err(Fault::Password),
+                "{password:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `ca_init`, `ca_list`, `ca_revoke` and `profile_export`: the authority of a server on this router. Arguments are read in the
-//! poll loop; the work is done in a thread of its own.
+//! poll loop; the work is done in a thread of its own, and so is that with the users' passwords.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Args, Refusal};
+use super::{Args, Refusal, users};
 use crate::authority::{self, Authority, CA_YEARS, CLIENT_YEARS, Fault, Shown, Wish};
 use crate::config::Problem;
 use crate::ubus::{Method, Status};
@@ -24,6 +24,8 @@ pub enum Task {
     Revoke(String, String),
     /// Makes a client's certificate and its profile.
     Export(Wish),
+    /// Lists or changes the users of a server.
+    Users(users::Wish),
 }
 
 impl From<Fault> for Refusal {
@@ -61,7 +63,7 @@ impl Task {
                 years: years(CLIENT_YEARS)?,
                 renew: args.switch("renew")?,
             }),
-            _ => return Ok(None),
+            _ => return Ok(users::Wish::read(method, args)?.map(Self::Users)),
         }))
     }
 
@@ -100,6 +102,7 @@ impl Task {
                 Authority::of(keys, &interface)?.revoke(&client, now)?;
                 Ok((json!({ "ok": true }), true))
             }
+            Self::Users(wish) => wish.run(keys),
             Self::Export(wish) => {
                 let path = config.join("network");
                 let network = fs::read(&path).map_err(|error| {

@@ -12,6 +12,8 @@ mod peers;
 mod profile;
 mod section;
 mod switch;
+#[cfg(feature = "tls")]
+mod users;
 mod view;
 
 use std::collections::BTreeSet;
@@ -312,16 +314,17 @@ pub fn answer<K: Kernel>(
 ) -> Result<Value, Refusal> {
     let interface = args.needed("interface")?;
     let text = args.needed("answer")?;
+    let user = args.text("user")?.filter(|user| !user.is_empty());
     #[cfg(feature = "tls")]
-    let taken = engine.clients.answer(interface, text, now);
+    let taken = engine.clients.answer(interface, user, text, now);
     #[cfg(not(feature = "tls"))]
-    let taken = {
-        let _ = (engine, text, now);
+    let taken: Option<Result<(), (&'static str, &'static str)>> = {
+        let _ = (engine, user, text, now);
         None
     };
     match taken {
-        Some(true) => Ok(json!({ "ok": true })),
-        Some(false) => Err(Refusal::argument("interface", "asks nothing now")),
+        Some(Ok(())) => Ok(json!({ "ok": true })),
+        Some(Err((argument, why))) => Err(Refusal::argument(argument, why)),
         None => Err(Refusal::no_interface(interface)),
     }
 }

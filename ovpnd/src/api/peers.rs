@@ -197,9 +197,10 @@ impl Known<'_> {
         to.number("since", seconds(view.since));
         to.text("error", view.error.as_deref());
         to.text("route_error", view.route_error.as_deref());
-        to.table("question", view.question.as_ref(), |to, (text, echo)| {
-            to.text("text", Some(text));
-            to.flag("echo", Some(*echo));
+        to.table("question", view.question.as_ref(), |to, question| {
+            to.text("text", Some(&question.text));
+            to.flag("echo", Some(question.echo));
+            to.flag("user", Some(question.user));
         });
         to.tables("problems", &view.problems, problem);
         to.text("origin", Some(self.origin()));

@@ -246,17 +246,13 @@ fn client(
         let why = format!("ovpnd itself cannot do: {}", obstacles.join(", "));
         Refusal::argument("text", why)
     })?;
-    if made.asks_user && auth.is_none() {
-        return Err(Refusal::argument(
-            "user",
-            "is missing: the text asks for one",
-        ));
-    }
     for (end, text) in std::mem::take(&mut made.files) {
         written.keep(path(&end), &text, overwrite)?;
     }
+    let asks = made.asks_user.then_some("ask");
     let mut section = made.section(name);
-    if let Some(auth) = auth {
+    // Without a login the user is asked for it at each start.
+    if let Some(auth) = auth.or(asks) {
         section.put("auth_user_pass", Some(uci::Value::One(auth.to_owned())));
     }
     // The content of the files is known only now.
@@ -522,12 +518,6 @@ mod tests {
             let error = call(&dir, args(&text)).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
-        let error = call(
-            &dir,
-            json!({"name": "office", "text": plain, "make": "client"}),
-        )
-        .unwrap_err();
-        assert!(error.contains("user"), "{error}");
         assert_eq!(files(&dir), ["config"]);
         assert_eq!(files(&config), [""; 0]);
         let finger = "AB:".repeat(32);
@@ -545,6 +535,15 @@ mod tests {
         );
         assert!(
             written.contains("\tlist remote 'vpn.example.org 443 udp'\n"),
+            "{written}"
+        );
+        assert!(!written.contains("'ask'"), "{written}");
+        // Its user is asked for a login that is not given.
+        let asks = json!({"name": "asks", "text": text, "make": "client"});
+        assert_eq!(call(&dir, asks).unwrap()["auth_file"], json!(null));
+        let written = fs::read_to_string(config.join("network")).unwrap();
+        assert!(
+            written.contains("\toption auth_user_pass 'ask'\n"),
             "{written}"
         );
         fs::remove_dir_all(dir).unwrap();

@@ -45,6 +45,15 @@ pub struct Remote {
     pub transport: Transport,
 }
 
+/// Whose password a client asks its user for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// The password of this user.
+    Password(String),
+    /// The name of a user, and the password.
+    Login,
+}
+
 /// A question whose answer goes with the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -69,6 +78,8 @@ pub struct ClientSpec {
     pub wrap: ClientWrap,
     /// User name and password.
     pub credentials: Option<Credentials>,
+    /// `auth_user_pass 'ask'`: the user is asked for what `credentials` lack.
+    pub asks: Option<Asked>,
     /// `static_challenge`
     pub static_challenge: Option<Question>,
     /// Times of renegotiations.
@@ -145,8 +156,13 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
     let random = reader.boolean("remote_random") == Some(true);
     let tls = tls(&mut reader, &mut marks, Role::Client, false);
     let wrap = wrap(&mut reader, &mut marks);
-    let credentials = credentials(&mut reader, &mut marks);
-    let static_challenge = question(&mut reader, credentials.is_some());
+    let asks = asks(&mut reader);
+    let credentials = match asks {
+        Some(_) => None,
+        None => credentials(&mut reader, &mut marks),
+    };
+    let login = asks.is_some() || credentials.is_some();
+    let static_challenge = question(&mut reader, login);
     let timing = timing(&mut reader);
     let ciphers = ciphers(&mut reader);
     let filter = filter(&mut reader);
@@ -171,6 +187,7 @@ pub(super) fn read(mut reader: Reader<'_>, netifd: bool) -> Option<(String, Clie
         tls: Arc::new(tls),
         wrap,
         credentials,
+        asks,
         static_challenge,
         timing,
         ciphers,
@@ -337,7 +354,11 @@ fn file(
     }
 }
 
-fn load(path: &Path, secret: bool) -> Result<Zeroizing<Vec<u8>>, String> {
+/// Reads a regular file, which others cannot read if it is a `secret`.
+///
+/// # Errors
+/// A sentence without the file's name.
+pub(crate) fn load(path: &Path, secret: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let (file, meta) = open_regular(path).map_err(|why| why.to_string())?;
     if secret && meta.mode() & 0o077 != 0 {
         let mode = meta.mode() & 0o7777;
@@ -624,6 +645,19 @@ fn wrapping(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Wrapping> {
     }
 }
 
+/// `auth_user_pass 'ask'`, with `username` for the password alone.
+fn asks(reader: &mut Reader<'_>) -> Option<Asked> {
+    reader
+        .text("auth_user_pass")
+        .filter(|word| *word == "ask")?;
+    if reader.text("password").is_some() {
+        let why = "contradicts auth_user_pass 'ask': use one of them";
+        reader.fault(Some("password"), why);
+    }
+    let user = reader.text("username");
+    Some(user.map_or(Asked::Login, |user| Asked::Password(user.to_owned())))
+}
+
 /// `auth_user_pass` names a file of two lines; `username` and `password` say them here.
 fn credentials(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Credentials> {
     let (username, password) = (reader.text("username"), reader.text("password"));
@@ -655,7 +689,8 @@ fn credentials(reader: &mut Reader<'_>, marks: &mut Marks) -> Option<Credentials
             password: Zeroizing::new(password.as_bytes().to_vec()),
         }),
         (Some(_), None) => {
-            reader.fault(Some("password"), "is missing: username is there");
+            let why = "is missing: username is there; auth_user_pass 'ask' has it asked for";
+            reader.fault(Some("password"), why);
             None
         }
         (None, Some(_)) => {

@@ -32,7 +32,7 @@ mod pushed;
 mod questions;
 mod view;
 
-use questions::Questions;
+use questions::{Needs, Questions};
 
 /// Name of a client's only peer.
 pub const PEER: &str = "server";
@@ -291,21 +291,31 @@ impl Client {
         let Some(spec) = self.spec.as_ref().filter(|_| self.stopped.is_none()) else {
             return;
         };
-        if self.login.has_to_ask(spec.static_challenge.as_ref()) {
+        if self.login.has_to_ask(Needs::of(spec)) {
             return self.go(Phase::Asking, now);
         }
         self.ask = true;
         self.go(Phase::Resolving, now);
     }
 
-    /// Takes the user's answer, and connects. False when there is no question.
-    pub(super) fn answer(&mut self, text: &str, now: Instant) -> bool {
-        if self.phase != Phase::Asking {
-            return false;
+    /// Takes the user's answer, and connects when it was the last one.
+    ///
+    /// # Errors
+    /// The argument that is wrong, and why: there is no question, or a name is missing.
+    pub(super) fn answer(
+        &mut self,
+        user: Option<&str>,
+        text: &str,
+        now: Instant,
+    ) -> Result<(), (&'static str, &'static str)> {
+        let asking = self.phase == Phase::Asking && self.stopped.is_none();
+        let spec = self.spec.as_ref().filter(|_| asking);
+        let spec = spec.ok_or(("interface", "asks nothing now"))?;
+        if !self.login.answer(Needs::of(spec), user, text) {
+            return Err(("user", "is missing"));
         }
-        self.login.answer(text);
         self.begin(now);
-        true
+        Ok(())
     }
 
     pub(super) fn wake(&mut self, now: Instant) {
@@ -500,7 +510,10 @@ impl Client {
             crate::reconcile::news(self.failure.as_ref(), why),
             "{name}: {why}"
         );
-        self.failure = Some(why.to_owned());
+        // The server's question is no failure.
+        if !matches!(end, End::Ask(_)) {
+            self.failure = Some(why.to_owned());
+        }
         self.close(name, kernel, worker, now);
         match end {
             End::Retry => {
@@ -516,11 +529,21 @@ impl Client {
                 self.retry.failed(now);
             }
             End::Stop => {
-                self.login = Questions::default();
-                self.go(Phase::Stopped, now);
+                let spec = self.spec.as_ref();
+                // A wrong answer is one more try for the user, and none for a program.
+                if self.login.refused() {
+                    self.retry.failed(now);
+                } else if spec.is_some_and(|spec| self.login.has_to_ask(Needs::of(spec))) {
+                    self.go(Phase::Asking, now);
+                } else {
+                    self.go(Phase::Stopped, now);
+                }
             }
             End::Ask(challenge) => {
-                self.login.ask(challenge.clone());
+                // The answer before was wrong: its user shall read that.
+                if !self.login.ask(challenge.clone()) {
+                    self.failure = None;
+                }
                 self.go(Phase::Asking, now);
             }
         }

@@ -18,6 +18,8 @@ use crate::config::vpn::server::LoginSpec;
 /// Failures of one source that are taken within [`PERIOD`].
 const MAX_FAILURES: u32 = 5;
 const PERIOD: Duration = Duration::from_secs(60);
+/// The answer to a wrong password and to an unknown user.
+const WRONG: &str = "user name or password is wrong";
 /// Sources whose failures are remembered.
 const MAX_SOURCES: usize = 256;
 
@@ -104,7 +106,14 @@ impl Logins {
         };
         let tokens = self.tokens.as_ref();
         match tokens.and_then(|tokens| tokens.check(username, password, env.unix)) {
-            Some(Ok(())) => return good(tokens, env),
+            Some(Ok(())) => {
+                return match users() {
+                    Ok(users) if users.has(username) => good(tokens, env),
+                    // Its user was removed meanwhile.
+                    Ok(_) => Login::Refused(WRONG),
+                    Err(why) => self.unreadable(&why),
+                };
+            }
             // A client since OpenVPN 2.6 takes its password again.
             Some(Err(Expired)) => return Login::Refused("SESSION: the token has expired"),
             None => {}
@@ -116,13 +125,15 @@ impl Logins {
             Ok(users) if users.verify(username, password) => good(tokens, env),
             Ok(_) => {
                 self.failures.note(source, env.now);
-                Login::Refused("user name or password is wrong")
+                Login::Refused(WRONG)
             }
-            Err(why) => {
-                log::error!("{}: {why}", self.spec.file.display());
-                Login::Refused("TEMP:the server cannot read its users")
-            }
+            Err(why) => self.unreadable(&why),
         }
+    }
+
+    fn unreadable(&self, why: &str) -> Login {
+        log::error!("{}: {why}", self.spec.file.display());
+        Login::Refused("TEMP:the server cannot read its users")
     }
 }
 
@@ -160,6 +171,17 @@ mod tests {
             again: bool,
             after: u64,
         ) -> Login {
+            self.login_among(USERS, who, source, again, after)
+        }
+
+        fn login_among(
+            &mut self,
+            users: &str,
+            who: Option<(&str, &str)>,
+            source: u8,
+            again: bool,
+            after: u64,
+        ) -> Login {
             let credentials = who.map(|(name, password)| Credentials {
                 username: name.into(),
                 password: Zeroizing::new(password.as_bytes().to_vec()),
@@ -170,7 +192,7 @@ mod tests {
                 unix: 1000 + after,
                 random: &mut random,
             };
-            let users = || Users::parse(USERS.as_bytes());
+            let users = || Users::parse(users.as_bytes());
             let source = [source; 8];
             self.0
                 .login(credentials.as_ref(), source, again, users, &mut env)
@@ -178,7 +200,7 @@ mod tests {
     }
 
     const GOOD: Option<(&str, &str)> = Some(("anna", "Hello world!"));
-    const WRONG: Login = Login::Refused("user name or password is wrong");
+    const WRONG: Login = Login::Refused(super::WRONG);
 
     #[test]
     fn unknown_users_and_wrong_passwords_have_one_answer() {
@@ -237,5 +259,9 @@ mod tests {
         let late = table.login(Some(("anna", &token)), 1, true, 101);
         assert_eq!(late, Login::Refused("SESSION: the token has expired"));
         assert_eq!(table.login(Some(("bert", &token)), 1, true, 50), WRONG);
+        // A user who was removed does not come back by it.
+        let others = USERS.replace("anna", "bert");
+        let removed = table.login_among(&others, Some(("anna", &token)), 1, true, 50);
+        assert_eq!(removed, WRONG);
     }
 }

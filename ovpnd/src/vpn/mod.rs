@@ -315,10 +315,17 @@ impl Clients {
         Some(server.push_update(who, options, worker))
     }
 
-    /// Takes the user's answer to a client's question. None when there is no such client, false when it does not ask.
-    pub fn answer(&mut self, name: &str, text: &str, now: Instant) -> Option<bool> {
+    /// Takes the user's answer to a client's question, with a user's name where that is asked for. None when there is no such
+    /// client; the argument that is wrong, and why, when there is no such question.
+    pub fn answer(
+        &mut self,
+        name: &str,
+        user: Option<&str>,
+        text: &str,
+        now: Instant,
+    ) -> Option<Result<(), (&'static str, &'static str)>> {
         let client = self.clients.get_mut(name)?;
-        Some(client.answer(text, now))
+        Some(client.answer(user, text, now))
     }
 
     /// The final counters of a peer came; those of servers' clients are told and added up.

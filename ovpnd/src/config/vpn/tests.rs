@@ -115,6 +115,26 @@ impl Drop for Files {
 }
 
 #[test]
+fn a_login_may_be_asked_for() {
+    let files = Files::new();
+    let asks = |options: &[(&str, &str)]| {
+        let entry = files.read(options);
+        assert_eq!((entry.problems, entry.warnings), (Vec::new(), Vec::new()));
+        let spec = entry.spec.unwrap();
+        assert!(spec.credentials.is_none());
+        spec.asks
+    };
+    assert_eq!(asks(&[]), None);
+    let ask = ("auth_user_pass", "ask");
+    assert_eq!(
+        asks(&[ask, ("static_challenge", "PIN 1")]),
+        Some(Asked::Login)
+    );
+    let user = Some(Asked::Password("anna".into()));
+    assert_eq!(asks(&[ask, ("username", "anna")]), user);
+}
+
+#[test]
 fn a_client_is_read() {
     let files = Files::new();
     let entry = files.read(&[
@@ -253,6 +273,12 @@ fn faults_name_file_section_and_option() {
             "static_challenge",
             "needs a user and a password",
         ),
+        (
+            &[("password", "x"), ("auth_user_pass", "ask")],
+            "password",
+            "contradicts auth_user_pass 'ask'",
+        ),
+        (&[("username", "anna")], "password", "has it asked for"),
         (
             &[("static_challenge", "PIN"), ("auth_user_pass", "DIR/login")],
             "static_challenge",

@@ -6,16 +6,16 @@ use std::time::Instant;
 use openvpn_control::client::State as Step;
 use ovpn_netlink::{Mode, PeerInfo};
 
+use super::questions::Needs;
 use super::{Client, PEER, Phase};
 use crate::tunnel::{self, Control, InterfaceView, PeerView, Tunnel, Wanted};
 
 impl Client {
-    /// The question to the user, and whether the answer may be shown.
-    fn question(&self) -> Option<(String, bool)> {
-        let fixed = self.spec.as_ref()?.static_challenge.as_ref();
-        let asked = self.login.question(fixed);
-        let (text, echo) = asked.filter(|_| self.phase == Phase::Asking)?;
-        Some((text.to_owned(), echo))
+    /// The question to the user.
+    fn question(&self) -> Option<tunnel::Question> {
+        let asking = self.phase == Phase::Asking && self.stopped.is_none();
+        let spec = self.spec.as_ref().filter(|_| asking)?;
+        self.login.question(Needs::of(spec))
     }
 }
 

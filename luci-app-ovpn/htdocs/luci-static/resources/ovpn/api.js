@@ -22,6 +22,13 @@ const callCaDelete = rpc.declare({ object: 'ovpnd', method: 'ca_delete', params:
 const callProfileExport = rpc.declare({ object: 'ovpnd', method: 'profile_export', params: [ 'interface', 'client', 'remote', 'renew' ] });
 const callProfileImport = rpc.declare({ object: 'ovpnd', method: 'profile_import', params: [ 'name', 'text', 'make', 'user', 'password' ] });
 
+const callAnswer = rpc.declare({ object: 'ovpnd', method: 'answer', params: [ 'interface', 'answer', 'user' ] });
+const callStart = rpc.declare({ object: 'ovpnd', method: 'start', params: [ 'interface' ] });
+const callStop = rpc.declare({ object: 'ovpnd', method: 'stop', params: [ 'interface' ] });
+const callUserList = rpc.declare({ object: 'ovpnd', method: 'user_list', params: [ 'file' ] });
+const callUserSet = rpc.declare({ object: 'ovpnd', method: 'user_set', params: [ 'file', 'user', 'password' ] });
+const callUserDel = rpc.declare({ object: 'ovpnd', method: 'user_del', params: [ 'file', 'user' ] });
+
 /* JSON-RPC of uhttpd for a call that the access list does not allow. */
 const DENIED = /-32002/;
 /* Status of the bus, ubusmsg.h. */
@@ -90,6 +97,34 @@ return baseclass.extend({
 
 	disconnect(name, peer) {
 		return ask(callDisconnect(name, peer)).then(done);
+	},
+
+	/* The answer to a tunnel's question, with the name of a user where that is asked for. */
+	answer(name, text, user) {
+		return ask(callAnswer(name, text, user ?? undefined)).then(done);
+	},
+
+	/* Starts and stops a tunnel, by netifd where it is: it is done a moment later. */
+	start(name) {
+		return ask(callStart(name)).then(done);
+	},
+
+	stop(name) {
+		return ask(callStop(name)).then(done);
+	},
+
+	/* Names in a file of users, none when there is no file. */
+	userList(file) {
+		return ask(callUserList(file)).then(done).then(answer => L.toArray(answer.users));
+	},
+
+	/* Adds a user or changes the password of one. */
+	userSet(file, user, password) {
+		return ask(callUserSet(file, user, password)).then(done);
+	},
+
+	userDel(file, user) {
+		return ask(callUserDel(file, user)).then(done);
 	},
 
 	/* Both resolve to { file, key_fingerprint }: the key itself is in no answer. */

@@ -7,7 +7,7 @@
 /* Options of an interface that ovpnd connects to an OpenVPN server by itself. Their names are OpenVPN's, with underscores. */
 
 /* Those that name a file. */
-const FILES = [ 'ca', 'cert', 'key', 'extra_certs', 'crl_verify', 'askpass', 'auth_user_pass', 'tls_auth', 'tls_crypt', 'tls_crypt_v2' ];
+const FILES = [ 'ca', 'cert', 'key', 'extra_certs', 'crl_verify', 'askpass', 'auth_user_pass', 'user_file', 'tls_auth', 'tls_crypt', 'tls_crypt_v2' ];
 /* One of these protects the control channel. */
 const WRAPS = [ 'tls_auth', 'tls_crypt', 'tls_crypt_v2' ];
 
@@ -44,7 +44,9 @@ return baseclass.extend({
 		path('general', 'ca', hasTls, _('Certificate authority'), _('Import under VPN > OpenVPN (kernel) writes the files of an .ovpn file.'));
 		path('general', 'cert', hasTls, _('Certificate'));
 		path('general', 'key', hasTls, _('Private key'), _('Readable by root alone.'));
-		path('general', 'auth_user_pass', isClient, _('File with user and password'), _('Two lines, readable by root alone.'));
+		o = path('general', 'auth_user_pass', isClient, _('File with user and password'),
+			_('Two lines, readable by root alone; or the word ask: the overview asks for them at each start, and nothing is kept.'));
+		o.validate = (section_id, value) => value == 'ask' || validate.path(value);
 
 		o = add('tls', form.DynamicList, 'peer_fingerprint', hasTls, _('Fingerprints of the other end'),
 			_('SHA-256 of its certificate, in place of a certificate authority.'));

@@ -50,6 +50,7 @@ return baseclass.extend({
 		case 'tls':        return [ _('TLS handshake'), 'notice' ];
 		case 'authenticating': return [ _('signing in'), 'notice' ];
 		case 'pushing':    return [ _('asking for its settings'), 'notice' ];
+		case 'asking':     return [ _('waits for an answer'), 'warning' ];
 		case 'stopped':    return [ _('stopped'), '' ];
 		case 'waiting':    return [ _('waiting'), 'notice' ];
 		case 'disabled':   return [ _('disabled'), '' ];

@@ -237,6 +237,26 @@ return baseclass.extend({
 		return _('This must be the path of a file, from /.');
 	},
 
+	/* A user of a server, as ovpnd takes the name. */
+	user(value) {
+		if (value && !/^[#\s]|[:\0-\x1f\x7f]|\s$/.test(value) && new Blob([ value ]).size <= 127)
+			return true;
+
+		return _('This must be a name without colons, of at most 127 bytes, that does not begin with #.');
+	},
+
+	/* The password of one. */
+	password(value) {
+		return value && !/[\0-\x1f\x7f]/.test(value) && new Blob([ value ]).size <= 127 ? true
+			: _('This must be a password of at most 127 bytes.');
+	},
+
+	/* Seconds that a token holds. */
+	token(value) {
+		return !value || value == '0' || /^\d+$/.test(value) && +value >= 60 && +value <= 31536000 ? true
+			: _('This must be 0, or a number of seconds from 60 to 31536000.');
+	},
+
 	/* A server: host [port [protocol]]; `all` are those of the interface, which have one protocol. */
 	remote(value, all) {
 		if (!value)

@@ -7,6 +7,7 @@
 'require ovpn.keys as keys';
 'require ovpn.peers as peers';
 'require ovpn.server as server';
+'require ovpn.users as users';
 'require ovpn.validate as validate';
 
 /* Names of ciphers are OpenVPN's. */
@@ -137,6 +138,7 @@ return network.registerProtocol('openvpn_dco', {
 		o.default = 'auto';
 
 		server.options(s, only('server'));
+		users.options(s, only('server'));
 		client.options(s, only('client'), only('client', 'server'));
 
 		o = s.taboption('general', form.Flag, 'killswitch', _('Kill switch'),

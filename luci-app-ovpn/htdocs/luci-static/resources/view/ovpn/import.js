@@ -166,7 +166,9 @@ return view.extend({
 					: taken(value) ? _('The name %s is taken.').format(value) : true;
 			}
 		});
-		const asked = (value) => value ? true : _('The file asks for a user and a password.');
+		/* ovpnd asks for a login that is not given, and OpenVPN could not: a router has no terminal. */
+		const asked = (value) => value || this.made() == 'client' && !user.getValue() && !password.getValue() ? true
+			: _('The file asks for a user and a password.');
 		const user = new ui.Textfield('', { id: 'ovpn-user', validate: asked });
 		const password = new ui.Textfield('', { id: 'ovpn-password', password: true, validate: asked });
 		const fields = parsed.asksUser ? [ name, user, password ] : [ name ];
@@ -201,7 +203,7 @@ return view.extend({
 				row(_('Servers'), E('div', { 'id': 'ovpn-remotes' }, [ verdict.remotes.join(', ') || '–' ])),
 				row(_('In the text'), E('div', { 'id': 'ovpn-inline' }, [ verdict.inline.join(', ') || '–' ])),
 				...(parsed.asksUser ? [
-					row(_('User'), user.render(), null, 'widget.ovpn-user'),
+					row(_('User'), user.render(), native?.possible ? _('Left empty with the password, the overview asks for both at each start.') : null, 'widget.ovpn-user'),
 					row(_('Password'), password.render(), _('Goes into a file that root alone can read, not into the configuration.'), 'widget.ovpn-password')
 				] : []),
 				E('pre', { 'class': 'ovpn-preview', 'tabindex': 0, 'aria-label': _('Preview') }, [ parsed.preview ]),
@@ -225,6 +227,11 @@ return view.extend({
 		]);
 	},
 
+	/* The chosen way to have it. */
+	made() {
+		return document.querySelector('#ovpn-make input:checked')?.value;
+	},
+
 	/* `fields` are the name, and user and password where the file asks for them. ovpnd writes everything, the section
 	   included: this session needs no right to write a configuration. */
 	handleCreate(text, fields) {
@@ -234,9 +241,8 @@ return view.extend({
 			return;
 
 		const [ name, ...login ] = fields.map(field => field.getValue());
-		const make = document.querySelector('#ovpn-make input:checked').value;
 
-		return api.profileImport(name, text, make, ...login)
+		return api.profileImport(name, text, this.made(), ...login)
 			.then(() => { window.location.href = L.url('admin/vpn/ovpn/overview'); })
 			.catch(error => dom.content(this.failed, [ _('The tunnel could not be made: %s').format(error.message) ]));
 	}

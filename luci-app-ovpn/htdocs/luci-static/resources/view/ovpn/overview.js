@@ -4,6 +4,7 @@
 'require poll';
 'require ui';
 'require dom';
+'require ovpn.answer as answer';
 'require ovpn.api as api';
 'require ovpn.format as format';
 'require ovpn.graph as graph';
@@ -13,6 +14,11 @@
 const INTERVAL = 5;
 /* The diagnosis reads configuration files: only every so many looks. */
 const DIAG_EVERY = 6;
+/* Looks, a second apart, at a tunnel that was just told to do something; it has not begun at the first of them. */
+const WATCHED = 10;
+const BEGUN = 2;
+/* States that last. */
+const SETTLED = [ 'up', 'asking', 'error', 'stopped', 'disabled' ];
 /* Peers of an interface on one page. */
 const PAGE = 50;
 /* Findings about a tunnel that its own answer has too. */
@@ -136,9 +142,15 @@ class Row {
 			'aria-label': _('Disconnect %s').format(name),
 			'click': ui.createHandlerFn(page, () => page.handleDisconnect(this.peer))
 		}, [ _('Disconnect') ]);
+		this.answer = E('button', {
+			'class': 'btn cbi-button cbi-button-positive ovpn-answer',
+			'aria-label': _('Answer the question of %s').format(name),
+			'click': () => answer.ask(this.peer, () => page.watch(this.peer.interface))
+		}, [ _('Answer') ]);
 		this.root = E('tr', { 'class': 'tr', 'data-peer': name }, [
 			...this.cells,
 			E('td', { 'class': 'td nowrap cbi-section-actions' }, E('div', [
+				this.answer, ' ',
 				E('button', {
 					'class': 'btn cbi-button',
 					'aria-label': _('Details of %s').format(name),
@@ -169,12 +181,15 @@ class Row {
 			E('div', { 'class': 'ovpn-small ovpn-seen' }, [
 				peer.last_seen == null ? format.ago(null) : _('heard %s').format(format.ago(peer.last_seen))
 			]),
+			peer.question ? E('div', { 'class': 'ovpn-question' }, [ peer.question.text ]) : ''
 		], traffic(peer), drops(peer), engine(peer) ].forEach((nodes, index) => dom.content(this.cells[index], nodes));
 
 		dom.content(this.fault.firstChild, [ error ]);
 		this.peer = peer;
 		this.nodes = error ? [ this.root, this.fault ] : [ this.root ];
 		this.disconnect.disabled = peer.state != 'up' || !L.hasViewPermission();
+		this.answer.hidden = !peer.question;
+		this.answer.disabled = !L.hasViewPermission();
 	}
 }
 
@@ -188,6 +203,8 @@ class Tunnel {
 		this.graph = graph.create(name);
 		this.title = E('h3');
 		this.facts = E('p', { 'class': 'ovpn-facts' });
+		/* One button for both, which keeps the focus. */
+		this.switch = E('button', { 'class': 'btn cbi-button ovpn-switch', 'click': () => this.handleSwitch() });
 		this.problems = E('div');
 		this.head = parts.head([ ...TITLES, '' ]);
 		this.table = E('table', { 'class': 'table ovpn-peers' });
@@ -195,8 +212,20 @@ class Tunnel {
 		this.empty = E('p', { 'class': 'ovpn-empty' }, [ E('em', [ _('No peers.') ]) ]);
 		this.peers = E('div');
 		this.root = E('div', { 'class': 'cbi-section ovpn-tunnel', 'data-interface': name }, [
-			this.title, this.problems, this.facts, this.graph.root, this.peers
+			this.title, E('div', { 'class': 'ovpn-row' }, [ this.switch ]), this.problems, this.facts, this.graph.root, this.peers
 		]);
+	}
+
+	/* Starts or stops the tunnel; by netifd it is done a moment later, which a look shows. */
+	handleSwitch() {
+		if (this.busy)
+			return;
+
+		this.busy = true;
+		(this.view.stopped ? api.start(this.name) : api.stop(this.name))
+			.then(() => this.page.watch(this.name))
+			.catch(error => ui.addNotification(null, E('p', [ error.message ]), 'error'))
+			.finally(() => { this.busy = false; });
 	}
 
 	/* `driven` is whether there is a driver: without one, that is what is said, and once. */
@@ -212,8 +241,7 @@ class Tunnel {
 
 		dom.content(this.problems, [
 			view.stopped ? E('p', { 'class': 'ovpn-stopped' }, [
-				_('Stopped: %s.').format(view.stopped), ' ',
-				E('a', { 'href': L.url('admin/network/network') }, [ _('Start it under Network > Interfaces') ])
+				_('Stopped: %s.').format(view.stopped)
 			]) : '',
 			view.error && view.control != 'tls' && driven && !L.toArray(view.problems).length ? parts.banner(null, {
 				severity: 'error',
@@ -224,6 +252,12 @@ class Tunnel {
 			...parts.problems(view.problems),
 			...parts.problems(view.warnings, 'warning')
 		]);
+
+		/* OpenVPN's own are not ours to stop. */
+		this.switch.hidden = view.control == 'observed';
+		this.switch.disabled = !L.hasViewPermission();
+		this.switch.textContent = view.stopped ? _('Start') : _('Stop');
+		this.switch.setAttribute('aria-label', (view.stopped ? _('Start %s') : _('Stop %s')).format(view.name));
 
 		dom.content(this.facts, [
 			fact(_('Peers'), _('%d of %d in the kernel').format(view.peers_up, view.peers)),
@@ -327,6 +361,16 @@ return view.extend({
 
 	look() {
 		return this.fetch().then(data => this.show(data));
+	},
+
+	/* Looks more often until a tunnel has done what it was told. Resolves after the first look. */
+	watch(name, looks = 1) {
+		return this.look().then(() => {
+			const peers = [ ...this.tunnels.get(name)?.rows.values() ?? [] ];
+
+			if (looks < WATCHED && (looks < BEGUN || peers.some(row => !SETTLED.includes(row.peer.state))))
+				window.setTimeout(() => this.watch(name, looks + 1), 1000);
+		});
 	},
 
 	show({ status, interfaces, subjects, lists }) {
