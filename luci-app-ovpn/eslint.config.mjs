@@ -9,7 +9,7 @@ import { defineConfig, globalIgnores } from 'eslint/config';
 // What LuCI gives to every page, and modules it may be required by name.
 const LUCI = [ '_', 'N_', 'L', 'E', 'TR', 'baseclass', 'dom', 'form', 'fs', 'network', 'poll', 'request', 'rpc', 'session',
 	'uci', 'ui', 'validation', 'view' ];
-const OURS = [ 'api', 'client', 'format', 'graph', 'keys', 'parts', 'peers', 'profile', 'protocol', 'server', 'validate', 'widget' ];
+const OURS = [ 'answer', 'api', 'client', 'format', 'graph', 'keys', 'parts', 'peers', 'profile', 'protocol', 'server', 'users', 'validate', 'widget' ];
 
 const readonly = names => Object.fromEntries(names.map(name => [ name, 'readonly' ]));
 

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { closed, complaint } from './cases-peers.mjs';
-import { LUCI_SRC } from './server.mjs';
+import { LUCI } from './server.mjs';
 
 const field = (name, kind = 'input') => `[data-name="${name}"] ${kind}`;
 const tab = (browser, words) => browser.page.$$eval('.cbi-tabmenu a', (links, text) =>
@@ -131,5 +131,5 @@ async function page({ open, browser, guest, router, rpcd }) {
 
 export const interfaces = [
 	[ 'protocol page', protocol ],
-	...LUCI_SRC ? [ [ 'Network > Interfaces', page ] ] : []
+	[ 'Network > Interfaces', page, LUCI ]
 ];

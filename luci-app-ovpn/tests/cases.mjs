@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The cases: [name, async ({ open, browser, router, rpcd, guest, server })].
+// The cases: [name, async ({ open, browser, router, rpcd, guest, server }), what it cannot run without].
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -12,7 +12,7 @@ import { figures } from './cases-figures.mjs';
 import { servers } from './cases-server.mjs';
 import { states } from './cases-states.mjs';
 import { interfaces } from './cases-interfaces.mjs';
-import { APP, LUCI_SRC, find } from './server.mjs';
+import { APP, LUCI, LUCI_SRC, find } from './server.mjs';
 
 const row = peer => `[data-interface="vpn0"] tr[data-peer="${peer}"]`;
 
@@ -263,5 +263,5 @@ export const cases = [
 	[ 'German', german ],
 	[ 'themes', themes ],
 	...states,
-	...LUCI_SRC ? [ [ 'the stand-in is like LuCI', honest ] ] : []
+	[ 'the stand-in is like LuCI', honest, LUCI ]
 ];

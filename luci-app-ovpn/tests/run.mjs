@@ -30,7 +30,12 @@ const server = await serve(rpcd, session);
 const browser = await Browser.start(program, pictures);
 const world = { guest, router, rpcd, server, browser, open: view => browser.open(`${server.address}${view.startsWith('ovpn') ? 'vpn/' : ''}${view}`) };
 
-for (const [ index, [ name, work ] ] of chosen.entries()) {
+for (const [ index, [ name, work, needs ] ] of chosen.entries()) {
+	if (needs?.missing) {
+		console.log(`ok ${index + 1} - luci: ${name} # SKIP optional: ${needs.missing}`);
+		continue;
+	}
+
 	const since = Date.now();
 	let why = null;
 

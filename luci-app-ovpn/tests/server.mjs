@@ -12,6 +12,8 @@ import { read } from './strings.mjs';
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 export const APP = path.dirname(HERE);
 export const LUCI_SRC = process.env.LUCI_SRC;
+/* LuCI is on no registry: cases about itself are left out without a checkout. */
+export const LUCI = { missing: !LUCI_SRC && 'LUCI_SRC names no checkout of LuCI' };
 
 const ROOT = '/cgi-bin/luci';
 /* UH_UBUS_MAX_POST_SIZE of uhttpd's ubus.c, in bytes. */

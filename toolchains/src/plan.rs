@@ -343,12 +343,16 @@ fn summary(steps: &[Step<'_>]) -> Tally {
             verdict(tally),
             tally.passed,
             tally.failed.len(),
-            tally.skipped.len(),
+            tally.left_out(),
             ui::clock(*time)
         );
         sum += tally.clone();
     }
-    for (word, cases) in [("FAILED", &sum.failed), ("SKIPPED", &sum.skipped)] {
+    for (word, cases) in [
+        ("FAILED", &sum.failed),
+        ("SKIPPED", &sum.skipped),
+        ("SKIPPED", &sum.optional),
+    ] {
         for case in cases {
             text += &format!("{word} {case}\n");
         }

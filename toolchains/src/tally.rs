@@ -12,6 +12,9 @@ pub struct Tally {
     pub failed: Vec<String>,
     /// Cases that did not run, with the reason.
     pub skipped: Vec<String>,
+    /// Cases that did not run for want of something that no registry has: they are counted as skipped, and are no failure of the
+    /// run.
+    pub optional: Vec<String>,
 }
 
 impl Tally {
@@ -55,8 +58,13 @@ impl Tally {
             "{} passed, {} failed, {} skipped",
             self.passed,
             self.failed.len(),
-            self.skipped.len()
+            self.left_out()
         )
+    }
+
+    /// How many cases did not run, for whatever reason.
+    pub fn left_out(&self) -> usize {
+        self.skipped.len() + self.optional.len()
     }
 }
 
@@ -65,8 +73,12 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed.extend(other.failed);
         self.skipped.extend(other.skipped);
+        self.optional.extend(other.optional);
     }
 }
+
+/// How the directive of a case begins that may be left out.
+const OPTIONAL: &str = "# SKIP optional: ";
 
 /// Reads TAP line by line (testanything.org, version 13).
 #[derive(Debug, Default)]
@@ -89,6 +101,10 @@ impl Tap {
         } else if let Some(rest) = result(line, "ok") {
             self.seen += 1;
             self.tally += match directive(rest) {
+                Some("skip") if rest.contains(OPTIONAL) => Tally {
+                    optional: vec![rest.to_owned()],
+                    ..Tally::default()
+                },
                 Some("skip") => Tally::skip(rest),
                 // Expected to fail, yet it did not: that is not what the author said.
                 Some("todo") => Tally::fail(rest),
@@ -234,6 +250,20 @@ mod tests {
         tap.line("1..1");
         tap.line("not ok 1 - uapi: peer # expected ENOENT");
         assert_eq!(tap.finish().failed, ["uapi: peer # expected ENOENT"]);
+    }
+
+    #[test]
+    fn what_may_be_left_out_is_told_and_counted_and_no_failure() {
+        let mut tap = Tap::default();
+        "1..2\nok 1 - a # SKIP optional: no checkout\nok 2 - b\n"
+            .lines()
+            .for_each(|l| tap.line(l));
+        let mut tally = tap.finish();
+        assert_eq!(tally.line(), "1 passed, 0 failed, 1 skipped");
+        assert_eq!(tally.optional, ["a # SKIP optional: no checkout"]);
+        assert!(tally.is_clean());
+        tally += Tally::skip("c");
+        assert!(!tally.is_clean() && tally.left_out() == 2);
     }
 
     #[test]

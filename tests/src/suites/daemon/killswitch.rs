@@ -41,6 +41,14 @@ impl Home {
         self.count()
     }
 
+    /// The same, which must be none in this state of the tunnel.
+    fn keeps(&self, state: &str) -> Outcome {
+        let leaks = self.leaks()?;
+        crate::note!("{leaks} of at least {PACKETS} packets leaked {state}");
+        check_eq!(leaks, 0, "leaks {state}");
+        Ok(())
+    }
+
     /// Those of the host's packets that left by the WAN since the last look.
     fn count(&self) -> Outcome<usize> {
         let packets = self.wan.packets()?;
@@ -95,7 +103,7 @@ fn no_leak(_: &Ctx) -> Outcome {
         "nothing leaves, so that nothing can be seen"
     );
     home.load_rules()?;
-    check_eq!(home.leaks()?, 0, "leaks from boot on");
+    home.keeps("from boot on")?;
     let b = Router::start(b, &Uci::side(2, false, &key).text(), false)?;
     let up = |home: &Home, what: &str| -> Outcome {
         let ping = format!("ping -n -q -c 1 -W 1 {WORLD}");
@@ -104,14 +112,14 @@ fn no_leak(_: &Ctx) -> Outcome {
             Ok(done.status.success().then_some(()))
         })
         .during(what)?;
-        check_eq!(home.leaks()?, 0, "leaks while {what}");
+        home.keeps(&format!("while {what}"))?;
         Ok(())
     };
     handler(&home.router, "setup", "vpn0")?;
     up(&home, "up")?;
     // A crash, and the next daemon.
     home.router.crash()?;
-    check_eq!(home.leaks()?, 0, "leaks without ovpnd");
+    home.keeps("without ovpnd")?;
     home.router.start_again()?;
     up(&home, "taken over")?;
     // Another key.
@@ -120,7 +128,7 @@ fn no_leak(_: &Ctx) -> Outcome {
     home.router
         .reload(&text(&own.clone().with("key_file", &other)))?;
     b.reload_by_signal(&Uci::side(2, false, &other).text())?;
-    check_eq!(home.leaks()?, 0, "leaks while the key changes");
+    home.keeps("while the key changes")?;
     up(&home, "rekeyed")?;
     // The WAN goes and comes; netifd takes the tunnel down and sets it up. A capture ends with its link, and none of the
     // host's packets leaves before there is a route by the WAN again.
@@ -129,12 +137,12 @@ fn no_leak(_: &Ctx) -> Outcome {
     home.router.ns.ip("link set veth up")?;
     home.wan = Sniffer::open(&home.router.ns, "veth")?;
     home.router.ns.ip("route add default via 10.10.0.2")?;
-    check_eq!(home.leaks()?, 0, "leaks before the tunnel is back");
+    home.keeps("before the tunnel is back")?;
     handler(&home.router, "setup", "vpn0")?;
     up(&home, "back")?;
     // Stop, and the rules loaded anew.
     handler(&home.router, "teardown", "vpn0")?;
-    check_eq!(home.leaks()?, 0, "leaks after a stop");
+    home.keeps("after a stop")?;
     home.wan.packets()?;
     for _ in 0..20 {
         home.load_rules()?;

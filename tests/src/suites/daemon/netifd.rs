@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::json;
 
-use super::openwrt::{INIT, asks};
-use super::router::{Dir, Router, SOON, Uci, genkey};
-use crate::lab::{Ns, Pair, wait_for};
+use super::openwrt::{ASH, INIT, asks};
+use super::router::{Dir, LATER, Router, SOON, Uci, genkey};
+use crate::lab::{Module, Ns, Pair, wait_for};
 use crate::tap::{Case, Outcome};
 use crate::{Ctx, check, check_eq};
 
@@ -219,6 +219,80 @@ fn failures(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// Every request of a life in which the way to the world goes and comes, the configuration is read again, and the broker starts
+/// anew: in order, and by the names that netifd has for them.
+fn requests_in_order(_: &Ctx) -> Outcome {
+    let (mut a, _b, _own, _keys) = sides()?;
+    let mut log = Vec::new();
+    let mut step = |router: &Router, step: &str| -> Outcome {
+        log.push(format!("-- {step}"));
+        log.extend(handler(router, step, "vpn0")?);
+        Ok(())
+    };
+    step(&a, "setup")?;
+    a.reaches("10.8.0.2")?;
+    // netifd takes down what depends on a way that is gone, and sets it up again when there is one (interface.c).
+    a.ns.ip("link set veth down")?;
+    step(&a, "teardown")?;
+    a.ns.ip("link set veth up")?;
+    step(&a, "setup")?;
+    a.reaches("10.8.0.2")?;
+    // A reload of netifd with the same section asks for a renewal alone.
+    a.call("reload")?;
+    step(&a, "renew")?;
+    a.broker = None;
+    a.start_broker()?;
+    a.call("status")?;
+    step(&a, "renew")?;
+    step(&a, "teardown")?;
+    let setup = [&[DEPENDENCY], UPDATE].concat();
+    let renewal = [&[HOST_ROUTE], UPDATE].concat();
+    let life = [
+        &["-- setup"],
+        &setup[..],
+        &["-- teardown", "-- setup"],
+        &setup,
+        &["-- renew"],
+        &renewal,
+        &["-- renew"],
+        &renewal,
+        &["-- teardown"],
+    ];
+    check_eq!(log, life.concat(), "requests");
+    crate::note!("{} requests of {} steps by {ASH}", log.len() - 7, 7);
+    Ok(())
+}
+
+/// Without the driver netifd is told that the interface cannot come up, and why; with it, the next try succeeds.
+fn no_driver(ctx: &Ctx) -> Outcome {
+    const MODPROBE: &str = "/proc/sys/kernel/modprobe";
+    let (a, _b, _own, _keys) = sides()?;
+    drop(_b);
+    Module::unload()?;
+    // The kernel would load its own instead.
+    let modprobe = fs::read_to_string(MODPROBE)?;
+    fs::write(MODPROBE, "/bin/false")?;
+    let said = handler(&a, "setup", "vpn0");
+    fs::write(MODPROBE, modprobe.trim_end())?;
+    ctx.module.load()?;
+    let said = said?;
+    check!(
+        said.first()
+            .is_some_and(|line| line.contains("openvpn_dco vpn0: ") && line.contains("ovpn")),
+        "{said:?}"
+    );
+    let failed = [
+        "proto_notify_error vpn0 SETUP_FAILED",
+        "sleep 15",
+        "proto_setup_failed vpn0",
+    ];
+    check_eq!(said.get(1..).unwrap_or_default(), failed, "no driver");
+    wait_for("the next try", LATER, || {
+        let said = handler(&a, "setup", "vpn0")?;
+        Ok((said == [&[DEPENDENCY], UPDATE].concat()).then_some(()))
+    })
+}
+
 /// All that an offer can hold reaches netifd in the right form.
 fn offers(_: &Ctx) -> Outcome {
     let keys = Dir::new()?;
@@ -312,6 +386,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("netifd: states agree whoever dies", deaths),
         Case::new("netifd: what cannot come up", failures),
         Case::new("netifd: every kind of offer", offers),
+        Case::new("netifd: requests in their order", requests_in_order),
+        Case::new("netifd: no driver", no_driver),
         Case::new("netifd: the service stops and starts", service),
     ]
 }

@@ -2,7 +2,6 @@
 //! What OpenWrt starts the daemon with: capabilities, netifd's protocol handler, procd's init script, hotplug.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
@@ -11,6 +10,8 @@ use crate::lab::{Module, Ns, Pair, wait_for};
 use crate::tap::{Case, During, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
+/// The shell of OpenWrt.
+pub(super) const ASH: &str = "busybox ash";
 const STAND_IN: &str = include_str!("netifd.sh");
 pub(super) const INIT: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.init");
 const HOTPLUG: &str = include_str!("../../../../openwrt-feed/ovpnd/files/ovpnd.hotplug");
@@ -72,8 +73,7 @@ fn capabilities(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// Runs one of the package's files in its stand-in; what it asks netifd or procd for. By busybox's ash, as OpenWrt does,
-/// where the guest has it.
+/// Runs one of the package's files in its stand-in; what it asks netifd or procd for. By busybox's ash, as OpenWrt does.
 pub(super) fn asks(
     router: &Router,
     what: &str,
@@ -84,10 +84,8 @@ pub(super) fn asks(
     let dir = router.dir.path().display();
     router.dir.write("stand-in", STAND_IN)?;
     router.dir.write("file", text)?;
-    let ash = ["/bin/busybox", "/usr/bin/busybox"];
-    let ash = ash.iter().find(|path| Path::new(path).exists());
-    let sh = ash.map_or("sh".to_owned(), |busybox| format!("{busybox} ash"));
-    let line = format!("{sh} {dir}/stand-in {what} {dir}/file {dir}/ubus {dir} {step} {interface}");
+    let line =
+        format!("{ASH} {dir}/stand-in {what} {dir}/file {dir}/ubus {dir} {step} {interface}");
     let done = router.ns.cmd(&line).run(LATER)?;
     check_eq!(done.err, "", "complaints of {what} {step}");
     Ok(done.out.lines().map(str::to_owned).collect())
