@@ -376,7 +376,7 @@ impl Session {
 /// when the server was away.
 fn questions_and_tokens(_: &Ctx) -> Outcome {
     let mut session = ASKING.start_asking()?;
-    let question = json!({"text": "PIN please", "echo": true});
+    let question = json!({"text": "PIN please", "echo": true, "user": false});
     session.answer(&question, "4711")?;
     session.up()?;
     check_eq!(asked()?, 2, "questions of the program");
@@ -398,8 +398,7 @@ fn questions_and_tokens(_: &Ctx) -> Outcome {
     Ok(())
 }
 
-/// The configuration's question comes before the connection; a wrong answer ends the attempts with the server's reason, and a
-/// call begins anew.
+/// The configuration's question comes before the connection, and again after a wrong answer, with the server's reason.
 fn static_challenge(_: &Ctx) -> Outcome {
     let setting = Setting {
         client: &[
@@ -410,17 +409,15 @@ fn static_challenge(_: &Ctx) -> Outcome {
         ..ASKING
     };
     let session = setting.start_asking()?;
-    let question = json!({"text": "Your PIN", "echo": false});
+    let question = json!({"text": "Your PIN", "echo": false, "user": false});
     session.answer(&question, "0815")?;
     session
         .router
         .wait_peer("refused", LATER, |peer| {
             let error = peer["error"].as_str().unwrap_or_default();
-            peer["state"] == "error" && error.contains("no such PIN")
+            peer["state"] == "asking" && error.contains("no such PIN")
         })
         .during(session.server.tail(30))?;
-    let of = json!({"interface": "vpn0"});
-    session.router.call_with("up", &of)?;
     session.answer(&question, "4711")?;
     session.up()?;
     session.ping(20).lossless(&session.router.ns)
