@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// What a tunnel costs its user, counted without a mouse: presses, fields and page loads from a fresh interface to the first ping; and the
+// The cost of a tunnel for its user, counted without a mouse: presses, fields and page loads from a fresh interface to the first ping; and the
 // weight of the pages. A press is a button, a tab or a choice; a field is one that has to be filled.
 
 import assert from 'node:assert/strict';
@@ -146,7 +146,7 @@ async function phone({ open, browser, guest, router }) {
 	await browser.until(selector => /up/.test(document.querySelector(selector)?.textContent), row);
 }
 
-/** What the fields of the tab refuse; and a user who goes while another one comes, whose session ends. */
+/** Values that the fields of the tab refuse; and a user who goes while another one comes, whose session ends. */
 async function dialog({ open, browser, guest, router }) {
 	await open('ovpn-test/protocol#home');
 	await browser.click('.cbi-tabmenu [data-tab="users"] a');

@@ -298,26 +298,6 @@ impl Client {
         self.go(Phase::Resolving, now);
     }
 
-    /// Takes the user's answer, and connects when it was the last one.
-    ///
-    /// # Errors
-    /// The argument that is wrong, and why: there is no question, or a name is missing.
-    pub(super) fn answer(
-        &mut self,
-        user: Option<&str>,
-        text: &str,
-        now: Instant,
-    ) -> Result<(), (&'static str, &'static str)> {
-        let asking = self.phase == Phase::Asking && self.stopped.is_none();
-        let spec = self.spec.as_ref().filter(|_| asking);
-        let spec = spec.ok_or(("interface", "asks nothing now"))?;
-        if !self.login.answer(Needs::of(spec), user, text) {
-            return Err(("user", "is missing"));
-        }
-        self.begin(now);
-        Ok(())
-    }
-
     pub(super) fn wake(&mut self, now: Instant) {
         if self.phase == Phase::Waiting && self.retry.is_due(now) {
             self.retry.end_wait();

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Questions to a client's user, and the passwords that come of the answers and of the server's token.
 
+use std::time::Instant;
+
 use openvpn_control::client::Challenge;
 use openvpn_control::exchange::Credentials;
 use zeroize::Zeroizing;
 
+use super::{Client, Phase};
 use crate::config::vpn::{Asked, ClientSpec, Question};
 use crate::tunnel;
 
-/// What the configuration has its user asked for, and what it knows.
+/// The part of the configuration that a login depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Needs<'a> {
     /// The login, as far as it is asked for.
     pub(super) asks: Option<&'a Asked>,
     /// The question whose answer goes with the password.
     pub(super) fixed: Option<&'a Question>,
-    /// The login of the configuration.
-    pub(super) own: Option<&'a Credentials>,
 }
 
 impl<'a> Needs<'a> {
@@ -24,7 +25,6 @@ impl<'a> Needs<'a> {
         Self {
             asks: spec.asks.as_ref(),
             fixed: spec.static_challenge.as_ref(),
-            own: spec.credentials.as_ref(),
         }
     }
 }
@@ -152,6 +152,28 @@ impl Questions {
     }
 }
 
+impl Client {
+    /// Takes the user's answer, and connects when it was the last one.
+    ///
+    /// # Errors
+    /// The argument that is wrong, and why: there is no question, or a name is missing.
+    pub(in crate::vpn) fn answer(
+        &mut self,
+        user: Option<&str>,
+        text: &str,
+        now: Instant,
+    ) -> Result<(), (&'static str, &'static str)> {
+        let asking = self.phase == Phase::Asking && self.stopped.is_none();
+        let spec = self.spec.as_ref().filter(|_| asking);
+        let spec = spec.ok_or(("interface", "asks nothing now"))?;
+        if !self.login.answer(Needs::of(spec), user, text) {
+            return Err(("user", "is missing"));
+        }
+        self.begin(now);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,7 +260,6 @@ mod tests {
         let needs = Needs {
             asks: Some(&Asked::Login),
             fixed: Some(&fixed),
-            own: None,
         };
         let mut questions = Questions::default();
         let both = ("User name and password".to_owned(), false, true);
@@ -249,7 +270,7 @@ mod tests {
         assert!(questions.has_to_ask(needs));
         assert!(questions.answer(needs, None, "4711"));
         assert!(!questions.has_to_ask(needs));
-        let login = questions.credentials(needs.own).unwrap();
+        let login = questions.credentials(None).unwrap();
         assert_eq!(login.username, "anna");
         assert_eq!(login.password.as_slice(), b"SCRV1:c2VjcmV0:NDcxMQ==");
         // The next attempt needs the answer alone.

@@ -244,6 +244,13 @@ fn requests_in_order(_: &Ctx) -> Outcome {
     a.start_broker()?;
     a.call("status")?;
     step(&a, "renew")?;
+    // A page's Stop goes to netifd, which calls the handler; there is none here.
+    a.call_with("stop", &json!({"interface": "vpn0"}))?;
+    check_eq!(
+        a.interface("vpn0")?["state"],
+        "up",
+        "before netifd stops it"
+    );
     step(&a, "teardown")?;
     let setup = [&[DEPENDENCY], UPDATE].concat();
     let renewal = [&[HOST_ROUTE], UPDATE].concat();

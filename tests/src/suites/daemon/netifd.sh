@@ -67,7 +67,8 @@ done
 # Requests of an update, and what netifd does for each.
 apply() {
 	[ -e "$dir/apply" ] || return 0
-	ip "$@" || echo "ip $* failed" >&9
+	# By its path: busybox's shell would take its own ip, which knows less.
+	/sbin/ip "$@" || echo "ip $* failed" >&9
 }
 proto_init_update() {
 	echo "proto_init_update $*" >&9
