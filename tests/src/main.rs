@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! System tests of the driver, run as root inside a guest whose kernel may be broken without harm.
 //!
-//! `ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]`
+//! `ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--first] [--list] SUITE[,SUITE...] [CASE...]`
 
 mod bridge;
 mod iperf;
@@ -21,7 +21,7 @@ use lab::{KernelLog, Module};
 use suites::Suite;
 use tap::{Case, During, Failure, Outcome, Totals};
 
-const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--list] SUITE[,SUITE...] [CASE...]
+const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience N] [--first] [--list] SUITE[,SUITE...] [CASE...]
        ovpn-tests selftests --tree DIR [--module FILE] [--cli FILE] [--patience N] [SCRIPT...]
        ovpn-tests bench --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--json FILE] [--only ROW]...
        ovpn-tests ratio --a NAME=FILE --b NAME=FILE [--rounds N] [--seconds N] [--tune COMMAND]... [--only ROW]...
@@ -30,6 +30,7 @@ const USAGE: &str = "usage: ovpn-tests [--module FILE] [--cli FILE] [--patience 
        ovpn-tests cost [--module FILE] [--packets N] [--instruction NS]
        ovpn-tests instructions --driver NAME=FILE... [--wireguard] [--packets N] [--only ROW]...
 A CASE is a part of a case's name. --patience multiplies every deadline and divides every floor of throughput.
+--first ends at the first case that fails.
 Suites: ";
 
 /// Resources that every case may use.
@@ -44,12 +45,14 @@ struct Args {
     module: Option<PathBuf>,
     cli: Option<PathBuf>,
     list: bool,
+    first: bool,
     suites: String,
     cases: Vec<String>,
 }
 
 fn parse_args(args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let (mut module, mut cli, mut list, mut names) = (None, None, false, Vec::new());
+    let (mut module, mut cli, mut names) = (None, None, Vec::new());
+    let (mut list, mut first) = (false, false);
     let mut args = args;
     while let Some(arg) = args.next() {
         let mut value = || {
@@ -68,6 +71,7 @@ fn parse_args(args: impl Iterator<Item = String>) -> Result<Args, String> {
                 lab::set_patience(factor);
             }
             "--list" => list = true,
+            "--first" => first = true,
             "--help" => return Err("help".into()),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             _ => names.push(arg),
@@ -81,6 +85,7 @@ fn parse_args(args: impl Iterator<Item = String>) -> Result<Args, String> {
         module,
         cli,
         list,
+        first,
         suites,
         cases: names,
     })
@@ -167,6 +172,9 @@ fn run(args: Args, chosen: &[Suite]) -> Outcome<Totals> {
         for case in cases.iter().chain([&log_case(log)]) {
             number += 1;
             tap::report(number, suite.name, case, &ctx, &mut totals);
+            if args.first && totals.failed > 0 {
+                return Ok(totals);
+            }
         }
     }
     note!(

@@ -21,6 +21,8 @@ mod lock;
 mod luci;
 mod mips;
 mod musl;
+mod mutants;
+mod mutate;
 mod packages;
 mod pins;
 mod plan;
@@ -71,6 +73,8 @@ lane VERB [ARGUMENT]...
   pack LANE          the packages of a lane that is built already
   index DIR          a signed packages.adb of the .apk files in a directory
   programs LANE      the programs its guests run
+  mutate [--quick] [--most N] [FILE]..
+                     small faults in the driver, one at a time: which does no test notice? (N of them, 30 if not said)
   system LANE [SUITE CASE..]..
                      the emulated routers' tests on that lane, or only these suites there
   cost LANE [ARG]..  instructions a packet costs there, compared with the kernel's own drivers where it has them
@@ -117,6 +121,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("selftests", []) => steps::selftests(&ctx).map(|tally| total(&ctx, &tally)),
         ("luci", _) => luci::browser(&ctx, steps::UM, steps::OURS, rest.first().copied())
             .map(|tally| total(&ctx, &tally)),
+        ("mutate", words) => done(mutate::run(&ctx, words)),
         ("faults", []) => steps::faults(&ctx).map(|tally| total(&ctx, &tally)),
         ("check", []) => style::before_commit(&ctx).map(|tally| total(&ctx, &tally)),
         ("check", [name]) => checks::one_of(&ctx, name).map(|tally| total(&ctx, &tally)),
