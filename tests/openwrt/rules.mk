@@ -28,7 +28,7 @@ INSTALL_DATA := install -m0644
 INSTALL_CONF := install -m0600
 
 # As package-defaults.mk has them; a package's definition overwrites them.
-fields := SECTION CATEGORY SUBMENU TITLE DEPENDS EXTRA_DEPENDS PROVIDES CONFLICTS PKGARCH FILES AUTOLOAD HIDDEN DEFAULT
+fields := SECTION CATEGORY SUBMENU TITLE DEPENDS EXTRA_DEPENDS PROVIDES CONFLICTS PKGARCH FILES AUTOLOAD HIDDEN DEFAULT VARIANT DEFAULT_VARIANT
 define Package/Default
 $(foreach field,$(fields),$(eval $(field):=))
 $(eval VERSION:=$(PKG_VERSION)-r$(PKG_RELEASE))
@@ -38,6 +38,8 @@ endef
 
 # Asked for whether or not a recipe sets them.
 MAKE_PATH := .
+# OpenWrt builds a recipe once for each of its packages' VARIANTs.
+BUILD_VARIANT ?=
 PKG_JOBS :=
 PKG_MAINTAINER :=
 PKG_URL :=

@@ -89,6 +89,19 @@ pub fn workspace(ctx: &Ctx) -> Result<Tally> {
         "warnings",
     ];
     tally += one("cargo clippy", cargo(ctx, &clippy).run());
+    // The package ovpnd-mini. All other crates are the same.
+    let mini = [
+        "clippy",
+        "--locked",
+        "--package",
+        "ovpnd",
+        "--no-default-features",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    tally += one("cargo clippy without TLS", cargo(ctx, &mini).run());
     // As far as `cargo publish` goes without a registry.
     let package = [
         "package",
@@ -177,10 +190,19 @@ fn fault(project: &Path, file: &str) -> Option<String> {
 
 /// Unit, property and vector tests of all crates.
 pub fn unit(ctx: &Ctx) -> Result<Tally> {
-    cargo_tests(cargo(
-        ctx,
-        &["test", "--locked", "--workspace", "--no-fail-fast"],
-    ))
+    let all = ["test", "--locked", "--workspace", "--no-fail-fast"];
+    let mut tally = cargo_tests(cargo(ctx, &all))?;
+    // The package ovpnd-mini.
+    let mini = [
+        "test",
+        "--locked",
+        "--no-fail-fast",
+        "--package",
+        "ovpnd",
+        "--no-default-features",
+    ];
+    tally += cargo_tests(cargo(ctx, &mini))?;
+    Ok(tally)
 }
 
 /// The tests of ovpnd, its library and the driver's core as programs of a big-endian processor.

@@ -70,6 +70,9 @@ const PANIC: &str = "panic_abort";
 /// Programs of this workspace that go into the guest. The first is `ovpnctl` too, by a link in its package.
 const OWN: [&str; 2] = ["ovpnd", "ovpn-tests"];
 
+/// Below a lane, ovpnd without TLS. No guest runs it.
+pub const MINI: &str = "bin-mini";
+
 /// Builds this workspace's programs and the ubus tools for a lane's guests.
 pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     let to = target(ctx.lock.lane(lane)?.triple()?)?;
@@ -88,6 +91,17 @@ pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
         let size = fs::metadata(&built)?.len();
         ui::say(format!("{program}: {} KiB stripped", size.div_ceil(1024)));
     }
+    // The other variant of the daemon's package has the same name.
+    cross(ctx, to, PANIC, Cmd::new(ctx, "cargo").arg("build"))?
+        .args(["--locked", "--profile", PROFILE, "--package", OWN[0]])
+        .args(["--bin", OWN[0], "--no-default-features"])
+        .cwd(&ctx.project)
+        .env("CARGO_TARGET_DIR", &target)
+        .run()?;
+    let built = target.join(to.triple).join(PROFILE).join(OWN[0]);
+    fetch::place(&built, &ctx.lane(lane).join(MINI))?;
+    let size = fs::metadata(&built)?.len();
+    ui::say(format!("without TLS: {} KiB stripped", size.div_ceil(1024)));
     fetch::guest_programs(ctx, lane, to.triple, |cmd| {
         let target = ctx.cache.join("target/musl-tools");
         Ok(cross(ctx, to, PANIC, cmd)?.env("CARGO_TARGET_DIR", target))

@@ -3,6 +3,7 @@
 
 PKG_BUILD_DIR ?= $(TOPDIR)/build_dir/$(PKG_NAME)-$(PKG_VERSION)
 PKG_INSTALL_DIR ?= $(PKG_BUILD_DIR)/ipkg-install
+install-root := $(PKG_INSTALL_DIR)
 
 define Build/Prepare
 endef
@@ -28,6 +29,8 @@ show-text = $(if $(strip $(value Package/$(1)/$(2))),$(info %$(2))$(info $(Packa
 define BuildPackage
   $(eval $(Package/Default))
   $(eval $(Package/$(1)))
+  # Each variant is built, and leaves its files, in a directory of its own.
+  $(eval override PKG_INSTALL_DIR:=$(install-root)$(addprefix /,$(VARIANT)))
   $(foreach field,TITLE SECTION CATEGORY PKG_LICENSE,$(if $($(field)),,$(error $(1) has no $(field))))
   $(if $(value Package/$(1)/install),,$(error $(1) has no install section))
   # Every package provides itself by a virtual name.

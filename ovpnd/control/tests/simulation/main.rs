@@ -25,7 +25,7 @@ fn all() -> Abilities {
         auth_fail_temp: true,
         dyn_tls_crypt: true,
         dns: true,
-        push_update: false,
+        push_update: true,
     }
 }
 
@@ -185,6 +185,32 @@ fn a_bad_network_is_survived() {
         installs += world.client_installs();
     }
     println!("{ups} sessions came up, {installs} keys in the last of each");
+}
+
+#[test]
+fn updates_of_many_messages_arrive_whole_and_in_order() {
+    let routes: Vec<String> = (0..200)
+        .map(|n| format!("route 10.{n}.0.0 255.255.0.0"))
+        .collect();
+    for wrap in WRAPS {
+        for loss in [0, 20] {
+            let setting = Setting {
+                loss,
+                delay: (10, 400),
+                ..calm(wrap)
+            };
+            let mut world = world(7, setting);
+            while !world.is_up() && world.step(Duration::from_secs(600)) {}
+            assert!(world.is_up(), "{wrap:?}: {:?}", world.failures);
+            world.update(routes.iter().map(String::as_str));
+            while world.routes != Some(200) && world.step(Duration::from_secs(700)) {}
+            assert_eq!(world.routes, Some(200), "{wrap:?}: {:?}", world.failures);
+            world.update(["-route", "route 10.0.0.0 255.0.0.0"]);
+            while world.routes != Some(1) && world.step(Duration::from_secs(800)) {}
+            assert_eq!(world.routes, Some(1), "{wrap:?}: {:?}", world.failures);
+            assert_eq!(world.ups, 1);
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod authority;
 mod bus;
 mod client;
+mod crowd;
 mod ctl;
 mod faults;
 mod killswitch;
@@ -388,6 +389,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(stock::cases());
     cases.extend(client::cases());
     cases.extend(server::cases());
+    cases.extend(crowd::cases());
     cases.extend(authority::cases());
     cases.extend(openwrt::cases());
     cases.extend(netifd::cases());
