@@ -47,7 +47,7 @@ fn section(name: &str, side: &str, options: &[(&str, &str)]) -> Outcome<String> 
     Ok(text)
 }
 
-/// The memory of a daemon that it shares with nobody, KiB.
+/// The memory of a daemon that is its own alone, KiB.
 fn own_memory(router: &Router) -> Outcome<u64> {
     let line = router.daemon.status_line("RssAnon")?;
     let word = line.split_whitespace().nth(1);
