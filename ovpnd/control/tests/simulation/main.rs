@@ -214,6 +214,29 @@ fn updates_of_many_messages_arrive_whole_and_in_order() {
 }
 
 #[test]
+fn an_update_waits_for_the_options_and_for_the_ability() {
+    for able in [true, false] {
+        let client = Abilities {
+            // The options are sent when they are asked for.
+            request_push: false,
+            push_update: able,
+            ..all()
+        };
+        let setting = Setting {
+            abilities: [client, all()],
+            ..calm(Wrap::Crypt)
+        };
+        let mut world = world(3, setting);
+        while world.admitted() == 0 && world.step(Duration::from_secs(60)) {}
+        assert!(world.admitted() == 1 && !world.is_up());
+        world.update(["route 10.9.0.0 255.255.0.0"]);
+        while world.step(Duration::from_secs(60)) {}
+        assert!(world.is_up(), "{:?}", world.failures);
+        assert_eq!(world.routes, able.then_some(1));
+    }
+}
+
+#[test]
 fn damaged_copies_harm_no_session_with_a_wrap() {
     for wrap in [Wrap::Auth, Wrap::Crypt, Wrap::CryptV2] {
         for seed in 0..20 {

@@ -392,6 +392,11 @@ impl<F: TlsFactory> World<F> {
         }
     }
 
+    /// Clients that the server let in.
+    pub(crate) fn admitted(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// The server changes options of all of its clients.
     pub(crate) fn update<'a>(&mut self, options: impl IntoIterator<Item = &'a str> + Clone) {
         let messages = push_updates(options).unwrap();
