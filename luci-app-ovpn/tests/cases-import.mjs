@@ -88,9 +88,14 @@ async function good({ open, browser, guest, rpcd, router }) {
 	await browser.click('#ovpn-create');
 	assert.ok(await browser.page.$('#ovpn-name .cbi-input-invalid'), 'the name of another interface is taken');
 	await browser.fill('#ovpn-name input', 'office');
+	// OpenVPN cannot ask on a router; ovpnd can, for both or for neither.
+	await browser.click('#ovpn-make input[value="interface"]');
 	await browser.click('#ovpn-create');
 	assert.ok(await browser.page.$('#ovpn-user .cbi-input-invalid'), 'a file that asks for a user is taken without one');
+	await browser.click('#ovpn-make input[value="client"]');
 	await browser.fill('#ovpn-user input', 'anna');
+	await browser.click('#ovpn-create');
+	assert.ok(await browser.page.$('#ovpn-password .cbi-input-invalid'), 'a user is taken without a password');
 	await browser.fill('#ovpn-password input', 'geheim');
 
 	// ovpnd's own client comes first, and says what is wrong with the certificate of this file.
