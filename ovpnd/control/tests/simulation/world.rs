@@ -407,6 +407,19 @@ impl<F: TlsFactory> World<F> {
         self.turn();
     }
 
+    /// Somebody on the way changes a packet; without a wrap only TLS notices.
+    #[allow(dead_code, reason = "for the fuzz target")]
+    pub(crate) fn tamper(&mut self, nth: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        let chosen = nth.checked_rem(self.flying.len());
+        let chosen = chosen.and_then(|nth| self.flying.iter().nth(nth).cloned());
+        if let Some(chosen) = chosen {
+            self.flying.remove(&chosen);
+            let (at, number, to, mut packet) = chosen;
+            change(&mut packet);
+            self.flying.insert((at, number, to, packet));
+        }
+    }
+
     /// A packet of a stranger comes to the server.
     pub(crate) fn hostile(&mut self, packet: &[u8]) {
         let port = if self.rng.chance(50) {
