@@ -12,7 +12,8 @@
  *
  * The order of a queue is the order of its poll, but two polls know no order. So
  * a peer's datagrams go to the cell that has had them until there is nothing
- * left in it, and only then to that of the CPU they came to.
+ * left in it, and only then to another: that of the CPU they came to, or of one
+ * that has more time (load.c), whose poll an interrupt starts there.
  *
  * The kernel's GRO cells do the second half, but do not tell how full they are,
  * and a TCP stream or the ordered queue of an engine, which has a place for its
@@ -23,6 +24,7 @@
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
+#include <linux/smp.h>
 #include <linux/udp.h>
 
 #include "compat.h"
@@ -49,6 +51,9 @@ struct ovpn_cell {
 	struct sk_buff_head opened;
 	struct napi_struct napi;
 	struct ovpn_dev *dev;
+	/* The CPU that it is of, and the call that starts the poll there. */
+	int cpu;
+	call_single_data_t start;
 	/* Packets that the poll has opened and not yet given to the stack. */
 	struct sk_buff_head fresh;
 };
@@ -197,17 +202,39 @@ static bool cell_closed(const struct ovpn_dev *dev)
 static struct ovpn_cell *cell_of_peer(struct ovpn_dev *dev, u32 peer_id)
 {
 	u16 *cpu = &dev->cell_cpu[peer_id % ARRAY_SIZE(dev->cell_cpu)];
-	int there = READ_ONCE(*cpu), here = smp_processor_id();
+	int there = READ_ONCE(*cpu), here = smp_processor_id(), to;
 	struct ovpn_cell *cell = per_cpu_ptr(dev->cells, there);
 
 	spin_lock(&cell->lock);
-	if (likely(there == here || cell->active))
+	if (cell->active)
+		return cell;
+	to = READ_ONCE(dev->rx_spread) ? ovpn_load_pick(there) : here;
+	if (likely(to == there))
 		return cell;
 	spin_unlock(&cell->lock);
-	WRITE_ONCE(*cpu, here);
-	cell = per_cpu_ptr(dev->cells, here);
+	WRITE_ONCE(*cpu, to);
+	cell = per_cpu_ptr(dev->cells, to);
 	spin_lock(&cell->lock);
 	return cell;
+}
+
+/* The poll is this caller's to start: NAPI has no other until it ran, and waits
+ * for it when it is disabled.
+ */
+static void cell_start(void *cell)
+{
+	__napi_schedule(&((struct ovpn_cell *)cell)->napi);
+}
+
+/* On the cell's CPU, or here when that one has just gone. */
+static void cell_kick(struct ovpn_cell *cell)
+{
+	if (!napi_schedule_prep(&cell->napi))
+		/* The poll is about to end, and begins anew instead. */
+		return;
+	if (cell->cpu == smp_processor_id() ||
+	    smp_call_function_single_async(cell->cpu, &cell->start))
+		cell_start(cell);
 }
 
 /* Let go of the cell's lock, and see to it that the poll runs if it must. */
@@ -217,9 +244,8 @@ static void cell_unlock(struct ovpn_cell *cell)
 
 	cell->active |= kick;
 	spin_unlock(&cell->lock);
-	/* On this CPU, unless the poll is about to end on another. */
 	if (kick)
-		napi_schedule(&cell->napi);
+		cell_kick(cell);
 }
 
 bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff_head *list)
@@ -244,6 +270,8 @@ bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff_head *list)
 	}
 
 	cell = cell_of_peer(dev, peer_id);
+	if (cell->cpu != smp_processor_id())
+		this_cpu_add(dev->drops->spread, skb_queue_len(list));
 	while ((skb = skb_peek(list)) &&
 	       likely(skb_queue_len(&cell->sealed) < CELL_SEALED &&
 		      cell->sealed_bytes < dev->cell_bytes)) {
@@ -398,6 +426,8 @@ int ovpn_cells_start(struct ovpn_dev *dev)
 		__skb_queue_head_init(&cell->opened);
 		__skb_queue_head_init(&cell->fresh);
 		cell->dev = dev;
+		cell->cpu = cpu;
+		INIT_CSD(&cell->start, cell_start, cell);
 		/* Nothing that a socket could poll for. */
 		set_bit(NAPI_STATE_NO_BUSY_POLL, &cell->napi.state);
 		netif_napi_add(dev->net, &cell->napi, cell_poll);

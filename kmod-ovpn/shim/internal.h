@@ -69,16 +69,20 @@ struct ovpn_dev {
 	struct ovpn_drops __percpu *drops;
 	/* Next hops that packets asked for; of an MP interface, under RCU. */
 	struct ovpn_hops *hops;
-	/* Private flags "mss-clamp" and "udp-gso" of ethtool. */
+	/* Private flags "mss-clamp", "udp-gso" and "rx-spread" of ethtool. */
 	bool mss_clamp;
 	bool udp_gso;
+	bool rx_spread;
 	struct ovpn_hold hold;
 	struct ovpn_home home;
 };
 
-/* Packets lost on one CPU, by reason. */
+/* Packets lost on one CPU, by reason, and datagrams that came to it and were
+ * opened by another.
+ */
 struct ovpn_drops {
 	u32 count[OVPN_DROP_SLOTS];
+	u32 spread;
 };
 
 struct aead_request;
@@ -317,6 +321,10 @@ bool ovpn_cells_queue(struct ovpn_sock *os, struct sk_buff_head *list);
  * last.
  */
 void ovpn_cells_forget(struct ovpn_sock *os);
+/* load.c. [any, bottom halves off] The CPU that is to open a peer's packets, which
+ * come to this one; last did so before.
+ */
+int ovpn_load_pick(int last);
 /* Whether a few batches of opened packets fit. */
 bool ovpn_cells_have_room(const struct ovpn_dev *dev);
 

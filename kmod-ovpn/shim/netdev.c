@@ -85,35 +85,53 @@ void ovpn_netdev_drop(struct ovpn_dev *dev, enum ovpn_drop_total total,
 }
 
 /* Private flags: --show-priv-flags and --set-priv-flags of ethtool. */
-static const char ovpn_flags[][ETH_GSTRING_LEN] = { "mss-clamp", "udp-gso" };
+static const char ovpn_flags[][ETH_GSTRING_LEN] = {
+	"mss-clamp", "udp-gso", "rx-spread",
+};
 #define OVPN_FLAG_MSS_CLAMP	BIT(0)
 #define OVPN_FLAG_UDP_GSO	BIT(1)
+#define OVPN_FLAG_RX_SPREAD	BIT(2)
 
 static u32 ovpn_get_flags(struct net_device *net)
 {
-	return (READ_ONCE(ovpn_of(net)->mss_clamp) ? OVPN_FLAG_MSS_CLAMP : 0) |
-	       (READ_ONCE(ovpn_of(net)->udp_gso) ? OVPN_FLAG_UDP_GSO : 0);
+	struct ovpn_dev *dev = ovpn_of(net);
+
+	return (READ_ONCE(dev->mss_clamp) ? OVPN_FLAG_MSS_CLAMP : 0) |
+	       (READ_ONCE(dev->udp_gso) ? OVPN_FLAG_UDP_GSO : 0) |
+	       (READ_ONCE(dev->rx_spread) ? OVPN_FLAG_RX_SPREAD : 0);
 }
 
 static int ovpn_set_flags(struct net_device *net, u32 flags)
 {
-	WRITE_ONCE(ovpn_of(net)->mss_clamp, flags & OVPN_FLAG_MSS_CLAMP);
-	WRITE_ONCE(ovpn_of(net)->udp_gso, flags & OVPN_FLAG_UDP_GSO);
+	struct ovpn_dev *dev = ovpn_of(net);
+
+	WRITE_ONCE(dev->mss_clamp, flags & OVPN_FLAG_MSS_CLAMP);
+	WRITE_ONCE(dev->udp_gso, flags & OVPN_FLAG_UDP_GSO);
+	WRITE_ONCE(dev->rx_spread, flags & OVPN_FLAG_RX_SPREAD);
 	return 0;
 }
 
-static int ovpn_get_sset_count(struct net_device *net, int set)
+/* Counters of --statistics: the reasons for drops, and one more. */
+static int ovpn_drop_reasons(void)
 {
 	const char *name;
 	int n = 0;
 
-	if (set == ETH_SS_PRIV_FLAGS)
-		return ARRAY_SIZE(ovpn_flags);
-	if (set != ETH_SS_STATS)
-		return -EOPNOTSUPP;
 	while (n < OVPN_DROP_SLOTS && ovpn_rs_drop_name(n, &name))
 		n++;
 	return n;
+}
+
+static int ovpn_get_sset_count(struct net_device *net, int set)
+{
+	switch (set) {
+	case ETH_SS_PRIV_FLAGS:
+		return ARRAY_SIZE(ovpn_flags);
+	case ETH_SS_STATS:
+		return ovpn_drop_reasons() + 1;
+	default:
+		return -EOPNOTSUPP;
+	}
 }
 
 static void ovpn_get_strings(struct net_device *net, u32 set, u8 *data)
@@ -130,19 +148,24 @@ static void ovpn_get_strings(struct net_device *net, u32 set, u8 *data)
 		if (len)
 			ethtool_sprintf(&data, "%.*s", len, name);
 	}
+	ethtool_puts(&data, "spread");
 }
 
 static void ovpn_get_stats(struct net_device *net, struct ethtool_stats *stats,
 			   u64 *data)
 {
-	int count = ovpn_get_sset_count(net, ETH_SS_STATS);
 	struct ovpn_dev *dev = ovpn_of(net);
+	int count = ovpn_drop_reasons();
 	int cpu, n;
 
-	memset(data, 0, count * sizeof(*data));
-	for_each_possible_cpu(cpu)
+	memset(data, 0, (count + 1) * sizeof(*data));
+	for_each_possible_cpu(cpu) {
+		const struct ovpn_drops *drops = per_cpu_ptr(dev->drops, cpu);
+
 		for (n = 0; n < count; n++)
-			data[n] += READ_ONCE(per_cpu_ptr(dev->drops, cpu)->count[n]);
+			data[n] += READ_ONCE(drops->count[n]);
+		data[count] += READ_ONCE(drops->spread);
+	}
 }
 
 static void ovpn_get_drvinfo(struct net_device *net, struct ethtool_drvinfo *info)
@@ -353,6 +376,7 @@ OVPN_NEWLINK(ovpn_newlink)
 	dev->mode = mode;
 	dev->mss_clamp = mss_clamp;
 	dev->udp_gso = true;
+	dev->rx_spread = true;
 	ovpn_hold_init(dev);
 	ovpn_home_init(dev);
 	INIT_DELAYED_WORK(&dev->tick, ovpn_tick);

@@ -15,6 +15,8 @@ const ETH_GSTRING_LEN: usize = 32;
 /// Size of struct ethtool_drvinfo, and where n_stats stands in it.
 const DRVINFO_LEN: usize = 196;
 const DRVINFO_N_STATS: usize = 180;
+/// The one counter that is not of drops: datagrams that another CPU opened than they came to.
+const SPREAD: &str = "spread";
 
 /// The drop counters of one device; none when its driver has no such counters.
 pub struct DropReasons {
@@ -63,8 +65,22 @@ impl DropReasons {
         !self.names.is_empty()
     }
 
+    /// Datagrams that another CPU opened than they came to.
+    pub fn spread(&self) -> Outcome<u64> {
+        let all = self.all()?;
+        let spread = all.iter().find(|(name, _)| name == SPREAD);
+        let spread = spread.ok_or_else(|| Failure::new("the driver does not count them"))?;
+        Ok(spread.1)
+    }
+
     /// Their values, by name.
     pub fn read(&self) -> Outcome<Vec<(String, u64)>> {
+        let mut all = self.all()?;
+        all.retain(|(name, _)| name != SPREAD);
+        Ok(all)
+    }
+
+    fn all(&self) -> Outcome<Vec<(String, u64)>> {
         if !self.known() {
             return Ok(Vec::new());
         }
@@ -79,7 +95,8 @@ impl DropReasons {
 
     /// A reading in which nothing was dropped.
     pub fn zeros(&self) -> Vec<(String, u64)> {
-        self.names.iter().map(|name| (name.clone(), 0)).collect()
+        let names = self.names.iter().filter(|name| *name != SPREAD);
+        names.map(|name| (name.clone(), 0)).collect()
     }
 
     /// Names of the counters that differ from an earlier reading, and by how much.

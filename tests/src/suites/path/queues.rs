@@ -3,11 +3,12 @@
 //! that cannot be sent.
 
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::lab::{
     Cipher, DropReasons, Echo, Outer, Soft, SoftTunnel, Tunnel, before_polls, bind, burst,
-    receive_buffer, threaded, wait_for,
+    patience, receive_buffer, threaded, wait_for,
 };
 use crate::nl::ovpn::PRIMARY;
 use crate::tap::{Case, During, Failure, Outcome};
@@ -110,6 +111,92 @@ fn moving(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// A processor without time left has another one open what comes to it, and takes it back; no packet is lost or overtaken.
+fn spread(_: &Ctx) -> Outcome {
+    const BURST: u32 = 50;
+    const ENOUGH: u64 = 2000;
+    let alone = std::thread::available_parallelism()?.get() == 1;
+    let tunnel = Tunnel::simple()?;
+    tunnel.works(5)?;
+    let reasons = DropReasons::open(&tunnel.b.ns, "tun")?;
+    if !reasons.known() {
+        return Err(Failure::Skipped("the driver counts no reasons".into()));
+    }
+    let from = tunnel.a.ns.udp(false, 4100)?;
+    let to = tunnel.b.ns.udp(false, 4100)?;
+    from.connect((Tunnel::inner(false, 2), 4100))?;
+    to.set_read_timeout(Some(Duration::from_secs(5) * patience()))?;
+    let mut next = 0_u32;
+    let mut bursts = |wanted: &str, end: &dyn Fn(u64) -> bool| {
+        let start = reasons.spread()?;
+        wait_for(wanted, LATER, || {
+            for id in next..next + BURST {
+                from.send(&id.to_be_bytes())?;
+            }
+            for id in next..next + BURST {
+                let mut got = [0; 4];
+                to.recv(&mut got).during(format!("datagram {id}"))?;
+                check_eq!(u32::from_be_bytes(got), id, "order");
+            }
+            next += BURST;
+            Ok(end(reasons.spread()? - start).then_some(()))
+        })
+    };
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| -> Outcome {
+            bind(0, 0)?;
+            while !done.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            Ok(())
+        });
+        let sender = scope.spawn(|| -> Outcome {
+            bind(0, 0)?;
+            let until = Instant::now() + Duration::from_secs(1);
+            if alone {
+                bursts("a second of packets", &|_| Instant::now() > until)?;
+                return check_eq_spread(&reasons, 0);
+            }
+            bursts("packets opened by another processor", &|n| n > ENOUGH)?;
+            let set = |word: &str| {
+                let set = format!("ethtool --set-priv-flags tun rx-spread {word}");
+                tunnel.b.ns.cmd(&set).ok().map(drop)
+            };
+            set("off")?;
+            let before = reasons.spread()?;
+            let until = Instant::now() + Duration::from_secs(1);
+            bursts("a second of packets", &|_| Instant::now() > until)?;
+            check_eq_spread(&reasons, before)?;
+            set("on")?;
+            bursts("packets opened by another processor again", &|n| n > ENOUGH)?;
+            Ok(())
+        });
+        let sent = sender.join();
+        done.store(true, Ordering::Relaxed);
+        for end in [sent, load.join()] {
+            end.unwrap_or_else(|_| Err(Failure::new("panic")))?;
+        }
+        Ok::<_, Failure>(())
+    })?;
+    note!(
+        "{next} packets, {} opened by another processor",
+        reasons.spread()?
+    );
+    let dev = tunnel.b.dev()?;
+    check_eq!((dev.rx_dropped, dev.rx_errors), (0, 0), "packets lost");
+    Ok(())
+}
+
+fn check_eq_spread(reasons: &DropReasons, wanted: u64) -> Outcome {
+    check_eq!(
+        reasons.spread()?,
+        wanted,
+        "packets opened by another processor"
+    );
+    Ok(())
+}
+
 /// Without a key a keepalive is counted as lost each time, and the first one after that leaves.
 fn keepalives(_: &Ctx) -> Outcome {
     let lab = SoftTunnel::new(Cipher::ChaCha, Outer::V4)?;
@@ -136,6 +223,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("threaded NAPI: switched under pings", switched),
         Case::new("threaded NAPI: the queue overflows", overflow),
         Case::new("threaded NAPI: a sender that changes its processor", moving),
+        Case::new("a processor without time left", spread),
         Case::new("keepalives that cannot be sent", keepalives),
     ]
 }
