@@ -202,7 +202,6 @@ pub fn counted(lane: &str) -> Result<&'static Machine> {
         &ARM64_COUNTED,
         &ARM64_DEBIAN_COUNTED,
         &ARM64_NEW_COUNTED,
-        &MIPS_COUNTED,
     ]
     .into_iter()
     .find(|machine| machine.lane == name)
@@ -243,12 +242,4 @@ static ARM64_NEW_COUNTED: Machine = Machine {
 static ARM64_DEBIAN_COUNTED: Machine = Machine {
     lane: "arm64-debian-counted",
     ..CORTEX_A53_COUNTED
-};
-
-/// MIPS, which has one CPU anyway.
-static MIPS_COUNTED: Machine = Machine {
-    lane: "mips-6.12-counted",
-    clock: COUNTED,
-    description: "QEMU Malta, MIPS 24Kc big-endian, 128 MiB, emulated (TCG), 4 ns an instruction",
-    ..MIPS_24KC
 };

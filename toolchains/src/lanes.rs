@@ -23,7 +23,10 @@ use std::time::Duration;
 /// Beside that one: a representative of every other processor, and of kernels built by others.
 ///
 /// The second kernels of a processor, `arm64-6.12` and `armhf-debian`, are in `make test-lanes`.
-pub const ROUTERS: [&str; 2] = ["mips-6.12", "arm64-debian"];
+pub const ROUTERS: [&str; 2] = ["mips-6.12", ARM64_TODAY];
+/// Beside [`steps::ARM`], the instructions of a packet are compared there. QEMU's Malta does not get there with a clock
+/// that counts: its timer keeps the CPU from idling.
+const ARM64_TODAY: &str = "arm64-debian";
 /// All that have emulated routers.
 const ALL_ROUTERS: [&str; 7] = [
     steps::ARM,
@@ -179,7 +182,7 @@ pub fn test<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>, lane: &'a str) {
     plan.step(&format!("{lane} system"), &[&packages], ONE, move || {
         system(ctx, lane)
     });
-    if ROUTERS.contains(&lane) {
+    if lane == ARM64_TODAY {
         plan.step(&format!("{lane} cost"), &[&packages], ONE, move || {
             cost(ctx, lane)
         });
