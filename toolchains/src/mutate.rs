@@ -84,7 +84,7 @@ const UNIT_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// The driver's core, which has tests of its own.
 const CORE: &str = "kmod-ovpn/core/";
 
-/// What became of a mutant.
+/// The fate of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     /// This noticed it.

@@ -257,7 +257,7 @@ fn rewritten(outer: Outer) -> Outcome {
     Ok(())
 }
 
-/// What one poll of the link finds: packets sent one by one.
+/// Packets that one poll of the link finds, each by its length: sent one by one while the poll cannot run.
 fn together(lab: &SoftTunnel, send: impl FnOnce() -> Outcome + Send) -> Outcome<Vec<usize>> {
     threaded(&lab.a.ns, "veth", true)?;
     let sniffer = Sniffer::open(&lab.a.ns, "veth")?;
