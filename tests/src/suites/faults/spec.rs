@@ -53,15 +53,15 @@ pub struct Spec {
 /// Where the harness puts the files.
 fn files() -> Outcome<Vec<PathBuf>> {
     let program = std::env::current_exe()?;
+    // Both may be the same directory: a file that is read twice has each attribute twice.
+    let mut places: Vec<PathBuf> = program.parent().map(PathBuf::from).into_iter().collect();
+    places.push("/lane/bin".into());
     let found: Vec<PathBuf> = ["ovpn.yaml", "ovpn-ext.yaml"]
         .iter()
-        .flat_map(|name| {
-            let beside = program.parent().map(|dir| dir.join(name));
-            beside
-                .into_iter()
-                .chain([PathBuf::from("/lane/bin").join(name)])
+        .filter_map(|name| {
+            let mut paths = places.iter().map(|dir| dir.join(name));
+            paths.find(|path| path.is_file())
         })
-        .filter(|path| path.is_file())
         .collect();
     if found.is_empty() {
         return Err(Failure::Skipped(
