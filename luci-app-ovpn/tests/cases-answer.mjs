@@ -11,7 +11,7 @@ const PROGRAM = `#!/bin/sh
 case "$user $password" in
 'anna CRV1::st::4711' | 'anna SCRV1:Z2VoZWlt:NDcxMQ==') exit 0 ;;
 'anna '*CRV1:*) echo 'no such PIN' ;;
-'anna geheim') echo 'CRV1:R:st:YW5uYQ==:PIN please' ;;
+'anna verborgen') echo 'CRV1:R:st:YW5uYQ==:PIN please' ;;
 *) echo 'unknown here' ;;
 esac > "$auth_failed_reason_file"
 exit 1
@@ -97,7 +97,7 @@ async function login({ open, browser, guest }) {
 	await closed(browser);
 	await answer(browser, 'User name and password', 'anna', 'falsch');
 	await told(browser, 'unknown here');
-	await answer(browser, 'User name and password', 'anna', 'geheim');
+	await answer(browser, 'User name and password', 'anna', 'verborgen');
 }
 
 /** The server's question, whose answer is not shown; a wrong one has the server's words, and no other login is asked for. */
@@ -116,8 +116,8 @@ async function challenge({ browser, guest, router }) {
 	await router.reaches('10.99.0.1');
 
 	// On the bus alone: in no file of the router, and not in the page.
-	assert.equal((await guest.run([ 'grep', '-r', '-l', '-e', 'geheim', '-e', 'falsch', '-e', '4711', '/etc/config', '/etc/ovpn', '/etc/openvpn' ])).out, '');
-	assert.ok(!await browser.page.evaluate(() => /geheim|falsch|4711/.test(document.documentElement.outerHTML
+	assert.equal((await guest.run([ 'grep', '-r', '-l', '-e', 'verborgen', '-e', 'falsch', '-e', '4711', '/etc/config', '/etc/ovpn', '/etc/openvpn' ])).out, '');
+	assert.ok(!await browser.page.evaluate(() => /verborgen|falsch|4711/.test(document.documentElement.outerHTML
 		+ [ ...document.querySelectorAll('input') ].map(input => input.value).join())));
 }
 
@@ -155,7 +155,7 @@ async function prepared({ open, browser, guest, router, server, rpcd }) {
 	server.state.language = 'en';
 	server.state.readOnly = rpcd.readOnly = false;
 	await open('ovpn/overview');
-	await answer(browser, 'Password of anna', 'geheim');
+	await answer(browser, 'Password of anna', 'verborgen');
 	await browser.until(selector => /Code of the token/.test(document.querySelector(selector).textContent), row);
 	await browser.tab(`${row} .ovpn-answer`);
 	await browser.page.keyboard.press('Enter');

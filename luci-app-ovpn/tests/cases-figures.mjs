@@ -90,7 +90,7 @@ async function server({ open, browser, guest, router, rpcd }) {
 
 		await hand.press('.cbi-tabmenu [data-tab="users"] a');
 		await hand.fill('#ovpn-user-name input', 'anna');
-		await hand.fill('#ovpn-user-password input', 'geheim: 1');
+		await hand.fill('#ovpn-user-password input', 'verschwiegen: 1');
 		await hand.press('#view .ovpn-user-add');
 		assert.match(await browser.text('#view [data-user="anna"]'), /Save writes its password/);
 		assert.equal(await browser.page.$eval(field('user_file'), node => node.value), USERS);
@@ -103,7 +103,7 @@ async function server({ open, browser, guest, router, rpcd }) {
 		assert.match(config, /config interface 'home'\n(\t.*\n)*\toption user_file '\/etc\/ovpn\/home.users'\n/);
 		assert.match(await guest.ok([ 'cat', USERS ]), /^anna:\$6\$[^:\n]+\n$/);
 		assert.equal(await guest.ok([ 'stat', '-c', '%a', USERS ]), '600\n');
-		assert.equal((await guest.run([ 'grep', '-r', 'geheim', '/etc/config', '/etc/ovpn' ])).out, '', 'a password on the router');
+		assert.equal((await guest.run([ 'grep', '-r', 'verschwiegen', '/etc/config', '/etc/ovpn' ])).out, '', 'a password on the router');
 		console.log(`# server from a fresh interface, without users: ${plain.presses} presses, ${plain.fields} field, 2 page loads; with one: ${hand}`);
 		await phone({ open, browser, guest, router });
 		await dialog({ open, browser, guest, router, rpcd });
@@ -140,7 +140,7 @@ async function phone({ open, browser, guest, router }) {
 	await connect('falsch');
 	await router.until('the refusal', async () => /AUTH_FAILED,user name or password is wrong/.test((await guest.run([ 'cat', '/tmp/anna.log' ])).out));
 	await guest.run([ 'pkill', '-x', 'openvpn' ]);
-	await connect('geheim: 1');
+	await connect('verschwiegen: 1');
 	await router.until('the client', async () => (await guest.run([ 'ping', '-n', '-q', '-c', '1', '-W', '1', '10.97.0.1' ], { ns: 1 })).code === 0);
 	await open('ovpn/clients');
 	await browser.until(selector => /up/.test(document.querySelector(selector)?.textContent), row);

@@ -92,7 +92,7 @@ fn measure(vm: &Vm, command: &str) -> Result<String> {
 fn grown(now: f64, before: f64) -> Result<()> {
     let percent = (now / before - 1.0) * 100.0;
     ensure!(
-        percent <= LIMIT,
+        now <= before * (100.0 + LIMIT) / 100.0,
         "{now} instructions, and {before} were kept: {percent:+.1} %"
     );
     Ok(())
@@ -106,6 +106,10 @@ fn cells(table: &str) -> Result<Cells> {
     let at = lines.iter().position(is_head);
     let at = at.context("the table has no line of sizes")?;
     let sizes: Vec<_> = lines[at].split_whitespace().collect();
+    ensure!(
+        sizes.chunks(2).all(|words| words.last() == Some(&"B")),
+        "a size without its unit"
+    );
     let sizes: Vec<_> = sizes.chunks(2).map(|words| words.join(" ")).collect();
     let mut cells = Cells::new();
     for line in lines[at + 1..].iter().filter(|line| !line.is_empty()) {
