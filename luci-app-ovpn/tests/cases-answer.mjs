@@ -9,7 +9,7 @@ import { DIR, PKI, PORT } from './cases-client.mjs';
 const PROGRAM = `#!/bin/sh
 { read -r user; read -r password; } < "$1"
 case "$user $password" in
-'anna CRV1::st::4711' | 'anna SCRV1:Z2VoZWlt:NDcxMQ==') exit 0 ;;
+'anna CRV1::st::4711' | 'anna SCRV1:dmVyYm9yZ2Vu:NDcxMQ==') exit 0 ;;
 'anna '*CRV1:*) echo 'no such PIN' ;;
 'anna verborgen') echo 'CRV1:R:st:YW5uYQ==:PIN please' ;;
 *) echo 'unknown here' ;;
