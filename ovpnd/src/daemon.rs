@@ -595,19 +595,6 @@ impl Daemon {
 
     /// Answers a call; none when the answer comes later.
     fn answer(&mut self, call: &Call, now: Instant) -> Option<Reply> {
-        match call.method {
-            Method::CaInit
-            | Method::CaList
-            | Method::CaRevoke
-            | Method::ProfileExport
-            | Method::UserList
-            | Method::UserSet
-            | Method::UserDel => self.work(call),
-            _ => Some(self.answer_now(call, now)),
-        }
-    }
-
-    fn answer_now(&mut self, call: &Call, now: Instant) -> Reply {
         let args = call.args.as_ref();
         if matches!(
             call.method,
@@ -622,7 +609,7 @@ impl Daemon {
         ) {
             self.engine.survey(now);
         }
-        match call.method {
+        Some(match call.method {
             Method::Status => {
                 let driver = self.engine.kernel.open();
                 api::reply(Ok(api::status(
@@ -662,14 +649,13 @@ impl Daemon {
             Method::CaDelete => api::with_args(args, |args| {
                 self.doom(api::delete_all(&self.options.key_dir, args))
             }),
-            // These are answered later.
             Method::CaInit
             | Method::CaList
             | Method::CaRevoke
             | Method::ProfileExport
             | Method::UserList
             | Method::UserSet
-            | Method::UserDel => api::with_args(args, |_| Ok(json!({}))),
+            | Method::UserDel => return self.work(call),
             Method::Start => api::with_args(args, |args| self.switch(args, true, now)),
             Method::Stop => api::with_args(args, |args| self.switch(args, false, now)),
             Method::Reload => api::with_args(args, |args| {
@@ -696,7 +682,7 @@ impl Daemon {
                 Ok(diag::json(&facts, &subjects))
             }),
             Method::Lint => api::with_args(args, |args| Ok(diag::lint(args.needed("text")?))),
-        }
+        })
     }
 
     /// Takes a profile, and has procd tell those who read the configuration that it is another one now.
