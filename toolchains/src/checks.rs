@@ -10,6 +10,7 @@ use crate::layers;
 use crate::musl;
 use crate::packages;
 use crate::tally::{Tally, cargo_result};
+use crate::tree;
 use crate::ui;
 use anyhow::{Result, bail};
 use std::fs;
@@ -112,25 +113,15 @@ pub fn workspace(ctx: &Ctx) -> Result<Tally> {
         "ovpn-netlink",
     ];
     tally += one("cargo package", cargo(ctx, &package).run());
-    let files = Cmd::new(ctx, "git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
-        .cwd(&ctx.project)
-        .output()?;
+    let files = tree::files(ctx, &[])?;
     let faults: Vec<_> = files
-        .split('\0')
-        .filter(|f| !f.is_empty())
+        .iter()
         .filter_map(|f| fault(&ctx.project, f))
         .collect();
     tally += none_of("files", faults);
     let texts = files
-        .split('\0')
-        .filter_map(|f| Some((f, fs::read_to_string(ctx.project.join(f)).ok()?)));
+        .iter()
+        .filter_map(|f| Some((f.as_str(), fs::read_to_string(ctx.project.join(f)).ok()?)));
     let texts: Vec<_> = texts.filter(|(f, _)| !f.is_empty()).collect();
     let clauses = texts.iter().flat_map(|(f, text)| {
         let lines = english::faults(f, text).into_iter();

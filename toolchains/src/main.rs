@@ -36,6 +36,7 @@ mod stock;
 mod style;
 mod successor;
 mod tally;
+mod tree;
 mod ui;
 mod um;
 

@@ -11,6 +11,7 @@ use crate::mutants::{self, Mutant};
 use crate::stamp;
 use crate::steps::{OURS, UM};
 use crate::tally::tap_result;
+use crate::tree;
 use crate::ui;
 use crate::um::{self, Guest};
 use anyhow::{Context, Result, bail, ensure};
@@ -159,24 +160,14 @@ impl Copy {
         );
         let bin = ctx.lane(UM).join("bin/ovpn-tests");
         ensure!(bin.is_file(), "there are no tests yet: lane programs {UM}");
-        let (tree, cache) = (home(ctx).join("tree"), home(ctx).join("cache"));
-        let _ = fs::remove_dir_all(&tree);
-        let files = Cmd::new(ctx, "git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .cwd(&ctx.project)
-            .output()?;
-        for file in files.split('\0').filter(|f| !f.is_empty()) {
-            let to = tree.join(file);
-            if let (Some(dir), true) = (to.parent(), ctx.project.join(file).is_file()) {
+        let (copy, cache) = (home(ctx).join("tree"), home(ctx).join("cache"));
+        let _ = fs::remove_dir_all(&copy);
+        for file in tree::files(ctx, &[])? {
+            let to = copy.join(&file);
+            if let Some(dir) = to.parent() {
                 fs::create_dir_all(dir)?;
-                fs::copy(ctx.project.join(file), &to)?;
             }
+            fs::copy(ctx.project.join(&file), &to)?;
         }
         let lane = cache.join("lanes").join(UM);
         fs::create_dir_all(&lane)?;
@@ -186,8 +177,8 @@ impl Copy {
         for name in ["kernel", "modules", "bin"] {
             link(&ctx.lane(UM).join(name), &lane.join(name))?;
         }
-        let lock = Lock::read(&tree.join("toolchains/sources.lock"))?;
-        let ctx = Ctx::with(&tree, &cache, lock, ctx.mirror.clone())?;
+        let lock = Lock::read(&copy.join("toolchains/sources.lock"))?;
+        let ctx = Ctx::with(&copy, &cache, lock, ctx.mirror.clone())?;
         Ok(Self { ctx, quick })
     }
 

@@ -10,6 +10,7 @@ use crate::plan::{HALF, ONE, Plan};
 use crate::selftests;
 use crate::steps;
 use crate::tally::Tally;
+use crate::tree;
 use crate::ui;
 use anyhow::{Result, ensure};
 
@@ -34,13 +35,8 @@ const EXEMPT: [(&str, &str); 6] = [
 /// `checkpatch.pl` of the pinned kernel over all C of the module: a case for each file.
 pub fn checkpatch(ctx: &Ctx) -> Result<Tally> {
     let script = fetch::unpack(ctx, selftests::SOURCE)?.join("scripts/checkpatch.pl");
-    let files = Cmd::new(ctx, "git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .args(["kmod-ovpn/*.c", "kmod-ovpn/*.h"])
-        .cwd(&ctx.project)
-        .output()?;
     let mut tally = Tally::default();
-    for file in files.lines().filter(|f| ctx.project.join(f).is_file()) {
+    for file in &tree::files(ctx, &["kmod-ovpn/*.c", "kmod-ovpn/*.h"])? {
         let mut said = Vec::new();
         let status = Cmd::new(ctx, "perl")
             .arg(&script)
