@@ -78,30 +78,34 @@ pub fn build(ctx: &Ctx, lane: &str) -> Result<()> {
     let to = target(ctx.lock.lane(lane)?.triple()?)?;
     let bin = ctx.lane(lane).join("bin");
     let target = ctx.cache.join("target/musl");
-    cross(ctx, to, PANIC, Cmd::new(ctx, "cargo").arg("build"))?
-        .args(["--locked", "--profile", PROFILE])
-        .args(["--package", "ovpnd", "--package", "ovpn-tests"])
-        .args(OWN.iter().flat_map(|program| ["--bin", program]))
-        .cwd(&ctx.project)
-        .env("CARGO_TARGET_DIR", &target)
-        .run()?;
-    for program in OWN {
-        let built = target.join(to.triple).join(PROFILE).join(program);
-        fetch::place(&built, &bin)?;
-        let size = fs::metadata(&built)?.len();
-        ui::say(format!("{program}: {} KiB stripped", size.div_ceil(1024)));
-    }
+    let build = |programs: &[&str], features: &[&str], place: &Path| -> Result<()> {
+        let names = programs.iter();
+        cross(ctx, to, PANIC, Cmd::new(ctx, "cargo").arg("build"))?
+            .args(["--locked", "--profile", PROFILE])
+            .args(names.flat_map(|name| ["--package", name, "--bin", name]))
+            .args(features)
+            .cwd(&ctx.project)
+            .env("CARGO_TARGET_DIR", &target)
+            .run()?;
+        for program in programs {
+            let built = target.join(to.triple).join(PROFILE).join(program);
+            fetch::place(&built, place)?;
+            let kib = fs::metadata(&built)?.len().div_ceil(1024);
+            ui::say(
+                [&[*program], features, &[&format!("{kib} KiB stripped")]]
+                    .concat()
+                    .join(" "),
+            );
+        }
+        Ok(())
+    };
+    build(&OWN, &[], &bin)?;
     // The other variant of the daemon's package has the same name.
-    cross(ctx, to, PANIC, Cmd::new(ctx, "cargo").arg("build"))?
-        .args(["--locked", "--profile", PROFILE, "--package", OWN[0]])
-        .args(["--bin", OWN[0], "--no-default-features"])
-        .cwd(&ctx.project)
-        .env("CARGO_TARGET_DIR", &target)
-        .run()?;
-    let built = target.join(to.triple).join(PROFILE).join(OWN[0]);
-    fetch::place(&built, &ctx.lane(lane).join(MINI))?;
-    let size = fs::metadata(&built)?.len();
-    ui::say(format!("without TLS: {} KiB stripped", size.div_ceil(1024)));
+    build(
+        &OWN[..1],
+        &["--no-default-features"],
+        &ctx.lane(lane).join(MINI),
+    )?;
     fetch::guest_programs(ctx, lane, to.triple, |cmd| {
         let target = ctx.cache.join("target/musl-tools");
         Ok(cross(ctx, to, PANIC, cmd)?.env("CARGO_TARGET_DIR", target))
