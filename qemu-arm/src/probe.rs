@@ -14,7 +14,7 @@ use crate::vm::{COMMAND, Vm};
 /// handshake needs 1 s there on an idle host.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Bytes that iperf3 writes and reads at once: it counts whole blocks, so with its own 128 KiB a slow interval counts as nothing.
+/// Bytes that iperf3 writes and reads at once: less than its 128 KiB, so that a slow interval shows what moved.
 pub(crate) const BLOCK: &str = "16K";
 
 /// Seconds of each iperf3 measurement.

@@ -14,8 +14,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-/// Files that the guests see below `/`, beside the two programs. `iperf3` is the test program by another name: the real one
-/// is in no registry as a source.
+/// Files that the guests see below `/`, beside the two programs. `iperf3` is the test program by another name, as in every
+/// root (tests/src/iperf).
 const LINKS: [(&str, &str); 6] = [
     ("bin", "usr/bin"),
     ("sbin", "usr/sbin"),

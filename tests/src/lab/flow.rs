@@ -161,7 +161,8 @@ pub fn receive_buffer(fd: RawFd, bytes: u32) -> Outcome {
     set_buffer(fd, libc::SO_RCVBUFFORCE, bytes)
 }
 
-fn set_buffer(fd: RawFd, option: libc::c_int, bytes: u32) -> Outcome {
+/// Sets a socket option of this many bytes, for example `SO_SNDBUF`.
+pub fn set_buffer(fd: RawFd, option: libc::c_int, bytes: u32) -> Outcome {
     let len = size_of_val(&bytes) as libc::socklen_t;
     // SAFETY: the value is an int of the length given.
     let ret =
@@ -191,8 +192,8 @@ pub struct Flow {
     pub zerocopy: bool,
     /// Limit per stream in Mbit/s; 0 is none.
     pub mbit: u32,
-    /// KiB that TCP's ends write and read at once. iperf3 counts whole blocks, so a slow second with large ones counts as
-    /// nothing; a measurement of speed wants the 128 of iperf3 itself.
+    /// KiB that TCP's ends write and read at once. Small ones show a slow flow earlier; a measurement of speed wants the 128
+    /// of iperf3 itself.
     pub block: u32,
 }
 

@@ -20,7 +20,9 @@ mod tunnel;
 pub use cmd::{Cmd, Done, Proc};
 pub use drops::DropReasons;
 pub use echo::Echo;
-pub use flow::{Flow, Ping, PingStats, huge_send_buffer, iperf, large_buffers, receive_buffer};
+pub use flow::{
+    Flow, Ping, PingStats, huge_send_buffer, iperf, large_buffers, receive_buffer, set_buffer,
+};
 pub use kmsg::KernelLog;
 pub use module::Module;
 pub use ns::{Netdev, Ns, Pair, backlog_full};
