@@ -27,7 +27,7 @@ pub use kmsg::KernelLog;
 pub use module::Module;
 pub use ns::{Netdev, Ns, Pair, backlog_full};
 pub use param::Param;
-pub use polls::{before_polls, bind, threaded};
+pub use polls::{before_polls, bind, pollers, threaded};
 pub use server::{Hub, Server, VpnIps};
 pub use sniffer::Sniffer;
 pub use soft::{LIMIT, Soft, SoftTunnel};

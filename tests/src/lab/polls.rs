@@ -38,7 +38,7 @@ pub fn before_polls(device: &str, work: impl FnOnce() -> Outcome + Send) -> Outc
 }
 
 /// Ids of the threads that poll a device.
-fn pollers(device: &str) -> Outcome<Vec<i32>> {
+pub fn pollers(device: &str) -> Outcome<Vec<i32>> {
     let name_of = format!("napi/{device}-");
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {

@@ -3,6 +3,7 @@
 //! says so, and nothing stays behind, whatever is deleted while an engine has its packets.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -443,6 +444,36 @@ fn overload(template: &str) -> Outcome {
     answers(&tunnel, 10)
 }
 
+/// An engine that takes no work: pcrypt without a processor to work on (kernel/padata.c). Each packet is counted, and the
+/// tunnel works as soon as the engine does.
+fn refused(_: &Ctx) -> Outcome {
+    let _preference = prefer("pcrypt", Cipher::Aes256)?;
+    let lab = SoftTunnel::new(Cipher::Aes256, Outer::V4)?;
+    let drops = Drops::watch(&lab.a)?;
+    let processors = "/sys/kernel/pcrypt/pencrypt/parallel_cpumask";
+    let usual = fs::read_to_string(processors).during(processors)?;
+    fs::write(processors, "0").during(processors)?;
+    let pushed = (0..5).try_for_each(|n| lab.push(&text(n)));
+    let lost = pushed.and_then(|()| {
+        wait_for("the packets to be counted", Duration::from_secs(5), || {
+            let lost = drops.since()?;
+            let all: u64 = lost.iter().map(|(_, n)| n).sum();
+            Ok((all >= 5).then_some(lost))
+        })
+    });
+    fs::write(processors, usual.trim()).during(processors)?;
+    check_eq!(lost?, [("tx_crypto".to_owned(), 5)], "drops");
+    check_eq!(lab.a.dev()?.tx_dropped, 5, "tx_dropped");
+    lab.push(&text(5))?;
+    let (_, plain) = lab.soft.recv(1)?;
+    check_eq!(
+        plain.get(28..).and_then(number),
+        Some(5),
+        "number of the datagram sent"
+    );
+    Ok(())
+}
+
 /// The peer goes while the engine has packets of both directions: each is counted as lost with it, or was through.
 fn peer_gone(template: &str) -> Outcome {
     const BURST: u32 = 20;
@@ -544,6 +575,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("preference: malformed", malformed),
         Case::new("preference: nothing fits", missing),
         Case::new("preference: second choice, rank, exclusion", chosen),
+        Case::new("pcrypt: refuses every packet", refused),
     ];
     for template in TEMPLATES {
         for cipher in [Cipher::Aes256, Cipher::ChaCha] {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::figure;
 use super::tcp::Listener;
 use crate::lab::{
-    Cipher, DropReasons, Flow, Module, Ns, Outer, Pair, Ping, Sniffer, SoftTunnel, Tunnel,
-    TunnelSpec, wait_for,
+    Cipher, DropReasons, Flow, Module, Ns, Outer, Pair, Ping, Sniffer, Soft, SoftTunnel, Tunnel,
+    TunnelSpec, pollers, threaded, wait_for,
 };
 use crate::nl::link::{IFLA_OVPN_MODE, Links};
 use crate::nl::ovpn::{KeySpec, Ovpn, PRIMARY, cmd, keyconf, peer, put_dir, put_remote, top};
@@ -35,37 +35,43 @@ fn knob(name: &str, value: &str) -> Outcome {
     }
 }
 
-/// Makes this thread's n-th allocation from now on fail, for the first time of each value of n.
-struct FailNth(File);
+/// Makes the n-th allocation of threads from now on fail, for the first time of each value of n.
+struct FailNth(Vec<File>);
 
 impl FailNth {
+    /// For this thread.
     fn new() -> Outcome<Self> {
+        Self::of(&["thread-self".to_owned()])
+    }
+
+    /// For each of these threads alone; of the first that gets so far, `around` speaks.
+    fn of(threads: &[String]) -> Outcome<Self> {
         // Silent, and also where the kernel could wait for memory.
         knob("verbose", "0")?;
         knob("ignore-gfp-wait", "N")?;
-        let path = "/proc/thread-self/fail-nth";
-        Ok(Self(
-            File::options()
-                .read(true)
-                .write(true)
-                .open(path)
-                .during(path)?,
-        ))
+        let open = |thread| -> Outcome<File> {
+            let path = format!("/proc/{thread}/fail-nth");
+            let file = File::options().read(true).write(true).open(&path);
+            file.during(path)
+        };
+        Ok(Self(threads.iter().map(open).collect::<Outcome<_>>()?))
     }
 
     /// Runs something; says whether an allocation of it failed.
     fn around<T>(&self, n: u32, run: impl FnOnce() -> Outcome<T>) -> Outcome<(T, bool)> {
-        self.0
-            .write_at(n.to_string().as_bytes(), 0)
-            .during("fail-nth")?;
+        for file in &self.0 {
+            file.write_at(n.to_string().as_bytes(), 0)
+                .during("fail-nth")?;
+        }
         let result = run();
-        let mut left = [0; 16];
-        let len = self.0.read_at(&mut left, 0).during("fail-nth")?;
-        self.0.write_at(b"0", 0).during("fail-nth")?;
-        Ok((
-            result?,
-            left.get(..len).unwrap_or_default().trim_ascii() == b"0",
-        ))
+        let mut failed = false;
+        for file in &self.0 {
+            let mut left = [0; 16];
+            let len = file.read_at(&mut left, 0).during("fail-nth")?;
+            file.write_at(b"0", 0).during("fail-nth")?;
+            failed |= left.get(..len).unwrap_or_default().trim_ascii() == b"0";
+        }
+        Ok((result?, failed))
     }
 }
 
@@ -440,6 +446,57 @@ pub fn exactly(_: &Ctx) -> Outcome {
         }
     }
     note!("tx_no_memory: {lost}");
+    check!(lost > 0, "no packet was lost for want of memory");
+    Ok(())
+}
+
+/// The same on the way in, whose packets a thread opens: one allocation of it fails for each packet.
+pub fn exactly_in(_: &Ctx) -> Outcome {
+    let mut lab = SoftTunnel::new(Cipher::Aes256, Outer::V4)?;
+    let reasons = DropReasons::open(&lab.a.ns, "tun")?;
+    if !reasons.known() {
+        return Err(Failure::Skipped("the driver counts no reasons".into()));
+    }
+    threaded(&lab.a.ns, "tun", true)?;
+    let pollers: Vec<_> = pollers("tun")?.iter().map(i32::to_string).collect();
+    let fail = FailNth::of(&pollers)?;
+    let asleep = || -> Outcome<Option<()>> {
+        for poller in &pollers {
+            let stat = fs::read_to_string(format!("/proc/{poller}/stat"))?;
+            if !stat.contains(") S ") {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    };
+    // A packet that another one sees is copied before it is decrypted.
+    let _tap = Sniffer::open(&lab.a.ns, "veth")?;
+    let (mut lost, mut came) = (0, lab.a.stats()?.link_rx_packets);
+    for n in 1..MOST {
+        let (before, dropped) = (reasons.read()?, lab.a.dev()?.rx_dropped);
+        let (_, failed) = fail.around(n, || {
+            lab.soft.send(&Soft::datagram(b"in"))?;
+            wait_for("the packet", Duration::from_secs(10), || {
+                let count: u64 = reasons.since(&before)?.iter().map(|(_, n)| n).sum();
+                Ok((lab.a.stats()?.link_rx_packets + count > came).then_some(()))
+            })?;
+            wait_for("the end of the poll", Duration::from_secs(10), asleep)
+        })?;
+        let now = reasons.since(&before)?;
+        let count = only("rx_no_memory", &now).during(format!("allocation {n}"))?;
+        check_eq!(lab.a.dev()?.rx_dropped - dropped, count, "rx_dropped");
+        check_eq!(
+            lab.a.stats()?.link_rx_packets,
+            came + 1 - count,
+            "packets opened"
+        );
+        came += 1 - count;
+        lost += count;
+        if !failed {
+            break;
+        }
+    }
+    note!("rx_no_memory: {lost}");
     check!(lost > 0, "no packet was lost for want of memory");
     Ok(())
 }

@@ -144,6 +144,7 @@ pub fn cases() -> Vec<Case> {
         case("no memory for requests", memory::requests),
         case("no memory for packets", memory::packets),
         case("no memory for one packet", memory::exactly),
+        case("no memory for one packet that comes in", memory::exactly_in),
         case("load, traffic, unload", cycles::cycles),
         Case::new("leaks", leaks),
     ]
