@@ -61,6 +61,7 @@ pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
         "workspace" => workspace(ctx),
         "unit" => unit(ctx),
         "checkpatch" => crate::style::checkpatch(ctx),
+        "module" => crate::kernel::module_lints(ctx, crate::steps::UM).map(|()| Tally::pass()),
         "loom" => loom(ctx),
         "libuci" => libuci(ctx),
         "big-endian" => big_endian(ctx),

@@ -62,7 +62,7 @@ lane VERB [ARGUMENT]...
   luci [CASE]        the web pages in a browser, against a router in a guest
   faults             hostile peers, fuzzing, failing allocations: both drivers on the kernel that notices faults
   check              what to run before a commit: formatting, lints, unit tests, the kernel's style
-  check NAME         one of workspace, checkpatch, unit, loom, fuzz, libuci, recipes, pages, pins, big-endian
+  check NAME         one of workspace, checkpatch, module, unit, loom, fuzz, libuci, recipes, pages, pins, big-endian
   fetch              every source of sources.lock
   pins [--update]    pinned packages, and the newest that their suites have; writes these to sources.lock
   host-deps          missing packages of this machine
