@@ -57,7 +57,7 @@ fn unpack_pin(ctx: &Ctx, deb: &Deb) -> Result<PathBuf> {
     let key = Key::new("unpack 1").with(&deb.sha256);
     stamp::once(&stamp, &dir, key, || {
         let file = apt::download(ctx, deb)?;
-        let new = dir.with_extension("new");
+        let new = beside(&dir, ".new");
         for old in [&new, &dir] {
             if old.exists() {
                 fs::remove_dir_all(old)
@@ -70,6 +70,13 @@ fn unpack_pin(ctx: &Ctx, deb: &Deb) -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(dir)
+}
+
+/// A path that ends in more than this one. An extension would take the place of a version's last number.
+fn beside(dir: &Path, end: &str) -> PathBuf {
+    let mut path = dir.as_os_str().to_owned();
+    path.push(end);
+    path.into()
 }
 
 fn extract(ctx: &Ctx, deb: &Deb, file: &Path, to: &Path) -> Result<()> {
@@ -89,7 +96,7 @@ fn extract(ctx: &Ctx, deb: &Deb, file: &Path, to: &Path) -> Result<()> {
             .arg(to)
             .run();
     };
-    let outer = to.with_extension("deb");
+    let outer = beside(to, ".deb");
     Cmd::new(ctx, "dpkg-deb")
         .arg("--extract")
         .arg(file)
@@ -403,4 +410,20 @@ fn has_libclang(llvm: &Path) -> bool {
     entries
         .flatten()
         .any(|e| e.file_name().to_string_lossy().starts_with("libclang-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_unpacked_apart() {
+        let new = |dir| beside(Path::new(dir), ".new");
+        assert_eq!(new("src/linux-7.3"), Path::new("src/linux-7.3.new"));
+        assert_ne!(new("src/linux-7.3"), new("src/linux-7.2"));
+        assert_eq!(
+            beside(&new("src/linux-7.3"), ".deb"),
+            Path::new("src/linux-7.3.new.deb")
+        );
+    }
 }
