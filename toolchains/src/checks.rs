@@ -21,9 +21,29 @@ use std::time::Duration;
 
 mod licences;
 
-/// Crates with fuzz targets, seconds each of these runs, and the sanitizer: libuci brings a C library's, and two are
-/// one too many.
-const FUZZED: [(&str, u32, &str); 2] = [("kmod-ovpn/core", 30, "address"), ("ovpnd", 15, "none")];
+/// Crates with fuzz targets.
+const FUZZED: [Fuzzed; 3] = [
+    Fuzzed {
+        dir: "kmod-ovpn/core",
+        seconds: 30,
+        sanitizer: "address",
+        seeds: None,
+    },
+    Fuzzed {
+        dir: "ovpnd",
+        seconds: 15,
+        // libuci brings a C library's, and two are one too many.
+        sanitizer: "none",
+        seeds: None,
+    },
+    Fuzzed {
+        dir: "toolchains/adb",
+        seconds: 10,
+        // As the one before, whose build of the fuzzer it shares: there is no unsafe code.
+        sanitizer: "none",
+        seeds: Some("tests/golden"),
+    },
+];
 /// libuci-sys takes an old libclang.
 const OLD_LIBCLANG: &str = "/usr/lib/llvm-14/lib";
 /// The processor that ovpnd's tests run on once more: big-endian, without an FPU, 32 bits. With what emulates it.
@@ -54,6 +74,17 @@ const SOURCES: [&str; 15] = [
     "rs", "c", "h", "sh", "toml", "config", "lock", "lds", "py", "S", "yml", "mk", "js", "mjs",
     "css",
 ];
+
+/// A crate whose folder has another, `fuzz`, with fuzz targets.
+#[derive(Clone, Copy)]
+struct Fuzzed {
+    dir: &'static str,
+    /// That each target runs.
+    seconds: u32,
+    sanitizer: &'static str,
+    /// Files below the crate that its targets begin with.
+    seeds: Option<&'static str>,
+}
 
 /// One of the checks by name.
 pub fn one_of(ctx: &Ctx, name: &str) -> Result<Tally> {
@@ -251,17 +282,17 @@ pub fn libuci(ctx: &Ctx) -> Result<Tally> {
 pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
     fetch::tool(ctx, "cargo-fuzz")?;
     let mut targets = Vec::new();
-    for (dir, seconds, sanitizer) in FUZZED {
-        let dir = ctx.project.join(dir);
+    for krate in FUZZED {
+        let dir = ctx.project.join(krate.dir);
         let list = fuzzer(ctx, &["list"]).cwd(&dir).output()?;
         if list.trim().is_empty() {
             bail!("there are no fuzz targets in {}", dir.display());
         }
-        fuzzer(ctx, &["build", "--sanitizer", sanitizer])
+        fuzzer(ctx, &["build", "--sanitizer", krate.sanitizer])
             .cwd(&dir)
             .run()?;
         let named = list.split_whitespace().map(str::to_owned);
-        targets.extend(named.map(|target| (dir.clone(), target, seconds, sanitizer)));
+        targets.extend(named.map(|target| (krate, target)));
     }
     let label = ui::label();
     let tally = Mutex::new(Tally::default());
@@ -270,13 +301,13 @@ pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let Some((dir, target, seconds, sanitizer)) =
+                    let Some((krate, target)) =
                         queue.lock().unwrap_or_else(|e| e.into_inner()).next()
                     else {
                         break;
                     };
                     ui::set_label(format!("{label} {target}").trim());
-                    let result = one(&target, fuzz_one(ctx, &dir, &target, seconds, sanitizer));
+                    let result = one(&target, fuzz_one(ctx, krate, &target));
                     *tally.lock().unwrap_or_else(|e| e.into_inner()) += result;
                 }
             });
@@ -285,17 +316,20 @@ pub fn fuzz(ctx: &Ctx) -> Result<Tally> {
     Ok(tally.into_inner().unwrap_or_else(|e| e.into_inner()))
 }
 
-fn fuzz_one(ctx: &Ctx, dir: &Path, target: &str, seconds: u32, sanitizer: &str) -> Result<()> {
+fn fuzz_one(ctx: &Ctx, krate: Fuzzed, target: &str) -> Result<()> {
     let corpus = ctx.cache.join("fuzz").join(target);
     let found = ctx.cache.join("fuzz/artifacts").join(target);
     for dir in [&corpus, &found] {
         fs::create_dir_all(dir)?;
     }
-    fuzzer(ctx, &["run", "--sanitizer", sanitizer, target])
+    let dir = ctx.project.join(krate.dir);
+    // The fuzzer adds to the first folder and only reads the others.
+    fuzzer(ctx, &["run", "--sanitizer", krate.sanitizer, target])
         .arg(&corpus)
+        .args(krate.seeds.map(|seeds| dir.join(seeds)))
         .args([
             "--",
-            &format!("-max_total_time={seconds}"),
+            &format!("-max_total_time={}", krate.seconds),
             "-timeout=10",
             "-print_final_stats=1",
             &format!("-artifact_prefix={}/", found.display()),
