@@ -35,8 +35,8 @@ while read -r release target rest; do
 	rm -rf "$to"
 	mkdir -p "$to"
 	if "$here/with-openwrt.sh" "$sdk" >"$to/build.log" 2>&1 </dev/null &&
-		find "$sdk/bin" \( -name 'kmod-ovpn-[0-9]*.apk' -o -name 'ovpnd-[0-9]*.apk' -o -name 'luci-app-ovpn-[0-9]*.apk' \
-			-o -name 'luci-i18n-ovpn-*.apk' \) -exec cp {} "$to/" \; &&
+		find "$sdk/bin" \( -name 'kmod-ovpn-[0-9]*.apk' -o -name 'ovpnd-[0-9]*.apk' -o -name 'ovpnd-mini-[0-9]*.apk' \
+			-o -name 'luci-app-ovpn-[0-9]*.apk' -o -name 'luci-i18n-ovpn-*.apk' \) -exec cp {} "$to/" \; &&
 		(cd "$here/.." && cargo run --release -q -p lane -- index "$to") </dev/null; then
 		done="$done $release/$target"
 	else

@@ -9,7 +9,9 @@
 set -eu
 
 feed=$(cd "$(dirname "$0")/.." && pwd)
-packages="kmod-ovpn ovpnd luci-app-ovpn"
+packages="kmod-ovpn ovpnd ovpnd-mini luci-app-ovpn"
+# The recipe of each, which make compiles: one for both variants of the daemon.
+recipe_of() { printf '%s\n' "${1%-mini}"; }
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'with-openwrt: %s\n' "$*" >&2; exit 1; }
 
@@ -50,17 +52,20 @@ if ! ls -d staging_dir/toolchain-* >/dev/null 2>&1; then
 	exit 0
 fi
 
-for package in $selected; do
-	say "make package/$package/compile"
-	make "package/$package/compile" V=s
+for recipe in $(for package in $selected; do recipe_of "$package"; done | sort -u); do
+	say "make package/$recipe/compile"
+	make "package/$recipe/compile" V=s
 done
 
 say "apk verify"
 found=0
-for file in $(find bin -name 'kmod-ovpn-[0-9]*.apk' -o -name 'ovpnd-[0-9]*.apk' -o -name 'luci-app-ovpn-[0-9]*.apk'); do
-	staging_dir/host/bin/apk verify --allow-untrusted "$file"
-	staging_dir/host/bin/apk adbdump "$file" | sed -n '1,/^paths:/p'
-	found=$((found + 1))
+for package in $selected; do
+	files=$(find bin -name "$package-[0-9]*.apk")
+	[ -n "$files" ] || fail "no .apk of $package in bin/: it was not made, or this release makes no apk packages"
+	for file in $files; do
+		staging_dir/host/bin/apk verify --allow-untrusted "$file"
+		staging_dir/host/bin/apk adbdump "$file" | sed -n '1,/^paths:/p'
+		found=$((found + 1))
+	done
 done
-[ "$found" -gt 0 ] || fail "no .apk in bin/: this release makes no apk packages"
 say "read, selected, compiled and verified:$selected ($found packages)"

@@ -22,6 +22,7 @@ STAGING_DIR := $(TOPDIR)/staging_dir
 HOST_TAR := tar
 CP := cp -fpR
 LN := ln -sf
+SED := sed -i -e
 INSTALL_DIR := install -d -m0755
 INSTALL_BIN := install -m0755
 INSTALL_DATA := install -m0644

@@ -17,6 +17,7 @@ use crate::musl;
 use crate::stamp::{self, Key};
 use crate::tally::Tally;
 use crate::ui;
+use adb::container::{Container, Schema};
 use adb::index::Index;
 use adb::sign::{Private, Public};
 use anyhow::{Context, Result, ensure};
@@ -43,6 +44,9 @@ const VARIANTS: [(&str, &str); 2] = [("tls", "bin"), ("mini", musl::MINI)];
 
 /// Names a key of P-256 in PEM that signs the indexes, instead of one made here.
 const KEY_VARIABLE: &str = "OVPN_SIGN_KEY";
+
+/// What each of them leaves for the first boot of another kernel.
+const HOOK: &str = "usr/share/ovpnd/module.sh";
 
 /// Packages of the routers, the one that draws in the other first.
 const INSTALLED: [&str; 2] = ["ovpnd", "kmod-ovpn"];
@@ -126,6 +130,7 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
                 other.map(|(_, apk)| apk.len())
             )),
         };
+        tally += remedy(lane, name, &first)?;
     }
     for name in INSTALLED {
         let list = root.join(apk::LISTS).join(format!("{name}.list"));
@@ -152,6 +157,27 @@ pub fn test(ctx: &Ctx, lane: &str) -> Result<Tally> {
         )),
     };
     Ok(tally)
+}
+
+/// Whether the script that a variant of the daemon leaves for another kernel tells to install that variant.
+fn remedy(lane: &str, name: &str, packages: &BTreeMap<String, Vec<u8>>) -> Result<Tally> {
+    for bytes in packages.values() {
+        let Ok(container) = Container::read(bytes, Schema::Package) else {
+            continue;
+        };
+        let package = adb::package::Package::read(&container)?;
+        if package.info.name != name {
+            continue;
+        }
+        if let Some(adb::package::Kind::File(_, text)) = package.files.get(HOOK)
+            && String::from_utf8_lossy(text).contains(&format!(" apk add kmod-ovpn {name}\""))
+        {
+            return Ok(Tally::pass());
+        }
+    }
+    Ok(Tally::fail(format!(
+        "{lane}: {HOOK} of {name} tells to install another package"
+    )))
 }
 
 /// Has the module's recipe prepare its sources and begin to compile them, with a kernel that has no rust/ folder and a
