@@ -71,7 +71,7 @@ lane VERB [ARGUMENT]...
   disassembly LANE   what the machine code of a MIPS lane's module must be like
   root NAME          a guest's root file system
   packages [LANE]..  the packages of all routers, or of some
-  pack LANE          the packages of a lane that is built already
+  pack LANE          the packages of a lane that is built already, and their sizes
   index DIR          a signed packages.adb of the .apk files in a directory
   programs LANE      the programs its guests run
   mutate [--quick] [--most N] [FILE]..
@@ -135,7 +135,11 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         ("module", [lane]) => done(kernel::module(&ctx, lane).map(drop)),
         ("disassembly", [lane]) => mips::check(&ctx, lane).map(|tally| total(&ctx, &tally)),
         ("root", [name]) => done(root::build(&ctx, name)),
-        ("pack", [lane]) => packages::test(&ctx, lane).map(|tally| total(&ctx, &tally)),
+        ("pack", [lane]) => {
+            let tally = packages::test(&ctx, lane)?;
+            packages::sizes(&ctx, &[lane])?;
+            Ok(total(&ctx, &tally))
+        }
         ("index", [dir]) => done(packages::sign(&ctx, Path::new(dir))),
         ("packages", lanes) => lanes::packages(&ctx, lanes).map(|tally| total(&ctx, &tally)),
         ("programs", [lane]) => done(steps::programs(&ctx, lane)),
