@@ -259,7 +259,7 @@ impl Clients {
         for (name, server) in &mut self.servers {
             server.receive(name, (kernel, worker), now);
         }
-        while let Some((attempt, said)) = worker.event() {
+        for (attempt, said) in worker.events() {
             match said {
                 Said::Client(event) => {
                     let found = self.clients.iter_mut().find(|(_, c)| c.has(attempt));

@@ -28,6 +28,9 @@ use crate::config::vpn::unix_time;
 
 /// Packets that may wait: a handshake has about ten.
 const MAX_PACKETS: usize = 256;
+/// Events that the poll loop takes in before it looks at everything else again, ubus among it: each may cost it several requests
+/// to the kernel, and while many clients come at once others follow as fast.
+const TURN: usize = 8;
 /// A handshake's certificates are parsed on it.
 const STACK: usize = 512 * 1024;
 /// How long the last packets of sessions that are over are sent again.
@@ -137,6 +140,8 @@ pub(super) struct Worker {
     events: Receiver<(Attempt, Said)>,
     /// Readable when there are events.
     ear: UnixStream,
+    /// The other end of that.
+    bell: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -152,6 +157,7 @@ impl Worker {
         bell.set_nonblocking(true)?;
         ear.set_nonblocking(true)?;
         let orders = Arc::clone(&shared);
+        let own = bell.try_clone()?;
         let thread = thread::Builder::new()
             .name("control".into())
             .stack_size(STACK)
@@ -160,6 +166,7 @@ impl Worker {
             shared,
             events,
             ear,
+            bell: own,
             thread: Some(thread),
         })
     }
@@ -211,11 +218,17 @@ impl Worker {
         self.shared.lock().lost
     }
 
-    /// The next event, if there is one.
-    pub(super) fn event(&mut self) -> Option<(Attempt, Said)> {
+    /// The events for one turn of the poll loop, [`TURN`] at most. While there may be more, the descriptor stays readable.
+    pub(super) fn events(&mut self) -> Vec<(Attempt, Said)> {
         let mut bytes = [0; 64];
+        // Before the events: the bell of one that comes from now on is heard by the next poll.
         while matches!(self.ear.read(&mut bytes), Ok(1..)) {}
-        self.events.try_recv().ok()
+        let events: Vec<_> = self.events.try_iter().take(TURN).collect();
+        if events.len() == TURN {
+            // Without room it is readable already.
+            let _ = (&self.bell).write(&[0]);
+        }
+        events
     }
 }
 
@@ -461,5 +474,57 @@ pub(super) fn sentence(why: &Failure) -> String {
     match &why.remedy {
         Some(remedy) => format!("{} ({remedy})", why.reason),
         None => why.reason.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    /// A worker without a thread, whose events are sent by hand.
+    fn worker() -> (Worker, Sender<(Attempt, Said)>, UnixStream) {
+        let (sender, events) = channel();
+        let (bell, ear) = UnixStream::pair().unwrap();
+        bell.set_nonblocking(true).unwrap();
+        ear.set_nonblocking(true).unwrap();
+        let worker = Worker {
+            shared: Arc::default(),
+            events,
+            ear,
+            bell: bell.try_clone().unwrap(),
+            thread: None,
+        };
+        (worker, sender, bell)
+    }
+
+    fn is_readable(worker: &Worker) -> bool {
+        let mut fds = [PollFd::new(worker.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn a_turn_takes_a_few_events_and_the_rest_wakes_the_next_one() {
+        let (mut worker, sender, bell) = worker();
+        for attempt in 0..100 {
+            let why = Failure::new("", "");
+            let said = Said::Client(Event::Failed(why, End::Retry));
+            sender.send((attempt, said)).unwrap();
+            let _ = (&bell).write(&[0]);
+        }
+        let mut seen = Vec::new();
+        while is_readable(&worker) {
+            let events = worker.events();
+            assert!(events.len() <= 8, "{} events in one turn", events.len());
+            seen.extend(events.into_iter().map(|(attempt, _)| attempt));
+        }
+        assert!(seen.into_iter().eq(0..100));
+    }
+
+    #[test]
+    fn without_events_the_worker_is_silent() {
+        let (mut worker, _sender, bell) = worker();
+        (&bell).write_all(&[0; 3]).unwrap();
+        assert!(is_readable(&worker) && worker.events().is_empty() && !is_readable(&worker));
     }
 }
