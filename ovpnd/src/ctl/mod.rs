@@ -4,6 +4,7 @@
 mod args;
 #[cfg(feature = "tls")]
 mod authority;
+mod bus;
 mod hold;
 mod import;
 mod show;
@@ -38,6 +39,8 @@ USAGE
   ovpnctl ca revoke IFACE CLIENT
   ovpnctl export IFACE CLIENT remote HOST [years N] [file FILE] [--renew]
   ovpnctl import FILE [name IFACE] [login FILE]
+  ovpnctl push-update IFACE [client NAME] OPTION...
+  ovpnctl answer IFACE [user NAME]        the answer is read from stdin
   ovpnctl --help | --version
 
 PEER OPTIONS
@@ -53,7 +56,11 @@ SERVERS AND CLIENTS
                 Its key is in that file alone. --renew revokes the certificate that CLIENT has
   ca revoke     locks CLIENT out, at once if ovpnd runs
   import        makes an interface of ovpnd of a client's profile; login names a file of two lines, user and password
-  All take [config-dir DIR] (/etc/config) and [key-dir DIR] (/etc/ovpn) as well.
+  These take [config-dir DIR] (/etc/config) and [key-dir DIR] (/etc/ovpn) as well.
+  push-update   tells the clients of IFACE, or one of them, other options while they are there: 'route 10.2.0.0 255.255.0.0',
+                -dns. Clients that come later do not get them
+  answer        answers the question that IFACE asks as a client (a password, a PIN): `ovpnctl answer office < pin`
+  These two want ovpnd to run, and take [ubus-socket PATH] (/var/run/ubus/ubus.sock).
 
 NOTES
   A peer lives as long as a process has its UDP socket open. new-peer leaves such a process behind, which
@@ -167,6 +174,8 @@ fn run(mut args: Args) -> Done {
             "this build is without TLS: install ovpnd instead of ovpnd-mini".into(),
         )),
         "import" => import::import(args),
+        "push-update" => bus::push_update(args),
+        "answer" => bus::answer(args),
         "new-key" => new_key(args),
         "swap-keys" => {
             let (name, options) = KeyOptions::parse(args)?;

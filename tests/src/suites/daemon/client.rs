@@ -67,17 +67,8 @@ pub(super) fn files() -> Outcome {
              -keyout {ca}.key -out {ca}.crt"
         ))?;
     }
-    for (number, (algorithm, key)) in ALGORITHMS.into_iter().enumerate() {
-        for (side, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
-            let serial = 7 + number;
-            let name = format!("{side}-{algorithm}");
-            run(&format!(
-                "openssl req {key} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr && \
-                 printf 'keyUsage=digitalSignature\\nextendedKeyUsage={usage}\\n' > {name}.ext && \
-                 openssl x509 -req -in {name}.csr -CA vpn-ca.crt -CAkey vpn-ca.key -set_serial {serial} -days 20 \
-                 -extfile {name}.ext -out {name}.crt && chmod 600 {name}.key"
-            ))?;
-        }
+    for (serial, (algorithm, key)) in (7..).zip(ALGORITHMS) {
+        certificates(serial, algorithm, key)?;
     }
     run(
         "openvpn --genkey tls-auth tls-auth.key && openvpn --genkey tls-crypt-v2-server v2-server.key && \
@@ -85,6 +76,28 @@ pub(super) fn files() -> Outcome {
          chmod 600 tls-auth.key v2-server.key v2-client.key",
     )?;
     let _ = MADE.set(());
+    Ok(())
+}
+
+/// Makes a server's and a client's certificate of the CA of [`files`], unless they are there: `key` is openssl's options for
+/// their keys.
+pub(super) fn certificates(serial: u32, algorithm: &str, key: &str) -> Outcome {
+    let dir = pki::dir()?;
+    for (side, usage) in [("server", "serverAuth"), ("client", "clientAuth")] {
+        let name = format!("{side}-{algorithm}");
+        if dir.join(format!("{name}.crt")).exists() {
+            continue;
+        }
+        Cmd::new(None, "sh -c")
+            .arg(format!(
+                "cd {} && openssl req {key} -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr && \
+                 printf 'keyUsage=digitalSignature\\nextendedKeyUsage={usage}\\n' > {name}.ext && \
+                 openssl x509 -req -in {name}.csr -CA vpn-ca.crt -CAkey vpn-ca.key -set_serial {serial} -days 20 \
+                 -extfile {name}.ext -out {name}.crt && chmod 600 {name}.key",
+                dir.display()
+            ))
+            .ok()?;
+    }
     Ok(())
 }
 
@@ -361,14 +374,14 @@ fn asked() -> Outcome<usize> {
 }
 
 impl Session {
-    /// Waits for a question, and answers it.
+    /// Waits for a question, and answers it by ovpnctl.
     fn answer(&self, question: &Value, answer: &str) -> Outcome {
         let asks = |peer: &Value| peer["state"] == "asking" && peer["question"] == *question;
         self.router
             .wait_peer("asking", LATER, asks)
             .during(self.server.tail(30))?;
-        let answer = json!({"interface": "vpn0", "answer": answer});
-        self.router.call_with("answer", &answer).map(drop)
+        let command = self.router.ctl("answer vpn0");
+        command.input(format!("{answer}\n")).ok().map(drop)
     }
 }
 

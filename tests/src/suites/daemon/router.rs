@@ -256,6 +256,13 @@ impl Router {
         self.ns.cmd(&format!("ubus-client -s {socket} {command}"))
     }
 
+    /// `ovpnctl COMMAND` that speaks to this router's daemon.
+    pub(super) fn ctl(&self, command: &str) -> Cmd {
+        let socket = format!("{}/ubus", self.dir.path().display());
+        self.ns
+            .cmd(&format!("ovpnctl {command} ubus-socket {socket}"))
+    }
+
     /// Seconds that one of many calls on one connection takes, the caller's own work included.
     pub(super) fn time(&self, method: &str, args: &Value, turns: usize) -> Outcome<f64> {
         let line = json!({"command": "call", "object": "ovpnd", "method": method, "args": args});

@@ -389,7 +389,7 @@ const BY_PASSWORD: Setting = Setting {
 };
 
 /// Writes the server's users with this password of anna's.
-fn users(password: &str) -> Outcome<String> {
+pub(super) fn users(password: &str) -> Outcome<String> {
     let hash = Cmd::new(None, "openssl passwd -6").arg(password).ok()?;
     let file = path("users")?;
     fs::write(&file, format!("anna:{}\n", hash.trim()))?;
@@ -615,12 +615,17 @@ fn updates(_: &Ctx) -> Outcome {
     let client = Daemon::start(&b, "vpn-client", &PLAIN.client_config("10.10.0.1"))?;
     session = Session { router, client, b };
     session.up()?;
-    let args = json!({"interface": "vpn0", "peer": "client-p256", "options": ["-route"]});
-    let answer = session.router.call_with("push_update", &args)?;
+    let ctl = |words: &str| session.router.ctl(&format!("push-update vpn0 {words}"));
     check_eq!(
-        answer,
-        json!({"ok": true, "sent": [], "unable": ["client-p256"]}),
-        "answer"
+        ctl("client client-p256 -route").ok()?,
+        "unable to take it: client-p256\n",
+        "ovpnctl"
+    );
+    let refused = ctl("client eva -route").run(SOON)?;
+    check!(
+        refused.status.code() == Some(1) && refused.err.contains("eva"),
+        "ovpnctl: {}",
+        refused.err
     );
     Ok(())
 }
