@@ -14,6 +14,7 @@ use std::error::Error;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ovpn_netlink::{
     CipherAlg, Event, Keepalive, KeyDir, KeyId, Mode, NewKey, Ovpn, PeerId, PeerParams, Rtnl, Slot,
 };
@@ -75,8 +76,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 return Err(format!("the kernel deleted the peer: {reason:?}").into());
             }
             Some(event) => println!("{event:?}"),
-            // A larger program polls the monitor's descriptor.
-            None => std::thread::sleep(std::time::Duration::from_secs(1)),
+            None => {
+                poll(
+                    &mut [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)],
+                    PollTimeout::NONE,
+                )?;
+            }
         }
     }
 }

@@ -71,7 +71,7 @@ impl Link {
                 }
                 stream.set_read_timeout(Some(wait))?;
                 match stream.read(&mut buffer) {
-                    Ok(0) => std::thread::sleep(wait),
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(len) => waiting.extend(&buffer[..len]),
                     Err(_) => {}
                 }

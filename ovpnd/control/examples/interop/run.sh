@@ -49,7 +49,11 @@ one() { # ROLE WRAP PROTO TLS EKM SECONDS RENEG [STOCK'S OPTIONS]
 		[ "$wrap" = v2 ] && theirs[-1]='v2-server.key' && theirs+=(force-cookie)
 		stock "${theirs[@]}" --server 10.9.0.0 255.255.255.0 --topology subnet --dh none --lport $port \
 			--proto ${proto/tcp/tcp-server} --ping 1 --ping-restart 6 --push 'ping 1' "$@" > theirs.log 2>&1 &
-		sleep 0.5
+		# The first packet of a client that is too early comes again seconds later.
+		until grep -qE 'link local \(bound\)|Listening for incoming TCP' theirs.log; do
+			kill -0 $! 2>/dev/null || break
+			sleep 0.05
+		done
 	else
 		stock "${theirs[@]}" --client --remote 127.0.0.1 $port --nobind --proto ${proto/tcp/tcp-client} \
 			--remote-cert-tls server --connect-retry 1 "$@" > theirs.log 2>&1 &

@@ -236,6 +236,31 @@ fn an_update_waits_for_the_options_and_for_the_ability() {
     }
 }
 
+/// When the client is up that asks for its options, whether or not the server changes some before it asks.
+fn up_at(changed: bool) -> Duration {
+    let client = Abilities {
+        request_push: false,
+        ..all()
+    };
+    let setting = Setting {
+        abilities: [client, all()],
+        ..calm(Wrap::Crypt)
+    };
+    let mut world = world(3, setting);
+    while world.admitted() == 0 && world.step(Duration::from_secs(60)) {}
+    if changed {
+        world.update(["route 10.9.0.0 255.255.0.0"]);
+    }
+    while !world.is_up() && world.step(Duration::from_secs(60)) {}
+    assert!(world.is_up(), "{:?}", world.failures);
+    world.now
+}
+
+#[test]
+fn an_update_brings_no_options_to_a_client_that_has_not_asked() {
+    assert_eq!(up_at(true), up_at(false));
+}
+
 #[test]
 fn damaged_copies_harm_no_session_with_a_wrap() {
     for wrap in [Wrap::Auth, Wrap::Crypt, Wrap::CryptV2] {

@@ -156,7 +156,7 @@ pub(crate) struct World<F: TlsFactory> {
     pub(crate) setting: Setting,
     tls: [Arc<F>; 2],
     start: Instant,
-    now: Duration,
+    pub(crate) now: Duration,
     unix: u64,
     client: Option<Client<F>>,
     client_kernel: Kernel,
