@@ -5,7 +5,7 @@
 
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
-use crate::lock::{Deb, Root};
+use crate::lock::Deb;
 use crate::pins;
 use crate::stamp;
 use crate::ui;
@@ -110,22 +110,25 @@ fn fetch(ctx: &Ctx, deb: &Deb, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Packages of a root and all they depend on, downloaded; with a line for each saying name and version.
-pub fn closure(ctx: &Ctx, root: &Root) -> Result<(Vec<PathBuf>, String)> {
-    let apt = PrivateApt::new(ctx, "", &ctx.lock.debian.suite, &root.arch)?;
+/// Pinned packages, others of a suite and all they depend on, downloaded; with a line for each saying name and version.
+pub fn closure(
+    ctx: &Ctx,
+    suite: &str,
+    arch: &str,
+    debs: &[String],
+    packages: &[String],
+) -> Result<(Vec<PathBuf>, String)> {
+    let apt = PrivateApt::new(ctx, "", suite, arch)?;
     let mut wanted = Vec::new();
     let mut own = Vec::new();
-    for name in &root.debs {
+    for name in debs {
         let file = pinned(ctx, name)?;
         wanted.push(file.display().to_string());
         own.push(file);
     }
-    wanted.extend(root.packages.iter().cloned());
+    wanted.extend(packages.iter().cloned());
 
-    ui::say(format!(
-        "reading the package list of {} for {}",
-        ctx.lock.debian.suite, root.arch
-    ));
+    ui::say(format!("reading the package list of {suite} for {arch}"));
     apt.update(ctx)?;
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(wanted.iter().map(String::as_str));

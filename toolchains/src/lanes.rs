@@ -80,6 +80,12 @@ pub fn test_lanes(ctx: &Ctx) -> Result<Tally> {
     plan.step(&format!("um {long}"), &steps::UM_READY, HALF, move || {
         steps::suite(ctx, steps::UM, long, &[])
     });
+    steps::older_openvpn(ctx, &mut plan);
+    let matrix = steps::MATRIX_SUITE;
+    let ready = &steps::RELEASES_READY;
+    plan.step(&format!("um {matrix}"), ready, HALF, move || {
+        steps::suite(ctx, steps::UM, matrix, &[])
+    });
     let sum = plan.run()?;
     show_table(ctx, &table, &EMULATED)?;
     Ok(sum)

@@ -27,6 +27,9 @@ pub struct Lock {
     /// Guest root file systems.
     #[serde(rename = "root")]
     pub roots: Vec<Root>,
+    /// Programs of older Debian releases.
+    #[serde(rename = "older")]
+    pub older: Vec<Older>,
     /// Kernels to build and test with.
     #[serde(rename = "lane")]
     pub lanes: Vec<Lane>,
@@ -136,6 +139,18 @@ pub struct Root {
     /// Users and groups to make, as a package's script would.
     #[serde(default)]
     pub users: Vec<String>,
+}
+
+/// A program of an older Debian release, unpacked with its libraries and its loader.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Older {
+    /// Name.
+    pub name: String,
+    /// The release that its libraries come from.
+    pub suite: String,
+    /// Its pinned package, by its name in this file; the architecture is the build machine's.
+    pub deb: String,
 }
 
 /// A kernel to build and test with.
@@ -279,7 +294,8 @@ impl Lock {
                 self.deb(deb)?;
             }
         }
-        for deb in self.roots.iter().flat_map(|r| &r.debs) {
+        let older = self.older.iter().map(|o| &o.deb);
+        for deb in self.roots.iter().flat_map(|r| &r.debs).chain(older) {
             self.deb(deb)?;
         }
         Ok(())

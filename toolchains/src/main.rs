@@ -70,6 +70,7 @@ lane VERB [ARGUMENT]...
   module LANE        ovpn.ko for it
   disassembly LANE   what the machine code of a MIPS lane's module must be like
   root NAME          a guest's root file system
+  older              OpenVPN of older releases, for user-mode guests
   packages [LANE]..  the packages of all routers, or of some
   pack LANE          the packages of a lane that is built already, and their sizes
   index DIR          a signed packages.adb of the .apk files in a directory
@@ -140,6 +141,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
             packages::sizes(&ctx, &[lane])?;
             Ok(total(&ctx, &tally))
         }
+        ("older", []) => done(root::older(&ctx)),
         ("index", [dir]) => done(packages::sign(&ctx, Path::new(dir))),
         ("packages", lanes) => lanes::packages(&ctx, lanes).map(|tally| total(&ctx, &tally)),
         ("programs", [lane]) => done(steps::programs(&ctx, lane)),

@@ -9,6 +9,7 @@ use crate::ui::{self, Progress};
 use anyhow::{Context, Result};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 /// First id of the users that packages make for themselves (Debian policy, 9.2.2, but group 100 is taken).
 const SYSTEM_USERS: u32 = 101;
@@ -27,24 +28,10 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     let dir = ctx.root(name);
     let stamp = stamp::path(&ctx.cache.join("roots"), name);
     stamp::once(&stamp, &dir, key, || {
-        let (files, manifest) = apt::closure(ctx, root)?;
+        let suite = &ctx.lock.debian.suite;
+        let (files, manifest) = apt::closure(ctx, suite, &root.arch, &root.debs, &root.packages)?;
         let new = dir.with_extension("new");
-        let old = dir.with_extension("old");
-        for left in [&new, &old] {
-            if left.exists() {
-                fs::remove_dir_all(left)?;
-            }
-        }
-        ui::say(format!("unpacking {} packages", files.len()));
-        let progress = Progress::new("");
-        for file in &files {
-            progress.detail(&file.file_name().unwrap_or_default().to_string_lossy());
-            Cmd::new(ctx, "dpkg-deb")
-                .arg("--extract")
-                .arg(file)
-                .arg(&new)
-                .output()?;
-        }
+        extract(ctx, &files, &new)?;
         // The work of the packages' scripts, as far as a test guest needs it.
         for (link, target) in &root.links {
             symlink(target, new.join(link)).with_context(|| format!("cannot make {link}"))?;
@@ -67,15 +54,68 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
         )?;
         fs::create_dir_all(new.join("mnt"))?;
         fs::write(new.join("etc/packages"), manifest)?;
-        // Guests that run now see one root or the other, never a half.
-        if dir.exists() {
-            fs::rename(&dir, &old)?;
-        }
-        fs::rename(&new, &dir)?;
-        if old.exists() {
-            fs::remove_dir_all(&old)?;
-        }
-        Ok(())
+        replace(&dir, &new)
     })?;
+    Ok(())
+}
+
+/// Architecture of the programs of older releases: the build machine's, which user-mode guests share.
+const ARCH: &str = "amd64";
+
+/// Unpacks the programs of older releases unless they are there. A release that the mirror has no longer is an error, and what
+/// needs its program is skipped.
+pub fn older(ctx: &Ctx) -> Result<()> {
+    for program in &ctx.lock.older {
+        apt::pinned(ctx, &program.deb)?;
+        let key = Key::new("older 1")
+            .with(&program.suite)
+            .with(&ctx.deb(&program.deb)?.sha256);
+        let dir = ctx.root(&program.name);
+        let stamp = stamp::path(&ctx.cache.join("roots"), &program.name);
+        stamp::once(&stamp, &dir, key, || {
+            let debs = std::slice::from_ref(&program.deb);
+            let (files, _) = apt::closure(ctx, &program.suite, ARCH, debs, &[])?;
+            // No name of a directory has an extension that is made here: "2.6" would lose its 6.
+            let new = dir.with_file_name(format!("{}.new", program.name));
+            extract(ctx, &files, &new)?;
+            replace(&dir, &new)
+        })?;
+    }
+    Ok(())
+}
+
+/// Unpacks packages into an empty directory.
+fn extract(ctx: &Ctx, files: &[PathBuf], new: &Path) -> Result<()> {
+    if new.exists() {
+        fs::remove_dir_all(new)?;
+    }
+    ui::say(format!("unpacking {} packages", files.len()));
+    let progress = Progress::new("");
+    for file in files {
+        progress.detail(&file.file_name().unwrap_or_default().to_string_lossy());
+        Cmd::new(ctx, "dpkg-deb")
+            .arg("--extract")
+            .arg(file)
+            .arg(new)
+            .output()?;
+    }
+    Ok(())
+}
+
+/// Puts a new directory into the place of another one: guests that run now see one or the other, never a half.
+fn replace(dir: &Path, new: &Path) -> Result<()> {
+    let mut old = dir.as_os_str().to_owned();
+    old.push(".old");
+    let old = PathBuf::from(old);
+    if old.exists() {
+        fs::remove_dir_all(&old)?;
+    }
+    if dir.exists() {
+        fs::rename(dir, &old)?;
+    }
+    fs::rename(new, dir)?;
+    if old.exists() {
+        fs::remove_dir_all(&old)?;
+    }
     Ok(())
 }

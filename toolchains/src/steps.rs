@@ -29,6 +29,10 @@ pub const ARM: &str = "arm-6.12";
 pub const OURS: &str = "/lane/module/ovpn.ko";
 /// A suite of `lane test-lanes`: it asks OpenVPN about more than a thousand configurations.
 pub const LONG_SUITE: &str = "verdicts";
+/// Suites with OpenVPN of older releases beside 2.7: ovpnd with some of the settings, and with all couples of them.
+const RELEASES_SUITE: &str = "releases";
+pub const MATRIX_SUITE: &str = "matrix";
+pub const RELEASES_READY: [&str; 4] = ["um programs", "um module", "um root", "older openvpn"];
 pub const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
 /// The suite of `lane test-fast`.
 const FAST_SUITES: &str = "fast";
@@ -88,6 +92,7 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     host(ctx, &mut plan);
     um_lane(ctx, &mut plan);
     arm_lane(ctx, &mut plan);
+    older_openvpn(ctx, &mut plan);
     um_old_lane(ctx, &mut plan);
     debug_lane(ctx, &mut plan);
     // Steps that take the whole machine come first, then the longest, and beside these the steps that mostly wait.
@@ -104,6 +109,12 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
             suite(ctx, UM, name, args)
         });
     }
+    plan.step(
+        &format!("um {RELEASES_SUITE}"),
+        &RELEASES_READY,
+        HALF,
+        || suite(ctx, UM, RELEASES_SUITE, &[]),
+    );
     for (name, load, args) in UM_OLD_SUITES {
         plan.step(&format!("um-6.12 {name}"), &UM_OLD_READY, load, move || {
             suite(ctx, UM_OLD, name, args)
@@ -322,6 +333,12 @@ pub fn um_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("um programs", &["um source"], BOTH, || programs(ctx, UM));
 }
 
+/// OpenVPN of older releases for user-mode guests. Only the suites that speak to it need it: the mirror may cease to have them.
+pub fn older_openvpn<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
+    // After the root: both read package lists.
+    plan.prepare("older openvpn", &["um root"], ONE, || root::older(ctx));
+}
+
 fn um_old_lane<'a>(ctx: &'a Ctx, plan: &mut Plan<'a>) {
     plan.prepare("um-6.12 kernel", &["arm source"], BOTH, || {
         kernel::build(ctx, UM_OLD)
@@ -445,11 +462,12 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
         Ok(names.map(|(suite, _)| suite.to_owned()).collect())
     };
     let mut run = BTreeSet::new();
-    for name in SUITES
-        .iter()
-        .map(|(name, ..)| *name)
-        .chain([WAITING_SUITE, LONG_SUITE])
-    {
+    for name in SUITES.iter().map(|(name, ..)| *name).chain([
+        WAITING_SUITE,
+        LONG_SUITE,
+        RELEASES_SUITE,
+        MATRIX_SUITE,
+    ]) {
         run.extend(suites(name)?);
     }
     run.extend(suites("faults")?);

@@ -63,7 +63,7 @@ pub struct Outcome {
 
 impl Guest {
     /// A guest of `lane` that shows the lane's products: the kernel's modules in `/lib/modules`, our module in
-    /// `/lane/module`, programs in `/lane/bin`.
+    /// `/lane/module`, programs in `/lane/bin`; and the programs of older releases that are there, in `/lane/older`.
     pub fn new(ctx: &Ctx, lane: &str, command: Vec<String>) -> Result<Self> {
         let dir = ctx.lane(lane);
         let mut mounts = Vec::new();
@@ -74,6 +74,12 @@ impl Guest {
         ] {
             if from.is_dir() {
                 mounts.push((from, at.to_owned()));
+            }
+        }
+        for program in &ctx.lock.older {
+            let from = ctx.root(&program.name);
+            if from.is_dir() {
+                mounts.push((from, format!("/lane/older/{}", program.name)));
             }
         }
         Ok(Self {

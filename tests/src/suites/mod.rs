@@ -68,6 +68,14 @@ const SUITES: &[Suite] = &[
         cases: daemon::verdicts,
     },
     Suite {
+        name: "releases",
+        cases: daemon::releases,
+    },
+    Suite {
+        name: "matrix",
+        cases: daemon::matrix,
+    },
+    Suite {
         name: "leak",
         cases: leak::cases,
     },
@@ -104,7 +112,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("openvpn-server", "openvpn-matrix,openvpn-clients"),
     (
         "all",
-        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,engine,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,verdicts,leak,faults",
+        "uapi,uapi-mp,p2p,ovpn-cli,mp,tcp,path,place,engine,openvpn,openvpn-matrix,openvpn-clients,openvpn-reneg,daemon,verdicts,releases,matrix,leak,faults",
     ),
 ];
 

@@ -10,6 +10,7 @@ mod faults;
 mod killswitch;
 mod library;
 mod load;
+mod matrix;
 mod netifd;
 mod openwrt;
 mod router;
@@ -358,6 +359,16 @@ fn wishes(_: &Ctx) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// Stock OpenVPN of three releases, all couples of settings.
+pub fn matrix() -> Vec<Case> {
+    matrix::cases()
+}
+
+/// Stock OpenVPN of three releases, some couples of settings.
+pub fn releases() -> Vec<Case> {
+    matrix::short()
 }
 
 /// Comparisons of lint with the real program.

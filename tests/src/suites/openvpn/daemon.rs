@@ -65,6 +65,49 @@ pub fn need_openvpn() -> Outcome {
     }
 }
 
+/// An OpenVPN program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// That of the guest's root, 2.7.
+    Root,
+    /// An older one, by its series, in `/lane/older` with its loader and libraries.
+    Older(&'static str),
+}
+
+impl Program {
+    /// Its series.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Root => "2.7",
+            Self::Older(series) => series,
+        }
+    }
+
+    /// The command line up to its first option.
+    fn line(self) -> Outcome<String> {
+        let Self::Older(series) = self else {
+            return Ok("openvpn".into());
+        };
+        let root = format!("/lane/older/openvpn-{series}");
+        let libraries = format!("{root}/lib/x86_64-linux-gnu");
+        // Its name has the version of the C library before Debian 12; links in the root are absolute and lead out of it.
+        let loader = fs::read_dir(&libraries)
+            .during(&libraries)?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| !path.is_symlink())
+            .find(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with("ld-")
+            })
+            .ok_or_else(|| Failure::new(format!("{libraries} has no loader")))?;
+        // Modules of another version's OpenSSL cannot be loaded; without them it has all that is needed.
+        Ok(format!(
+            "env OPENSSL_CONF=/dev/null {} --library-path {libraries}:{root}/usr/lib/x86_64-linux-gnu {root}/usr/sbin/openvpn",
+            loader.display()
+        ))
+    }
+}
+
 /// A running OpenVPN.
 pub struct Daemon {
     name: String,
@@ -76,10 +119,15 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it in the directory of the keys; `config` is the content of its configuration file.
     pub fn start(ns: &Ns, name: &str, config: &str) -> Outcome<Self> {
+        Self::start_program(Program::Root, ns, name, config)
+    }
+
+    /// The same, with a program of another release.
+    pub fn start_program(program: Program, ns: &Ns, name: &str, config: &str) -> Outcome<Self> {
         let (dir, file) = (pki::dir()?, format!("{name}.conf"));
         fs::write(dir.join(&file), config).during(&file)?;
         let process = ns
-            .cmd("openvpn --cd")
+            .cmd(&format!("{} --cd", program.line()?))
             .arg(dir)
             .arg("--config")
             .arg(file)
@@ -107,6 +155,19 @@ impl Daemon {
         let skipped = log.lines().count().saturating_sub(lines);
         let last: Vec<_> = log.lines().skip(skipped).collect();
         format!("log of {}:\n{}", self.name, last.join("\n"))
+    }
+
+    /// Whether it has said that it is bound to its port and waits for a client.
+    pub fn is_listening(&self) -> bool {
+        let log = self.log();
+        log.contains("link local (bound)") || log.contains("Listening for incoming TCP connection")
+    }
+
+    /// Waits for the end of a process that was told to end: status 0.
+    pub fn ended(&mut self) -> Outcome {
+        let status = self.process.wait(Duration::from_secs(20))?;
+        check_eq!(status.code(), Some(0), "exit status of {}", self.name);
+        Ok(())
     }
 
     /// How often it has come to a working tunnel.
