@@ -2,8 +2,8 @@
 //! A stand-in for iperf3: run as `iperf3`, this program takes the options that our tests and the kernel's selftests give it
 //! and answers with the fields that they read. It talks only to itself.
 //!
-//! Every guest has it. BusyBox's small roots have no iperf3, and the threads of Debian's (3.18) race when a test ends: about
-//! one run of all suites in two lost a server to that.
+//! Every guest has it: the small roots with BusyBox have no iperf3, and the threads of Debian's (3.18) race when a test ends,
+//! by which two runs of all suites lost a server.
 //!
 //! One control connection carries the [`Wish`]; the data flow on connections or datagrams of their own. The sender tells
 //! over the control connection how much it sent, and the receiver answers with its counts.

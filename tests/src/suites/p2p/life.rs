@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How peers, sockets, devices and namespaces come to their ends, idle and under traffic.
 
+use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::lab::{
-    Cipher, End, Flow, Module, Outer, Ping, Proc, Tunnel, TunnelSpec, patience, wait_for,
+    Cipher, Echo, End, Flow, Module, Outer, Ping, Proc, Tunnel, TunnelSpec, patience, wait_for,
 };
 use crate::nl::ovpn::{Event, Ovpn, PRIMARY, Reason, SECONDARY};
 use crate::tap::{Case, During, Failure, Outcome};
-use crate::{Ctx, check, check_eq};
+use crate::{Ctx, check, check_eq, note};
 
 const SOON: Duration = Duration::from_secs(2);
 const IFF_RUNNING: u32 = libc::IFF_RUNNING as u32;
@@ -162,6 +164,41 @@ pub fn busy(tunnel: &Tunnel) -> Outcome<Vec<Proc>> {
         Ok((tunnel.b.stats()?.vpn_rx_packets > 500).then_some(()))
     })?;
     Ok(vec![server, client, ping])
+}
+
+/// Where a kernel with CPU hotplug has the second processor.
+const SECOND: &str = "/sys/devices/system/cpu/cpu1/online";
+
+/// The second processor goes and comes back, with whatever waits in its queues; no ping is lost.
+fn offline(_: &Ctx) -> Outcome {
+    let tunnel = Tunnel::simple()?;
+    let _traffic = busy(&tunnel)?;
+    let echo = Echo::new(Tunnel::inner(false, 2), 600).interval(5);
+    let switches = thread::scope(|scope| {
+        let pings = scope.spawn(|| echo.lossless(&tunnel.a.ns));
+        let mut switches = 0;
+        let switched = loop {
+            if pings.is_finished() {
+                break Ok(());
+            }
+            let on = (switches % 2).to_string();
+            if let Err(err) = fs::write(SECOND, &on).during(SECOND) {
+                break Err(err);
+            }
+            switches += 1;
+        };
+        // The other cases want both.
+        if fs::read_to_string(SECOND)?.trim() == "0" {
+            fs::write(SECOND, "1").during(SECOND)?;
+        }
+        switched?;
+        let panic = |_| Err(Failure::new("panic"));
+        pings.join().unwrap_or_else(panic)?;
+        Ok::<_, Failure>(switches)
+    })?;
+    note!("switched {switches} times");
+    check!(switches > 4, "the pings were over before");
+    tunnel.works(20)
 }
 
 /// Changes of an end while packets are under way.
@@ -341,6 +378,12 @@ pub fn cases() -> Vec<Case> {
         "life: namespace gone under traffic",
         namespace_gone,
     ));
+    if Path::new(SECOND).exists() {
+        cases.push(Case::new(
+            "life: a processor goes offline under traffic",
+            offline,
+        ));
+    }
     cases.push(Case::new(
         "life: requests that race each other and traffic",
         races,
