@@ -8,6 +8,7 @@
  */
 
 #include <crypto/aead.h>
+#include <linux/local_lock.h>
 #include <linux/percpu.h>
 #include <linux/scatterlist.h>
 
@@ -28,8 +29,18 @@ struct ovpn_aead {
 
 /* --- the slots --------------------------------------------------------------- */
 
-/* Made for the largest request context of any key there is. */
-static DEFINE_PER_CPU(struct ovpn_aead_slot __rcu *, aead_slot);
+struct ovpn_aead_cpu {
+	/* Guards what is in the slot. It costs nothing where bottom halves that
+	 * are off have their CPU to themselves, which with PREEMPT_RT they do not.
+	 */
+	local_lock_t bh_lock;
+	/* Made for the largest request context of any key there is. */
+	struct ovpn_aead_slot __rcu *slot;
+};
+
+static DEFINE_PER_CPU(struct ovpn_aead_cpu, aead_cpu) = {
+	.bh_lock = INIT_LOCAL_LOCK(bh_lock),
+};
 static DEFINE_MUTEX(aead_slots_lock);
 static unsigned int aead_slots_size;
 static u32 aead_slots_users;
@@ -50,7 +61,7 @@ static void aead_slots_swap(struct ovpn_aead_slot **slots)
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		slots[cpu] = rcu_replace_pointer(per_cpu(aead_slot, cpu),
+		slots[cpu] = rcu_replace_pointer(per_cpu(aead_cpu, cpu).slot,
 						 slots[cpu],
 						 lockdep_is_held(&aead_slots_lock));
 	/* Users have bottom halves off. */
@@ -97,7 +108,8 @@ static void aead_slots_put(void)
 		for_each_possible_cpu(cpu) {
 			struct ovpn_aead_slot *slot;
 
-			slot = rcu_replace_pointer(per_cpu(aead_slot, cpu), NULL,
+			slot = rcu_replace_pointer(per_cpu(aead_cpu, cpu).slot,
+						   NULL,
 						   lockdep_is_held(&aead_slots_lock));
 			kfree_sensitive(slot);
 		}
@@ -219,10 +231,18 @@ void ovpn_aead_prepare(struct ovpn_aead *aead, struct aead_request *req,
 			       part->iv);
 }
 
-/* This CPU's slot, with bottom halves off: softirqs must not find it in use. */
-static struct ovpn_aead_slot *aead_slot_here(void)
+/* This CPU's slot, until it is put back: softirqs must not find it in use. */
+static struct ovpn_aead_slot *aead_slot_take(void)
 {
-	return rcu_dereference_bh(*this_cpu_ptr(&aead_slot));
+	local_bh_disable();
+	local_lock_nested_bh(&aead_cpu.bh_lock);
+	return rcu_dereference_bh(this_cpu_ptr(&aead_cpu)->slot);
+}
+
+static void aead_slot_put(void)
+{
+	local_unlock_nested_bh(&aead_cpu.bh_lock);
+	local_bh_enable();
 }
 
 void ovpn_aead_seal(struct ovpn_aead *aead, const u8 tail[8],
@@ -231,8 +251,7 @@ void ovpn_aead_seal(struct ovpn_aead *aead, const u8 tail[8],
 	struct ovpn_aead_slot *slot;
 	struct ovpn_pkt *pkt;
 
-	local_bh_disable();
-	slot = aead_slot_here();
+	slot = aead_slot_take();
 	for (pkt = batch->head; pkt; pkt = pkt->next) {
 		u32 len = pkt->len;
 
@@ -242,7 +261,7 @@ void ovpn_aead_seal(struct ovpn_aead *aead, const u8 tail[8],
 		pkt->err = crypto_aead_encrypt(&slot->req);
 	}
 	batch->bytes += batch->count * OVPN_HEAD_LEN;
-	local_bh_enable();
+	aead_slot_put();
 }
 
 void ovpn_aead_open(struct ovpn_aead *aead, const u8 tail[8],
@@ -251,8 +270,7 @@ void ovpn_aead_open(struct ovpn_aead *aead, const u8 tail[8],
 	struct ovpn_aead_slot *slot;
 	struct ovpn_pkt *pkt;
 
-	local_bh_disable();
-	slot = aead_slot_here();
+	slot = aead_slot_take();
 	for (pkt = batch->head; pkt; pkt = pkt->next) {
 		if (unlikely(pkt->err))
 			continue;
@@ -266,5 +284,5 @@ void ovpn_aead_open(struct ovpn_aead *aead, const u8 tail[8],
 		if (likely(!pkt->err))
 			ovpn_pkt_strip(batch, pkt, OVPN_HEAD_LEN);
 	}
-	local_bh_enable();
+	aead_slot_put();
 }

@@ -24,8 +24,10 @@
 #include <linux/netdevice.h>
 #include <linux/percpu.h>
 #include <linux/skbuff.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
 #include <linux/udp.h>
+#include <linux/workqueue.h>
 
 #include "compat.h"
 #include "internal.h"
@@ -51,16 +53,24 @@ struct ovpn_cell {
 	struct sk_buff_head opened;
 	struct napi_struct napi;
 	struct ovpn_dev *dev;
-	/* The CPU that it is of, and the call that starts the poll there. */
+	/* The CPU that it is of, and the call or work that starts the poll there. */
 	int cpu;
+#ifdef CONFIG_PREEMPT_RT
+	struct work_struct start;
+#else
 	call_single_data_t start;
+#endif
 	/* Packets that the poll has opened and not yet given to the stack. */
 	struct sk_buff_head fresh;
+	/* The task that the poll runs in, while cell_opening is this cell. */
+	struct task_struct *opener;
 };
 
 /* The cell whose datagrams are being opened by this CPU. Between the two writes
  * no packet goes to the stack, so that no other cell's poll nor a second round
- * of the same comes in between. Bottom halves off.
+ * of the same comes in between. Bottom halves off. With PREEMPT_RT another task
+ * may come in between, and is none of the poll: the opener tells. A poll that
+ * finds its cell gone then gives its packets to the queue, in the same order.
  */
 static DEFINE_PER_CPU(struct ovpn_cell *, cell_opening);
 
@@ -89,6 +99,7 @@ static void cell_open(struct ovpn_cell *cell, struct ovpn_sock *os, u32 op,
 {
 	struct sk_buff *skb;
 
+	cell->opener = current;
 	this_cpu_write(cell_opening, cell);
 	ovpn_rs_udp_batch(cell->dev->rs, os, op, batch, lost);
 	this_cpu_write(cell_opening, NULL);
@@ -226,14 +237,49 @@ static void cell_start(void *cell)
 	__napi_schedule(&((struct ovpn_cell *)cell)->napi);
 }
 
+#ifdef CONFIG_PREEMPT_RT
+
+/* The kernel warns of softirqs that another CPU's interrupt raised: there a worker
+ * raises this one. Its queue is empty before the module goes.
+ */
+static void cell_start_work(struct work_struct *work)
+{
+	local_bh_disable();
+	cell_start(container_of(work, struct ovpn_cell, start));
+	local_bh_enable();
+}
+
+static void cell_start_init(struct ovpn_cell *cell)
+{
+	INIT_WORK(&cell->start, cell_start_work);
+}
+
+static bool cell_start_there(struct ovpn_cell *cell)
+{
+	return queue_work_on(cell->cpu, ovpn_wq, &cell->start);
+}
+
+#else
+
+static void cell_start_init(struct ovpn_cell *cell)
+{
+	INIT_CSD(&cell->start, cell_start, cell);
+}
+
+static bool cell_start_there(struct ovpn_cell *cell)
+{
+	return !smp_call_function_single_async(cell->cpu, &cell->start);
+}
+
+#endif
+
 /* On the cell's CPU, or here when that one has just gone. */
 static void cell_kick(struct ovpn_cell *cell)
 {
 	if (!napi_schedule_prep(&cell->napi))
 		/* The poll is about to end, and begins anew instead. */
 		return;
-	if (cell->cpu == smp_processor_id() ||
-	    smp_call_function_single_async(cell->cpu, &cell->start))
+	if (cell->cpu == smp_processor_id() || !cell_start_there(cell))
 		cell_start(cell);
 }
 
@@ -383,7 +429,7 @@ void ovpn_cells_deliver(struct ovpn_dev *dev, struct ovpn_batch *batch,
 	/* Cells are per CPU, and TCP may bring us here from a process. */
 	local_bh_disable();
 	cell = this_cpu_read(cell_opening);
-	fresh = cell && cell->dev == dev;
+	fresh = cell && cell->dev == dev && cell->opener == current;
 	if (!fresh)
 		cell = this_cpu_ptr(dev->cells);
 	while (pkt) {
@@ -427,7 +473,7 @@ int ovpn_cells_start(struct ovpn_dev *dev)
 		__skb_queue_head_init(&cell->fresh);
 		cell->dev = dev;
 		cell->cpu = cpu;
-		INIT_CSD(&cell->start, cell_start, cell);
+		cell_start_init(cell);
 		/* Nothing that a socket could poll for. */
 		set_bit(NAPI_STATE_NO_BUSY_POLL, &cell->napi.state);
 		netif_napi_add(dev->net, &cell->napi, cell_poll);

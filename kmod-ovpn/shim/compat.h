@@ -11,13 +11,6 @@
 #include <net/rtnetlink.h>
 #include <net/udp_tunnel.h>
 
-/* Bottom halves that are off own their CPU's cipher requests, and a seqlock is
- * read while it is held for writing. OpenWrt has no such kernels.
- */
-#ifdef CONFIG_PREEMPT_RT
-#error "ovpn is not made for PREEMPT_RT kernels"
-#endif
-
 /* 6.16: number reserved for the mainline driver; nothing else used it before. */
 #ifndef UDP_ENCAP_OVPNINUDP
 #define UDP_ENCAP_OVPNINUDP 8

@@ -274,8 +274,11 @@ static void ovpn_cache(struct ovpn_path *path, bool v4, unsigned int seq,
 		       struct ovpn_route *route)
 {
 	write_seqlock_bh(&path->lock);
-	/* +1: our own write section made the count odd. */
-	if (unlikely(raw_read_seqcount(&path->lock.seqcount) != seq + 1))
+	/* +1: our own write section made the count odd. The count itself is
+	 * asked, as it is: with PREEMPT_RT a reader of an odd one waits for the
+	 * lock that we hold.
+	 */
+	if (unlikely(path->lock.seqcount.seqcount.sequence != seq + 1))
 		goto unlock;
 	if (v4)
 		dst_cache_set_ip4(&path->cache, route->dst, route->saddr4);

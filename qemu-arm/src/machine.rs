@@ -136,6 +136,12 @@ const CORTEX_A53_DEBIAN: Machine = Machine {
 /// As the table has it.
 static ARM64_DEBIAN: Machine = CORTEX_A53_DEBIAN;
 
+/// The same with PREEMPT_RT.
+static ARM64_RT: Machine = Machine {
+    lane: "arm64-debian-rt",
+    ..CORTEX_A53_DEBIAN
+};
+
 /// The same with the newest one.
 static ARM64_NEW: Machine = Machine {
     lane: "arm64-debian-7.3",
@@ -182,6 +188,7 @@ pub fn of_lane(lane: &str) -> Result<&'static Machine> {
         &ARM_DEBIAN,
         &ARM64,
         &ARM64_DEBIAN,
+        &ARM64_RT,
         &ARM64_NEW,
         &MIPS,
         &MIPSEL,

@@ -28,12 +28,13 @@ pub const ROUTERS: [&str; 2] = ["mips-6.12", ARM64_TODAY];
 /// were not there after 8 minutes.
 const ARM64_TODAY: &str = "arm64-debian";
 /// All that have emulated routers.
-const ALL_ROUTERS: [&str; 7] = [
+const ALL_ROUTERS: [&str; 8] = [
     steps::ARM,
     "mips-6.12",
     "mipsel-6.12",
     "arm64-6.12",
     "arm64-debian",
+    "arm64-debian-rt",
     NEW,
     "armhf-debian",
 ];
