@@ -23,9 +23,10 @@ pub struct Target {
     cfg: &'static str,
 }
 
-/// Crate rustix takes musl's time calls for those with 64 bits, which Rust's libc does not name on 32. It sets this
-/// itself for x86, and calls the kernel without libc on ARM.
-const OLD_TIME: &str = " --cfg=fix_y2038";
+/// MIPS. Crate rustix takes musl's time calls for those with 64 bits, which Rust's libc does not name on 32: it sets `fix_y2038`
+/// itself for x86, and calls the kernel without libc on ARM. Code that need not run at any address calls a function by one
+/// instruction instead of three: an eighth of ovpnd.
+const MIPS: &str = " --cfg=fix_y2038 -Crelocation-model=static";
 
 const TARGETS: [Target; 4] = [
     Target {
@@ -45,13 +46,13 @@ const TARGETS: [Target; 4] = [
         triple: "mips-unknown-linux-musl",
         zig: "mips-linux-musleabi",
         cpu: "mips32r2+soft_float",
-        cfg: OLD_TIME,
+        cfg: MIPS,
     },
     Target {
         triple: "mipsel-unknown-linux-musl",
         zig: "mipsel-linux-musleabi",
         cpu: "mips32r2+soft_float",
-        cfg: OLD_TIME,
+        cfg: MIPS,
     },
 ];
 
