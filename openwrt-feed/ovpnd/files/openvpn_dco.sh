@@ -33,6 +33,10 @@ proto_openvpn_dco_init_config() {
 	proto_config_add_string 'fwmark'
 	proto_config_add_boolean 'nohostroute'
 	proto_config_add_string 'tunlink'
+	# netifd's own options, which it keeps to itself otherwise.
+	proto_config_add_defaults
+	proto_config_add_string 'ip4table'
+	proto_config_add_string 'ip6table'
 }
 
 # Starts INTERFACE, or finds it started: $addresses, $routes, $endpoints, $servers and $domains are ovpnd's offer, or $error
@@ -56,7 +60,8 @@ ovpn_start() {
 	return 1
 }
 
-# Hands the offer to netifd. A route is a network, or NETWORK via ADDRESS.
+# Hands the offer to netifd. A route is a network, or NETWORK via ADDRESS. The section's $metric, $defaultroute, $ip4table and
+# $ip6table are set.
 ovpn_update() {
 	local word network=
 
@@ -89,7 +94,23 @@ ovpn_update() {
 	proto_send_update "$1"
 }
 
+# netifd sets a route to everything in the place of another one with its metric in its table (NLM_F_REPLACE), which is the
+# WAN's, and does not set that again: the WAN's next renewal would take the traffic out of the tunnel, and ifdown would leave
+# no default route. Two halves stand beside it. With a metric or a table of its own the route has no rival, and with
+# "option defaultroute '0'", which knows no halves, netifd drops it.
 ovpn_route() {
+	[ "$defaultroute" = 0 ] || case "$1,${metric:-0},$ip4table,$ip6table" in
+		0.0.0.0/0,0,,*)
+			proto_add_ipv4_route 0.0.0.0 1 "$2"
+			proto_add_ipv4_route 128.0.0.0 1 "$2"
+			return
+			;;
+		::/0,0,*,)
+			proto_add_ipv6_route :: 1 "$2"
+			proto_add_ipv6_route 8000:: 1 "$2"
+			return
+			;;
+	esac
 	case "$1" in
 		*:*) proto_add_ipv6_route "${1%/*}" "${1#*/}" "$2" ;;
 		*) proto_add_ipv4_route "${1%/*}" "${1#*/}" "$2" ;;
@@ -104,9 +125,10 @@ ovpn_fail() {
 }
 
 proto_openvpn_dco_setup() {
-	local config="$1" nohostroute tunlink addresses routes endpoints servers domains error word
+	local config="$1" nohostroute tunlink metric defaultroute ip4table ip6table
+	local addresses routes endpoints servers domains error word
 
-	json_get_vars nohostroute tunlink
+	json_get_vars nohostroute tunlink metric defaultroute ip4table ip6table
 	ubus -t 10 wait_for ovpnd 2>/dev/null || {
 		ovpn_fail "$config" OVPND_MISSING
 		return 1
@@ -127,9 +149,10 @@ proto_openvpn_dco_setup() {
 
 # Endpoints may be elsewhere now, or known at last, and networks others. The way to each is looked for outside of the tunnel.
 proto_openvpn_dco_renew() {
-	local config="$1" nohostroute tunlink addresses routes endpoints servers domains error word v6 where
+	local config="$1" nohostroute tunlink metric defaultroute ip4table ip6table
+	local addresses routes endpoints servers domains error word v6 where
 
-	json_get_vars nohostroute tunlink
+	json_get_vars nohostroute tunlink metric defaultroute ip4table ip6table
 	ovpn_start "$config" || {
 		logger -t netifd "openvpn_dco $config: ${error:-unknown to ovpnd}"
 		return 1

@@ -225,10 +225,17 @@ impl Client {
             )
         });
         let (dns, search) = up.map_or_else(Default::default, |(_, up)| names(&up.options).0);
+        // A server by its address is known before there is a session: netifd waits for a way to it, and takes the interface
+        // down with that way. Of several, one that cannot be reached must not keep the others from being tried.
+        let place = live.map(|live| live.remote.ip());
+        let only = match spec.remotes.as_slice() {
+            [only] => only.endpoint.literal().map(|address| address.ip()),
+            _ => None,
+        };
         Some(Offer {
             addresses: addresses.into_iter().collect(),
             routes,
-            endpoints: live.map(|live| live.remote.ip()).into_iter().collect(),
+            endpoints: place.or(only).into_iter().collect(),
             dns,
             search,
         })

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use super::netifd::{carry_out, handler};
 use super::router::{LATER, Router, SOON};
 use crate::lab::{Cmd, Ns, Pair, Ping, wait_for};
 use crate::suites::openvpn::daemon::{DEVICE, Daemon, need_openvpn};
@@ -114,18 +115,19 @@ struct Session {
     b: Ns,
 }
 
-struct Setting {
-    algorithm: &'static str,
-    wrap: usize,
+pub(super) struct Setting {
+    pub(super) algorithm: &'static str,
+    /// Which of [`WRAPS`].
+    pub(super) wrap: usize,
     /// The server's protocol.
-    proto: &'static str,
+    pub(super) proto: &'static str,
     /// Directives of the server.
-    server: &'static str,
+    pub(super) server: &'static str,
     /// Options of the client that are added or replaced; a list of servers has bars between them.
-    client: &'static [(&'static str, &'static str)],
+    pub(super) client: &'static [(&'static str, &'static str)],
 }
 
-const PLAIN: Setting = Setting {
+pub(super) const PLAIN: Setting = Setting {
     algorithm: "p256",
     wrap: 2,
     proto: "udp",
@@ -134,7 +136,7 @@ const PLAIN: Setting = Setting {
 };
 
 impl Setting {
-    fn server_config(&self) -> String {
+    pub(super) fn server_config(&self) -> String {
         let (_, wrap, _) = WRAPS[self.wrap];
         let name = format!("server-{}", self.algorithm);
         let dir = pki::dir().map_or_else(|_| String::new(), |dir| dir.display().to_string());
@@ -148,7 +150,7 @@ impl Setting {
         )
     }
 
-    fn uci(&self) -> Outcome<String> {
+    pub(super) fn uci(&self) -> Outcome<String> {
         let dir = pki::dir()?;
         let (_, _, wrap) = WRAPS[self.wrap];
         let name = format!("client-{}", self.algorithm);
@@ -542,6 +544,61 @@ fn updates(_: &Ctx) -> Outcome {
     Ok(())
 }
 
+/// The same where netifd owns addresses and routes: its handler fetches an update by a renewal, which loses no ping.
+fn updates_under_netifd(_: &Ctx) -> Outcome {
+    need_openvpn()?;
+    files()?;
+    let setting = Setting {
+        server: "management DIR/management unix\n",
+        ..PLAIN
+    };
+    let Pair { a, b } = Pair::new()?;
+    let server = Daemon::start(&b, "vpn-server", &setting.server_config())?;
+    let router = Router::with_netifd(a, &setting.uci()?)?;
+    carry_out(&router)?;
+    let session = Session { server, router, b };
+    let router = &session.router;
+    // Only the server's address is known yet, whose way netifd watches; the rest comes by a renewal.
+    let said = handler(router, "setup", "vpn0")?;
+    let dependency = "proto_add_host_dependency vpn0 10.10.0.2 ";
+    check_eq!(said.first().map(String::as_str), Some(dependency), "setup");
+    let up = router.wait_peer("up", LATER, |peer| peer["state"] == "up");
+    up.during(session.server.tail(30))?;
+    handler(router, "renew", "vpn0")?;
+    session.up()?;
+    let routes = || router.ns.cmd("ip route show dev vpn0").ok();
+    check!(routes()?.contains("10.99.0.0/24"), "routes: {}", routes()?);
+    let index = router.ns.ifindex("vpn0")?;
+    let pings = session.ping(200).echo()?.start(&router.ns)?;
+    push("route 10.98.0.0 255.255.255.0, dhcp-option DNS 10.8.0.54")?;
+    let of = json!({"interface": "vpn0"});
+    wait_for("the update", LATER, || {
+        let offer = router.call_with("up", &of)?;
+        Ok((offer["dns"] == json!(["10.8.0.54"])).then_some(()))
+    })
+    .during(session.server.tail(30))?;
+    // ovpnd leaves them to netifd.
+    check!(!routes()?.contains("10.98.0.0"), "routes: {}", routes()?);
+    let said = handler(router, "renew", "vpn0")?;
+    let update = [
+        "proto_init_update vpn0 1",
+        "proto_add_ipv4_address 10.8.0.2 24",
+        "proto_add_ipv4_route 10.98.0.0 24 ",
+        "proto_add_dns_server 10.8.0.54",
+        "proto_send_update vpn0",
+    ];
+    check_eq!(said.get(1..).unwrap_or_default(), update, "renew");
+    let left = routes()?;
+    check!(
+        left.contains("10.98.0.0/24") && !left.contains("10.99.0.0"),
+        "routes: {left}"
+    );
+    pings.lossless().during(session.server.tail(30))?;
+    check_eq!(router.ns.ifindex("vpn0")?, index, "index of the interface");
+    check_eq!(session.server.handshakes(), 1, "handshakes");
+    Ok(())
+}
+
 /// A server of another CA is refused with a sentence, and so is a wrong key of tls-crypt.
 fn refused(_: &Ctx) -> Outcome {
     let setting = Setting {
@@ -618,6 +675,10 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("client of openvpn: the server restarts", restart),
         Case::new("client of openvpn: down and up by a call", switch),
         Case::new("client of openvpn: updates of options", updates),
+        Case::new(
+            "client of openvpn: updates under netifd",
+            updates_under_netifd,
+        ),
         Case::new("client of openvpn: another CA", refused),
     ]
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::openwrt::{ASH, INIT, asks};
 use super::router::{Dir, LATER, Router, SOON, Uci, genkey};
 use crate::lab::{Module, Ns, Pair, wait_for};
-use crate::tap::{Case, Outcome};
+use crate::tap::{Case, Failure, Outcome};
 use crate::{Ctx, check, check_eq};
 
 pub(super) const HANDLER: &str =
@@ -30,7 +30,8 @@ const UPDATE: &[&str] = &[
     "proto_add_ipv6_address fd00:8::1 64",
     "proto_add_ipv4_route 0.0.0.0 1 ",
     "proto_add_ipv4_route 128.0.0.0 1 ",
-    "proto_add_ipv6_route :: 0 ",
+    "proto_add_ipv6_route :: 1 ",
+    "proto_add_ipv6_route 8000:: 1 ",
     "proto_send_update vpn0",
 ];
 const DEPENDENCY: &str = "proto_add_host_dependency vpn0 10.10.0.2 ";
@@ -318,10 +319,12 @@ fn offers(_: &Ctx) -> Outcome {
         "proto_init_update vpn0 1",
         "proto_add_ipv4_address 10.8.0.1 24",
         "proto_add_ipv6_address fd00:8::1 64",
-        "proto_add_ipv4_route 0.0.0.0 0 10.8.0.2",
+        "proto_add_ipv4_route 0.0.0.0 1 10.8.0.2",
+        "proto_add_ipv4_route 128.0.0.0 1 10.8.0.2",
         "proto_add_ipv4_route 10.0.0.0 8 ",
         "proto_add_ipv4_route 10.1.0.0 16 10.8.0.3",
-        "proto_add_ipv6_route :: 0 fd00:8::2",
+        "proto_add_ipv6_route :: 1 fd00:8::2",
+        "proto_add_ipv6_route 8000:: 1 fd00:8::2",
         "proto_add_ipv6_route fd00:9:: 64 ",
         "proto_add_dns_server 10.8.0.53",
         "proto_add_dns_server fd00:8::53",
@@ -353,6 +356,48 @@ fn offers(_: &Ctx) -> Outcome {
         "nothing"
     );
     fs::remove_file(router.dir.path().join("answer"))?;
+    Ok(())
+}
+
+/// A tunnel of everything leaves the WAN's default route where it is, while it is up and after that. It is one route where
+/// another metric or table keeps both apart.
+fn everything(_: &Ctx) -> Outcome {
+    let keys = Dir::new()?;
+    let key = keys.write("key", &genkey()?)?;
+    let own = Uci::side(1, false, &key).with("allowed_ips", "0.0.0.0/0 ::/0");
+    let Pair { a, b: _b } = Pair::new()?;
+    let a = Router::with_netifd(a, &own.text())?;
+    carry_out(&a)?;
+    let wan = "default via 10.10.0.2 dev veth";
+    a.ns.ip("route add default via 10.10.0.2")?;
+    handler(&a, "setup", "vpn0")?;
+    let at_wan = || Ok::<_, Failure>(a.ns.cmd("ip route show default").ok()?.contains(wan));
+    check!(at_wan()?, "the WAN's default route is gone");
+    let route = a.ns.cmd("ip route get 203.0.113.7").ok()?;
+    check!(route.contains("dev vpn0"), "{route}");
+    handler(&a, "teardown", "vpn0")?;
+    check!(at_wan()?, "the WAN's default route is gone after the end");
+    let (v4, v6) = (
+        "proto_add_ipv4_route 0.0.0.0 0 ",
+        "proto_add_ipv6_route :: 0 ",
+    );
+    for (option, value, whole, halves) in [
+        ("metric", "7", &[v4, v6][..], 0),
+        ("metric", "0", &[], 4),
+        ("ip4table", "100", &[v4], 2),
+        ("ip6table", "100", &[v6], 2),
+        ("defaultroute", "0", &[], 0),
+    ] {
+        let text = own.clone().with(option, value).text();
+        a.dir.write("network", &text)?;
+        let said = handler(&a, "renew", "vpn0")?;
+        let of_length = |length: &str| -> Vec<_> {
+            let routes = said.iter().filter(|line| line.contains("_route "));
+            routes.filter(|line| line.ends_with(length)).collect()
+        };
+        check_eq!(of_length(" 0 "), whole, "{option} {value}");
+        check_eq!(of_length(" 1 ").len(), halves, "{option} {value}");
+    }
     Ok(())
 }
 
@@ -393,6 +438,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("netifd: states agree whoever dies", deaths),
         Case::new("netifd: what cannot come up", failures),
         Case::new("netifd: every kind of offer", offers),
+        Case::new("netifd: everything, beside the WAN's route", everything),
         Case::new("netifd: requests in their order", requests_in_order),
         Case::new("netifd: no driver", no_driver),
         Case::new("netifd: the service stops and starts", service),
