@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,13 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Measured {
     /// Seconds.
     interval: u64,
-    sums: Vec<AtomicU64>,
+    /// MIPS has no 64-bit atomics; what a 32-bit machine moves in one interval fits.
+    sums: Vec<AtomicUsize>,
 }
 
 impl Measured {
     pub(super) fn new(seconds: u64, interval: u64) -> Self {
-        let sums = (0..seconds.div_ceil(interval)).map(|_| AtomicU64::new(0));
+        let sums = (0..seconds.div_ceil(interval)).map(|_| AtomicUsize::new(0));
         Self {
             interval,
             sums: sums.collect(),
@@ -38,7 +39,7 @@ impl Measured {
     }
 
     /// Counts bytes of this time after the start; those after the end belong to the last interval.
-    pub(super) fn count(&self, after: Duration, bytes: u64) {
+    pub(super) fn count(&self, after: Duration, bytes: usize) {
         let Some(last) = self.sums.len().checked_sub(1) else {
             return;
         };
@@ -119,6 +120,7 @@ pub(super) fn receives(
         let listens = scope.spawn(|| {
             let sent = Count::read(&mut from);
             let blocks = sent.as_ref().map_or(0, |count| count.blocks);
+            let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
             told.sent.store(blocks, Ordering::Release);
             told.done.store(true, Ordering::Release);
             sent
@@ -138,9 +140,9 @@ pub(super) fn receives(
 struct Told {
     done: AtomicBool,
     /// Datagrams of all streams.
-    sent: AtomicU64,
+    sent: AtomicUsize,
     /// Datagrams that came, of all streams.
-    came: AtomicU64,
+    came: AtomicUsize,
 }
 
 impl Told {
@@ -179,7 +181,7 @@ fn sender(wish: &Wish, mut stream: Stream, measured: &Measured) -> Outcome<Count
         };
         count.bytes += sent as u64;
         count.blocks += 1;
-        measured.count(started.elapsed(), sent as u64);
+        measured.count(started.elapsed(), sent);
     }
     count.micros = started.elapsed().as_micros() as u64;
     Ok(count)
@@ -213,12 +215,12 @@ fn receiver(wish: &Wish, stream: Stream, measured: &Measured, told: &Told) -> Ou
     let started = Instant::now();
     match stream {
         Stream::Bytes(mut stream) => loop {
-            let n = stream.read(&mut buffer)? as u64;
+            let n = stream.read(&mut buffer)?;
             count.micros = started.elapsed().as_micros() as u64;
             if n == 0 {
                 return Ok(count);
             }
-            count.bytes += n;
+            count.bytes += n as u64;
             count.blocks += 1;
             measured.count(started.elapsed(), n);
         },
@@ -240,7 +242,7 @@ fn receiver(wish: &Wish, stream: Stream, measured: &Measured, told: &Told) -> Ou
                 count.bytes += n as u64;
                 count.blocks += 1;
                 count.micros = started.elapsed().as_micros() as u64;
-                measured.count(started.elapsed(), n as u64);
+                measured.count(started.elapsed(), n);
                 let sequence = buffer
                     .first_chunk::<SEQUENCE>()
                     .map_or(0, |s| u64::from_be_bytes(*s));
