@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// What a call gives when it is answered so.
+    /// The result of a call that is answered so, and the request that the broker got.
     fn called(status: i32, answer: Value) -> (Result<Value, String>, Value) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_read_timeout(Some(LOOK)).unwrap();

@@ -45,7 +45,7 @@ const VARIANTS: [(&str, &str); 2] = [("tls", "bin"), ("mini", musl::MINI)];
 /// Names a key of P-256 in PEM that signs the indexes, instead of one made here.
 const KEY_VARIABLE: &str = "OVPN_SIGN_KEY";
 
-/// What each of them leaves for the first boot of another kernel.
+/// The script that each of them leaves for the first boot of another kernel.
 const HOOK: &str = "usr/share/ovpnd/module.sh";
 
 /// Packages of the routers, the one that draws in the other first.

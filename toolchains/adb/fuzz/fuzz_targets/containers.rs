@@ -16,7 +16,7 @@ macro_rules! golden {
     };
 }
 
-/// What the tests' key has signed.
+/// The containers that the tests' key has signed.
 static SIGNED: LazyLock<[Container; 3]> = LazyLock::new(|| {
     let package = |bytes| Container::read(bytes, Schema::Package).expect("a package");
     [
