@@ -73,7 +73,7 @@ fn unpack_pin(ctx: &Ctx, deb: &Deb) -> Result<PathBuf> {
 }
 
 /// A path that ends in more than this one. An extension would take the place of a version's last number.
-fn beside(dir: &Path, end: &str) -> PathBuf {
+pub fn beside(dir: &Path, end: &str) -> PathBuf {
     let mut path = dir.as_os_str().to_owned();
     path.push(end);
     path.into()

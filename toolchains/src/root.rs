@@ -4,6 +4,7 @@
 use crate::apt;
 use crate::cmd::Cmd;
 use crate::ctx::Ctx;
+use crate::fetch::beside;
 use crate::stamp::{self, Key};
 use crate::ui::{self, Progress};
 use anyhow::{Context, Result};
@@ -30,7 +31,7 @@ pub fn build(ctx: &Ctx, name: &str) -> Result<()> {
     stamp::once(&stamp, &dir, key, || {
         let suite = &ctx.lock.debian.suite;
         let (files, manifest) = apt::closure(ctx, suite, &root.arch, &root.debs, &root.packages)?;
-        let new = dir.with_extension("new");
+        let new = beside(&dir, ".new");
         extract(ctx, &files, &new)?;
         // The work of the packages' scripts, as far as a test guest needs it.
         for (link, target) in &root.links {
@@ -75,8 +76,7 @@ pub fn older(ctx: &Ctx) -> Result<()> {
         stamp::once(&stamp, &dir, key, || {
             let debs = std::slice::from_ref(&program.deb);
             let (files, _) = apt::closure(ctx, &program.suite, ARCH, debs, &[])?;
-            // No name of a directory has an extension that is made here: "2.6" would lose its 6.
-            let new = dir.with_file_name(format!("{}.new", program.name));
+            let new = beside(&dir, ".new");
             extract(ctx, &files, &new)?;
             replace(&dir, &new)
         })?;
@@ -104,9 +104,7 @@ fn extract(ctx: &Ctx, files: &[PathBuf], new: &Path) -> Result<()> {
 
 /// Puts a new directory into the place of another one: guests that run now see one or the other, never a half.
 fn replace(dir: &Path, new: &Path) -> Result<()> {
-    let mut old = dir.as_os_str().to_owned();
-    old.push(".old");
-    let old = PathBuf::from(old);
+    let old = beside(dir, ".old");
     if old.exists() {
         fs::remove_dir_all(&old)?;
     }

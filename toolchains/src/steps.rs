@@ -36,8 +36,10 @@ pub const RELEASES_READY: [&str; 4] = ["um programs", "um module", "um root", "o
 pub const UM_READY: [&str; 3] = ["um programs", "um module", "um root"];
 /// The suite of `lane test-fast`.
 const FAST_SUITES: &str = "fast";
-/// Suites of `ovpn-tests`, the load they are, and what the kernel is told.
+/// Suites of `ovpn-tests`, the load they are, and what the kernel is told. Renegotiations take five minutes, most of which is
+/// waiting, but a packet waits for OpenVPN's next key no longer than the driver holds it: beside other work pings are lost there.
 const SUITES: &[(&str, u32, &[&str])] = &[
+    ("openvpn-reneg", BOTH, &[]),
     (FAST_SUITES, HALF, &[]),
     ("server", HALF, &[]),
     ("openvpn", HALF, &[]),
@@ -46,9 +48,6 @@ const SUITES: &[(&str, u32, &[&str])] = &[
     ("engine", ONE, &[]),
     ("leak", ONE, &["kmemleak=on"]),
 ];
-/// Renegotiations for five minutes. Most of it is waiting, but a packet waits for OpenVPN's next key no longer than the
-/// driver holds it: beside other work pings are lost there.
-const WAITING_SUITE: &str = "openvpn-reneg";
 /// The module in embedded mode on 64 bits, and the checks that this mode may change.
 const UM_OLD_READY: [&str; 3] = ["um programs", "um-6.12 module", "um root"];
 const UM_OLD_SUITES: [(&str, u32, &[&str]); 2] =
@@ -102,9 +101,6 @@ pub fn test(ctx: &Ctx) -> Result<Tally> {
     }
     selftest_steps(ctx, &mut plan, &table);
     fault_steps(ctx, &mut plan, &figures);
-    plan.step(&format!("um {WAITING_SUITE}"), &UM_READY, BOTH, || {
-        suite(ctx, UM, WAITING_SUITE, &[])
-    });
     for (name, load, args) in SUITES {
         plan.step(&format!("um {name}"), &UM_READY, *load, move || {
             suite(ctx, UM, name, args)
@@ -463,12 +459,12 @@ fn no_suite_forgotten(ctx: &Ctx) -> Result<()> {
         Ok(names.map(|(suite, _)| suite.to_owned()).collect())
     };
     let mut run = BTreeSet::new();
-    for name in SUITES.iter().map(|(name, ..)| *name).chain([
-        WAITING_SUITE,
-        LONG_SUITE,
-        RELEASES_SUITE,
-        MATRIX_SUITE,
-    ]) {
+    for name in
+        SUITES
+            .iter()
+            .map(|(name, ..)| *name)
+            .chain([LONG_SUITE, RELEASES_SUITE, MATRIX_SUITE])
+    {
         run.extend(suites(name)?);
     }
     run.extend(suites("faults")?);
