@@ -411,32 +411,9 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.to_string()),
             }
-            while let Some(frame) = self.frame()? {
+            while let Some(frame) = next_frame(&mut self.input)? {
                 calls.extend(self.take(&frame)?);
             }
-        }
-    }
-
-    /// The next whole frame of the input.
-    fn frame(&mut self) -> Result<Option<Frame>, String> {
-        // The codec takes a header alone for a frame, which cannot be told from the first piece of one. Brokers
-        // send at least an empty envelope of 4 bytes after it.
-        if self.input.len() < HEADER_SIZE + 4 {
-            return Ok(None);
-        }
-        match Codec::read_frame(&self.input) {
-            Ok((frame, len)) => {
-                self.input.drain(..len);
-                if self.input.is_empty() {
-                    self.input.shrink_to(KEPT);
-                }
-                Ok(Some(frame))
-            }
-            Err(UbusError::Short { need, .. }) if need > MAX_FRAME + HEADER_SIZE => {
-                Err("a frame is too long".into())
-            }
-            Err(UbusError::Short { .. }) => Ok(None),
-            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -679,6 +656,32 @@ impl Connection {
             self.output.shrink_to(KEPT);
         }
         Ok(())
+    }
+}
+
+/// Takes the next whole frame off the input.
+///
+/// # Errors
+/// A sentence about input that is no frame, or is longer than [`MAX_FRAME`].
+pub(crate) fn next_frame(input: &mut Vec<u8>) -> Result<Option<Frame>, String> {
+    // The codec takes a header alone for a frame, which cannot be told from the first piece of one. Brokers
+    // send at least an empty envelope of 4 bytes after it.
+    if input.len() < HEADER_SIZE + 4 {
+        return Ok(None);
+    }
+    match Codec::read_frame(input) {
+        Ok((frame, len)) => {
+            input.drain(..len);
+            if input.is_empty() {
+                input.shrink_to(KEPT);
+            }
+            Ok(Some(frame))
+        }
+        Err(UbusError::Short { need, .. }) if need > MAX_FRAME + HEADER_SIZE => {
+            Err("a frame is too long".into())
+        }
+        Err(UbusError::Short { .. }) => Ok(None),
+        Err(error) => Err(error.to_string()),
     }
 }
 

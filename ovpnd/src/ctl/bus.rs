@@ -10,13 +10,13 @@ use ubus::client::UbusClient;
 use ubus::envelope::{EnvBuilder, UbusAttr};
 use ubus::json::{blobmsg_to_json, json_to_blobmsg};
 use ubus::transport::Transport;
-use ubus::wire::{Codec, Frame, HEADER_SIZE, MsgType};
+use ubus::wire::{Codec, Frame, MsgType};
 use ubus::{InboundMsg, UbusError};
 use zeroize::Zeroizing;
 
 use super::args::Args;
 use super::{Done, Failure, print};
-use crate::ubus::Method;
+use crate::ubus::{Method, next_frame};
 
 /// Where OpenWrt's broker listens.
 const SOCKET: &str = "/var/run/ubus/ubus.sock";
@@ -147,16 +147,8 @@ impl Transport for Broker {
     fn recv(&mut self) -> Result<Option<Frame>, UbusError> {
         let mut chunk = [0; 4096];
         loop {
-            // A header alone is a frame for the codec, and the first piece of one for us.
-            if self.input.len() >= HEADER_SIZE + 4 {
-                match Codec::read_frame(&self.input) {
-                    Ok((frame, len)) => {
-                        self.input.drain(..len);
-                        return Ok(Some(frame));
-                    }
-                    Err(UbusError::Short { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+            if let Some(frame) = next_frame(&mut self.input).map_err(UbusError::Io)? {
+                return Ok(Some(frame));
             }
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(UbusError::Closed),
