@@ -213,21 +213,26 @@ fn updates_of_many_messages_arrive_whole_and_in_order() {
     }
 }
 
+/// A server that has admitted a client, which takes updates or not and gets its options when it asks for them.
+fn admitted(push_update: bool) -> World<Factory> {
+    let client = Abilities {
+        request_push: false,
+        push_update,
+        ..all()
+    };
+    let setting = Setting {
+        abilities: [client, all()],
+        ..calm(Wrap::Crypt)
+    };
+    let mut world = world(3, setting);
+    while world.admitted() == 0 && world.step(Duration::from_secs(60)) {}
+    world
+}
+
 #[test]
 fn an_update_waits_for_the_options_and_for_the_ability() {
     for able in [true, false] {
-        let client = Abilities {
-            // The options are sent when they are asked for.
-            request_push: false,
-            push_update: able,
-            ..all()
-        };
-        let setting = Setting {
-            abilities: [client, all()],
-            ..calm(Wrap::Crypt)
-        };
-        let mut world = world(3, setting);
-        while world.admitted() == 0 && world.step(Duration::from_secs(60)) {}
+        let mut world = admitted(able);
         assert!(world.admitted() == 1 && !world.is_up());
         world.update(["route 10.9.0.0 255.255.0.0"]);
         while world.step(Duration::from_secs(60)) {}
@@ -238,16 +243,7 @@ fn an_update_waits_for_the_options_and_for_the_ability() {
 
 /// When the client is up that asks for its options, whether or not the server changes some before it asks.
 fn up_at(changed: bool) -> Duration {
-    let client = Abilities {
-        request_push: false,
-        ..all()
-    };
-    let setting = Setting {
-        abilities: [client, all()],
-        ..calm(Wrap::Crypt)
-    };
-    let mut world = world(3, setting);
-    while world.admitted() == 0 && world.step(Duration::from_secs(60)) {}
+    let mut world = admitted(all().push_update);
     if changed {
         world.update(["route 10.9.0.0 255.255.0.0"]);
     }
