@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -121,8 +122,7 @@ pub(super) fn receives(
             let sent = Count::read(&mut from);
             let blocks = sent.as_ref().map_or(0, |count| count.blocks);
             let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
-            told.sent.store(blocks, Ordering::Release);
-            told.done.store(true, Ordering::Release);
+            told.sent.get_or_init(|| blocks);
             sent
         });
         let received = each(streams, |stream| receiver(wish, stream, measured, &told));
@@ -138,17 +138,10 @@ pub(super) fn receives(
 /// The sender's word on its end, as the receivers of datagrams see it.
 #[derive(Default)]
 struct Told {
-    done: AtomicBool,
-    /// Datagrams of all streams.
-    sent: AtomicUsize,
+    /// Datagrams of all streams, once the sender is done.
+    sent: OnceLock<usize>,
     /// Datagrams that came, of all streams.
     came: AtomicUsize,
-}
-
-impl Told {
-    fn all_came(&self) -> bool {
-        self.came.load(Ordering::Acquire) >= self.sent.load(Ordering::Acquire)
-    }
 }
 
 fn sender(wish: &Wish, mut stream: Stream, measured: &Measured) -> Outcome<Count> {
@@ -230,10 +223,15 @@ fn receiver(wish: &Wish, stream: Stream, measured: &Measured, told: &Told) -> Ou
             loop {
                 // Silence, or an ICMP error: the sender counts what it sent all the same.
                 let Ok(n) = socket.recv(&mut buffer) else {
-                    if !told.done.load(Ordering::Acquire) {
-                        silent = Instant::now();
-                    } else if told.all_came() || silent.elapsed() > SILENCE {
-                        return Ok(count);
+                    match told.sent.get() {
+                        None => silent = Instant::now(),
+                        Some(sent)
+                            if told.came.load(Ordering::Acquire) >= *sent
+                                || silent.elapsed() > SILENCE =>
+                        {
+                            return Ok(count);
+                        }
+                        Some(_) => {}
                     }
                     continue;
                 };

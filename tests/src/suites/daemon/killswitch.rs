@@ -29,6 +29,14 @@ const FIREWALL: &str = "config zone\n\toption name 'lan'\n\tlist network 'lan'\n
 const REST: &str = "config interface 'lan'\n\toption device 'br-lan'\n\toption proto 'static'\n\
     config interface 'wan'\n\toption device 'veth'\n\toption proto 'dhcp'\n";
 
+/// OpenVPN's directives for the router's network behind its client, and for a tunnel of everything.
+macro_rules! networks {
+    () => {
+        "route 192.168.1.0 255.255.255.0\nclient-config-dir DIR/ccd\n\
+         push \"route 0.0.0.0 128.0.0.0\"\npush \"route 128.0.0.0 128.0.0.0\"\n"
+    };
+}
+
 /// The router, with a host that sends all the time.
 struct Home {
     router: Router,
@@ -110,7 +118,7 @@ impl Home {
 
     /// Waits for packets of the host, and counts those among them that left by the WAN as they were.
     fn leaks(&self) -> Outcome<usize> {
-        let sent = || Ok::<_, crate::tap::Failure>(self.lan.netdev("lan0")?.tx_packets);
+        let sent = || Ok::<_, Failure>(self.lan.netdev("lan0")?.tx_packets);
         let before = sent()?;
         self.wan.packets()?;
         wait_for("packets of the host", LATER, || {
@@ -203,16 +211,14 @@ fn no_leak_by_tls(_: &Ctx) -> Outcome {
         ccd.join("client-p256"),
         "iroute 192.168.1.0 255.255.255.0\n",
     )?;
-    // The half of a renegotiation is the other's wish: 0 has none of its own.
+    // A renegotiation is the wish of one side: 0 has none of its own.
     let by_ovpnd = Setting {
-        server: "reneg-sec 0\nroute 192.168.1.0 255.255.255.0\nclient-config-dir DIR/ccd\n\
-                 push \"route 0.0.0.0 128.0.0.0\"\npush \"route 128.0.0.0 128.0.0.0\"\n",
+        server: concat!("reneg-sec 0\n", networks!()),
         client: &[("reneg_sec", "5"), ("killswitch", "1")],
         ..PLAIN
     };
     let by_openvpn = Setting {
-        server: "reneg-sec 6 6\nroute 192.168.1.0 255.255.255.0\nclient-config-dir DIR/ccd\n\
-                 push \"route 0.0.0.0 128.0.0.0\"\npush \"route 128.0.0.0 128.0.0.0\"\n",
+        server: concat!("reneg-sec 6 6\n", networks!()),
         client: &[("reneg_sec", "0"), ("killswitch", "1")],
         ..PLAIN
     };
