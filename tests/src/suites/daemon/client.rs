@@ -24,31 +24,72 @@ use crate::{Ctx, check, check_eq};
 /// The address of the server inside the tunnel.
 const INSIDE: [u8; 4] = [10, 8, 0, 1];
 
-/// A protection of the control channel: its name, the server's directive, and the client's options.
-type Wrap = (
-    &'static str,
-    &'static str,
-    &'static [(&'static str, &'static str)],
-);
+/// ovpnd's options of one side, with the names of their files.
+type Options = &'static [(&'static str, &'static str)];
+
+/// A protection of the control channel.
+pub(super) struct Wrap {
+    pub(super) name: &'static str,
+    client: Options,
+    server: Options,
+}
 
 pub(super) const WRAPS: [Wrap; 4] = [
-    ("none", "", &[]),
-    (
-        "tls-auth",
-        "tls-auth tls-auth.key 0\n",
-        &[("tls_auth", "tls-auth.key"), ("key_direction", "1")],
-    ),
-    (
-        "tls-crypt",
-        "tls-crypt tls-auth.key\n",
-        &[("tls_crypt", "tls-auth.key")],
-    ),
-    (
-        "tls-crypt-v2",
-        "tls-crypt-v2 v2-server.key\n",
-        &[("tls_crypt_v2", "v2-client.key")],
-    ),
+    Wrap {
+        name: "none",
+        client: &[],
+        server: &[],
+    },
+    Wrap {
+        name: "tls-auth",
+        client: &[("tls_auth", "tls-auth.key"), (DIRECTION, "1")],
+        server: &[("tls_auth", "tls-auth.key"), (DIRECTION, "0")],
+    },
+    Wrap {
+        name: "tls-crypt",
+        client: &[("tls_crypt", "tls-auth.key")],
+        server: &[("tls_crypt", "tls-auth.key")],
+    },
+    Wrap {
+        name: "tls-crypt-v2",
+        client: &[("tls_crypt_v2", "v2-client.key")],
+        server: &[("tls_crypt_v2", "v2-server.key")],
+    },
 ];
+
+/// The option whose value is no file.
+const DIRECTION: &str = "key_direction";
+
+impl Wrap {
+    /// The options of a side, `client` or `server`.
+    fn of(&self, side: &str) -> Options {
+        match side {
+            "client" => self.client,
+            _ => self.server,
+        }
+    }
+
+    /// The same with the paths of files.
+    pub(super) fn options(&self, side: &str) -> Outcome<Vec<(&'static str, String)>> {
+        let dir = pki::dir()?;
+        let path = |(option, value): &(&'static str, &str)| match *option {
+            DIRECTION => (DIRECTION, (*value).to_owned()),
+            option => (option, dir.join(value).display().to_string()),
+        };
+        Ok(self.of(side).iter().map(path).collect())
+    }
+
+    /// The same as a directive of OpenVPN's, which has the direction behind the file.
+    pub(super) fn directive(&self, side: &str) -> String {
+        match self.of(side) {
+            [] => String::new(),
+            [(option, file)] => format!("{} {file}\n", option.replace('_', "-")),
+            [(option, file), (_, direction), ..] => {
+                format!("{} {file} {direction}\n", option.replace('_', "-"))
+            }
+        }
+    }
+}
 
 /// Makes a CA, a certificate for each side by each algorithm, and the keys of [`WRAPS`], once.
 pub(super) fn files() -> Outcome {
@@ -137,7 +178,7 @@ pub(super) const PLAIN: Setting = Setting {
 
 impl Setting {
     pub(super) fn server_config(&self) -> String {
-        let (_, wrap, _) = WRAPS[self.wrap];
+        let wrap = WRAPS[self.wrap].directive("server");
         let name = format!("server-{}", self.algorithm);
         let dir = pki::dir().map_or_else(|_| String::new(), |dir| dir.display().to_string());
         format!(
@@ -152,7 +193,7 @@ impl Setting {
 
     pub(super) fn uci(&self) -> Outcome<String> {
         let dir = pki::dir()?;
-        let (_, _, wrap) = WRAPS[self.wrap];
+        let wrap = WRAPS[self.wrap].client;
         let name = format!("client-{}", self.algorithm);
         let files = [
             "ca",

@@ -100,7 +100,7 @@ fn name(row: &Row) -> String {
         "{} of openvpn {}: {}, {}, TLS {}, {}",
         ROLES[role],
         PROGRAMS[program].version(),
-        WRAPS[wrap].0,
+        WRAPS[wrap].name,
         AUTHS[auth],
         TLS[tls],
         TRANSPORTS[transport]
@@ -224,15 +224,8 @@ impl Setting {
                 }
             }
         }
-        match (WRAPS[self.wrap].0, side) {
-            ("tls-auth", _) => {
-                option("tls_auth", file("tls-auth.key"));
-                let direction = if side == "client" { "1" } else { "0" };
-                option("key_direction", direction.into());
-            }
-            ("tls-crypt", _) => option("tls_crypt", file("tls-auth.key")),
-            ("tls-crypt-v2", _) => option("tls_crypt_v2", file(&format!("v2-{side}.key"))),
-            _ => {}
+        for (name, value) in WRAPS[self.wrap].options(side)? {
+            option(name, value);
         }
         let text: String = lines.iter().map(|line| format!("\t{line}\n")).collect();
         Ok(format!("config interface 'vpn0'\n{text}"))
@@ -286,13 +279,7 @@ impl Setting {
                 )
             }
         };
-        text += &match (WRAPS[self.wrap].0, side) {
-            ("tls-auth", "server") => "tls-auth tls-auth.key 0\n".to_owned(),
-            ("tls-auth", _) => "tls-auth tls-auth.key 1\n".to_owned(),
-            ("tls-crypt", _) => "tls-crypt tls-auth.key\n".to_owned(),
-            ("tls-crypt-v2", _) => format!("tls-crypt-v2 v2-{side}.key\n"),
-            _ => String::new(),
-        };
+        text += &WRAPS[self.wrap].directive(side);
         Ok(text)
     }
 }

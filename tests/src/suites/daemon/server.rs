@@ -59,15 +59,7 @@ impl Setting {
             ("keepalive", "1 5".to_owned()),
             ("push", "route 10.99.0.0 255.255.255.0".to_owned()),
         ];
-        match self.wrap {
-            1 => options.extend([
-                ("tls_auth", path("tls-auth.key")?),
-                ("key_direction", "0".into()),
-            ]),
-            2 => options.push(("tls_crypt", path("tls-auth.key")?)),
-            3 => options.push(("tls_crypt_v2", path("v2-server.key")?)),
-            _ => {}
-        }
+        options.extend(WRAPS[self.wrap].options("server")?);
         for (option, value) in self.server {
             options.retain(|(known, _)| known != option);
             options.push((option, (*value).to_owned()));
@@ -86,14 +78,7 @@ impl Setting {
     }
 
     fn client_config(&self, server: &str) -> String {
-        let (_, _, options) = WRAPS[self.wrap];
-        let wrap = match options {
-            [] => String::new(),
-            [(option, file)] => format!("{} {file}\n", option.replace('_', "-")),
-            [(option, file), (_, direction), ..] => {
-                format!("{} {file} {direction}\n", option.replace('_', "-"))
-            }
-        };
+        let wrap = WRAPS[self.wrap].directive("client");
         let name = format!("client-{}", self.algorithm);
         let dco = if self.dco { "" } else { "disable-dco\n" };
         format!(
