@@ -65,6 +65,8 @@ fn large(outer: Outer) -> Outcome {
             }
             Ping::new(Tunnel::inner(false, 2), 10)
                 .size(size)
+                .echo()?
+                .one_by_one()
                 .lossless(&tunnel.a.ns)
                 .during(format!("MTU {mtu}"))?;
             check!(
@@ -73,6 +75,8 @@ fn large(outer: Outer) -> Outcome {
             );
             Ping::new(Tunnel::inner(true, 2), 10)
                 .size(size - 20)
+                .echo()?
+                .one_by_one()
                 .lossless(&tunnel.a.ns)
                 .during(format!("MTU {mtu}"))?;
         }
