@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ovpn_netlink::Rtnl;
@@ -22,7 +22,7 @@ use crate::diag::gather::gather;
 use crate::diag::{self, diagnose};
 #[cfg(feature = "tls")]
 use crate::jobs::Jobs;
-use crate::kernel::{Happened, Kernel, Netlink};
+use crate::kernel::{Kernel, Netlink};
 use crate::killswitch;
 use crate::reconcile::{Ask, Reconciler, news, routes};
 use crate::resolver::Resolver;
@@ -32,6 +32,7 @@ use crate::ubus::{Bus, Call, Method, Reply};
 use crate::uci;
 
 mod switch;
+mod turn;
 
 const HELP: &str = "\
 ovpnd - OpenVPN daemon for the kernel's data path driver
@@ -258,6 +259,8 @@ struct Daemon {
     driver: Retry,
     driver_error: Option<String>,
     stats_at: Option<Instant>,
+    /// The kernel may have more to say than the last turn took.
+    more: bool,
     ending: bool,
 }
 
@@ -291,6 +294,7 @@ impl Daemon {
             driver: Retry::new(LONGEST_DRIVER_WAIT),
             driver_error: None,
             stats_at: None,
+            more: false,
             ending: false,
             doomed: Vec::new(),
             options,
@@ -400,14 +404,7 @@ impl Daemon {
             bus.and_then(Bus::next_wait),
             self.stats_at,
         ];
-        let timeout = match waits.into_iter().flatten().min() {
-            None => PollTimeout::NONE,
-            Some(at) => {
-                // Rounded up: a wait that ends early would make the loop spin.
-                let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            }
-        };
+        let timeout = turn::timeout(waits, self.more, Instant::now());
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.resolver.as_fd(), PollFlags::POLLIN),
@@ -463,41 +460,7 @@ impl Daemon {
         self.worked();
         #[cfg(feature = "tls")]
         self.engine.clients.serve(&mut self.engine.kernel, now);
-        loop {
-            match self.engine.kernel.happened() {
-                Ok(None) => return,
-                Ok(Some(Happened::PeerDeleted(name, peer, reason, totals))) => {
-                    self.engine.peer_deleted(&name, peer, reason, now);
-                    #[cfg(feature = "tls")]
-                    if let Some(totals) = totals {
-                        self.engine.clients.counted(&name, peer, totals);
-                    }
-                    #[cfg(not(feature = "tls"))]
-                    let _ = totals;
-                }
-                Ok(Some(Happened::KeyExhausted(name, peer, key))) => {
-                    self.engine.key_exhausted(&name, peer, key)
-                }
-                Ok(Some(Happened::Floated(name, peer, remote))) => {
-                    self.engine.floated(&name, peer, remote, now)
-                }
-                Ok(Some(Happened::Came(name, stream, remote))) => {
-                    self.engine.came(&name, stream, remote, now);
-                }
-                Ok(Some(Happened::LinkDeleted(name))) => {
-                    // netifd's handler deletes it when it cannot ask for that.
-                    if let Some(reason) = self.switches.stopped(&name) {
-                        self.engine.stop(&name, reason, now);
-                    }
-                    self.engine.link_deleted(&name, now);
-                }
-                Ok(Some(Happened::Lost)) => self.engine.verify(now),
-                Err(failure) => {
-                    log::warn!("notification: {}", failure.message);
-                    return;
-                }
-            }
-        }
+        self.notifications(now);
     }
 
     fn calls(&mut self) {
@@ -616,6 +579,7 @@ impl Daemon {
                     &self.engine,
                     driver,
                     self.started.elapsed(),
+                    self.bus.as_ref().map_or(0, Bus::events_lost),
                 )))
             }
             Method::Interfaces => api::with_args(args, |args| {

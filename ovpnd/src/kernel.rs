@@ -48,6 +48,8 @@ pub enum Happened {
     Came(String, OwnedFd, SocketAddr),
     /// An interface was deleted, by whomever.
     LinkDeleted(String),
+    /// Something that is none of our concern: to an interface that is not known, or of a kind that is not.
+    Elsewhere,
     /// Some of the above were missed.
     Lost,
 }
@@ -308,71 +310,63 @@ impl Netlink {
         Ok(&mut handles.ovpn)
     }
 
-    /// The next thing that happened to one of our interfaces.
+    /// The next thing that happened, one notification at a time.
     ///
     /// # Errors
     /// When a notification cannot be read; the next ones can be all the same.
     pub fn happened(&mut self) -> Result<Option<Happened>, Failure> {
-        loop {
-            let Some(handles) = &mut self.handles else {
-                return Ok(None);
-            };
-            let Some(event) = handles.events.next_event()? else {
-                break;
-            };
-            let (index, what): (u32, Box<dyn FnOnce(String) -> Happened>) = match event {
-                Event::PeerDel {
-                    ifindex,
-                    peer,
-                    reason,
-                    totals,
-                } => (
-                    ifindex,
-                    Box::new(move |name| Happened::PeerDeleted(name, peer, reason, totals)),
-                ),
-                Event::KeySwap {
-                    ifindex,
-                    peer,
-                    key_id,
-                } => (
-                    ifindex,
-                    Box::new(move |name| Happened::KeyExhausted(name, peer, key_id)),
-                ),
-                Event::PeerFloat {
-                    ifindex,
-                    peer,
-                    remote,
-                } => (
-                    ifindex,
-                    Box::new(move |name| Happened::Floated(name, peer, remote)),
-                ),
-                Event::Lost => return Ok(Some(Happened::Lost)),
-                _ => continue,
-            };
-            if let Some(name) = self.name(index) {
-                return Ok(Some(what(name)));
-            }
+        let Some(handles) = &mut self.handles else {
+            return Ok(None);
+        };
+        if let Some(event) = handles.events.next_event()? {
+            return Ok(Some(self.event(event)));
         }
-        loop {
-            let Some(handles) = &mut self.handles else {
-                return Ok(None);
-            };
-            match handles.link_events.next_event()? {
-                None => break,
-                Some(LinkEvent::Deleted(index)) => {
-                    if let Some(name) = self.name(index) {
-                        return Ok(Some(Happened::LinkDeleted(name)));
-                    }
-                }
-                Some(LinkEvent::Lost) => return Ok(Some(Happened::Lost)),
-                Some(LinkEvent::Other) => {}
+        match handles.link_events.next_event()? {
+            None => {}
+            Some(LinkEvent::Deleted(index)) => {
+                return Ok(Some(
+                    self.name(index)
+                        .map_or(Happened::Elsewhere, Happened::LinkDeleted),
+                ));
             }
+            Some(LinkEvent::Lost) => return Ok(Some(Happened::Lost)),
+            Some(LinkEvent::Other) => return Ok(Some(Happened::Elsewhere)),
         }
         // At last: that the old connection broke must be known before the next one comes.
         Ok(self.listeners().find_map(|(name, listener)| {
             let came = net::accept(listener).ok().flatten();
             came.map(|(stream, remote)| Happened::Came(name.clone(), stream, remote))
         }))
+    }
+
+    fn event(&self, event: Event) -> Happened {
+        let happened = match event {
+            Event::PeerDel {
+                ifindex,
+                peer,
+                reason,
+                totals,
+            } => self
+                .name(ifindex)
+                .map(|name| Happened::PeerDeleted(name, peer, reason, totals)),
+            Event::KeySwap {
+                ifindex,
+                peer,
+                key_id,
+            } => self
+                .name(ifindex)
+                .map(|name| Happened::KeyExhausted(name, peer, key_id)),
+            Event::PeerFloat {
+                ifindex,
+                peer,
+                remote,
+            } => self
+                .name(ifindex)
+                .map(|name| Happened::Floated(name, peer, remote)),
+            Event::Lost => Some(Happened::Lost),
+            _ => None,
+        };
+        happened.unwrap_or(Happened::Elsewhere)
     }
 
     fn parts(&mut self, interface: &str) -> Result<(&mut Handles, &mut Link), Failure> {

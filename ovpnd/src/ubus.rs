@@ -28,7 +28,7 @@ const ADD_OBJECT_SEQ: u16 = 1;
 const MAX_FRAME: usize = 1024 * 1024;
 /// A broker that does not read is not fed for ever.
 const MAX_BACKLOG: usize = 4 * MAX_FRAME;
-/// Behind this many unsent bytes no notification is queued any more.
+/// Behind this many unsent bytes no notification is queued any more; those that are not are counted.
 const MAX_NOTICE_BACKLOG: usize = 256 * 1024;
 /// Bytes of memory that an empty buffer may keep.
 const KEPT: usize = 16 * 1024;
@@ -218,6 +218,7 @@ pub struct Bus {
     retry: Retry,
     /// Said once per outage, not at every attempt.
     complained: bool,
+    events_lost: u64,
 }
 
 #[derive(Debug)]
@@ -258,6 +259,7 @@ impl Bus {
             connection: None,
             retry: Retry::new(LONGEST_WAIT),
             complained: false,
+            events_lost: 0,
         }
     }
 
@@ -366,15 +368,21 @@ impl Bus {
         }
     }
 
+    /// Events that were not queued because the broker did not read those before.
+    pub fn events_lost(&self) -> u64 {
+        self.events_lost
+    }
+
     /// Tells subscribers of the object, and listeners to the event `ovpnd.NAME`.
     pub fn notify(&mut self, name: &str, data: &Value, now: Instant) {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        if let Err(why) = connection
-            .notify(name, data)
-            .and_then(|()| connection.flush())
-        {
+        let told = connection.notify(name, data).and_then(|told| {
+            self.events_lost += u64::from(!told);
+            connection.flush()
+        });
+        if let Err(why) = told {
             self.lost(&why, now);
         }
     }
@@ -598,16 +606,17 @@ impl Connection {
         )
     }
 
-    fn notify(&mut self, name: &str, data: &Value) -> Result<(), String> {
+    /// Queues a notification. False when the broker is too far behind for it.
+    fn notify(&mut self, name: &str, data: &Value) -> Result<bool, String> {
         let Phase::Serving(id) = self.phase else {
-            return Ok(());
+            return Ok(true);
         };
         if self.output.len() > MAX_NOTICE_BACKLOG {
-            return Ok(());
+            return Ok(false);
         }
         let event = json!({ "id": format!("{OBJECT}.{name}"), "data": data });
         let (Ok(data), Ok(event)) = (json_to_blobmsg(data), json_to_blobmsg(&event)) else {
-            return Ok(());
+            return Ok(true);
         };
         let mut notice = EnvBuilder::new();
         notice.push_u32(UbusAttr::ObjId, id.get());
@@ -630,7 +639,8 @@ impl Connection {
             NOTICE_SEQ,
             EVENT_OBJECT,
             send.finish(),
-        ))
+        ))?;
+        Ok(true)
     }
 
     fn send(&mut self, frame: Frame) -> Result<(), String> {

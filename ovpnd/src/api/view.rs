@@ -32,11 +32,13 @@ pub fn problems(list: &[Problem]) -> Value {
     Value::Array(list.iter().map(one).collect())
 }
 
-/// Describes everything in short. `driver` is what came of looking for the driver.
+/// Describes everything in short. `driver` is the result of a look for the driver, and `events_lost` counts events that the
+/// bus did not take.
 pub fn status<K: Kernel>(
     engine: &Reconciler<K>,
     driver: Result<(), Failure>,
     uptime: std::time::Duration,
+    events_lost: u64,
 ) -> Value {
     let interface = |(name, tunnel): (&String, &dyn Tunnel)| {
         let view = tunnel.interface();
@@ -55,6 +57,7 @@ pub fn status<K: Kernel>(
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": kernel(driver),
         "uptime": uptime.as_secs(),
+        "events_lost": events_lost,
         "problems": problems(&engine.problems),
         "interfaces": engine.tunnels().map(interface).collect::<Vec<_>>(),
     })

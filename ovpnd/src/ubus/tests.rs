@@ -327,3 +327,19 @@ fn another_s_object_is_looked_up_and_called() {
     assert!(test.bus.is_serving());
     assert_eq!(test.call("status", OBJECT_ID).len(), 1);
 }
+
+#[test]
+fn events_that_the_broker_does_not_read_are_counted_and_not_kept() {
+    let mut test = Test::serving();
+    let data = json!({ "text": "x".repeat(1024) });
+    for _ in 0..1000 {
+        test.bus.notify("peer.up", &data, test.now);
+    }
+    let lost = test.bus.events_lost();
+    assert!((1..1000).contains(&lost), "{lost} lost");
+    let waiting = test.bus.connection.as_ref().unwrap().output.len();
+    assert!(
+        (MAX_NOTICE_BACKLOG..MAX_NOTICE_BACKLOG + 8192).contains(&waiting),
+        "{waiting} bytes"
+    );
+}
