@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
 import puppeteer from 'puppeteer-core';
+import { LUCI_SRC } from './server.mjs';
 
 const DESKTOP = { width: 1280, height: 900 };
 /* The narrowest that is still common. */
@@ -157,17 +158,17 @@ export class Browser {
 	async usable(name) {
 		await this.page.evaluate(AXE);
 
-		const found = await this.page.evaluate(async () => {
+		// LuCI gives its boxes an empty label, in a table and elsewhere; the stand-in's have names outside of tables.
+		const found = await this.page.evaluate(async boxes => {
 			const modal = document.querySelector('.modal-overlay-active .modal');
-			// Colours are the theme's, which is a stand-in here; the frame of a dialog, the boxes in a table and the field for a
-			// name are LuCI's.
+			// Colours are the theme's, which is a stand-in here; the frame of a dialog and the field for a name are LuCI's.
 			const { violations } = await window.axe.run({ include: [ modal ?? document.querySelector('#view') ],
-				exclude: [ '.cbi-section-create', '.cbi-section-table .cbi-checkbox' ] },
+				exclude: [ '.cbi-section-create', boxes ] },
 			{ rules: { 'color-contrast': { enabled: false }, 'aria-dialog-name': { enabled: false } } });
 
 			return violations.filter(one => [ 'serious', 'critical' ].includes(one.impact))
 				.map(one => `${one.id}: ${one.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(' ')}`);
-		});
+		}, LUCI_SRC ? '.cbi-checkbox' : '.cbi-section-table .cbi-checkbox');
 
 		if (found.length)
 			this.faults.push(`${name}: axe: ${found.join('\n')}`);
@@ -197,6 +198,11 @@ export class Browser {
 		// Where it was scrolled to, a theme's header would lie over the page.
 		await this.page.evaluate(() => window.scrollTo(0, 0));
 
+		// LuCI's tooltip stays at its place on the wider screen, also where it cannot be seen.
+		const tooltip = display => this.page.$$eval('.cbi-tooltip', (all, how) => all.forEach(one => { one.style.display = how; }), display);
+
+		await tooltip('none');
+
 		for (const [ device, size ] of [ [ 'desktop', { ...DESKTOP, deviceScaleFactor: 1, mobile: false } ], [ 'phone', PHONE ] ]) {
 			await session.send('Emulation.setDeviceMetricsOverride', size);
 			await this.page.evaluate(() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))));
@@ -212,6 +218,7 @@ export class Browser {
 			fs.writeFileSync(path.join(this.shots, `${name}-${device}.png`), Buffer.from(data, 'base64'));
 		}
 
+		await tooltip('');
 		await session.send('Emulation.setDeviceMetricsOverride', { ...DESKTOP, deviceScaleFactor: 1, mobile: false });
 	}
 

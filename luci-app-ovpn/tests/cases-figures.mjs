@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import zlib from 'node:zlib';
 import { closed } from './cases-peers.mjs';
-import { find } from './server.mjs';
+import { LUCI_SRC, find } from './server.mjs';
 
 const DIR = '/etc/ovpn/home';
 const USERS = '/etc/ovpn/home.users';
@@ -19,10 +19,12 @@ config interface 'home'
 const field = (name, kind = 'input[type="text"]') => `#view [data-name="${name}"] ${kind}`;
 const row = '[data-server="home"] tr[data-client="anna"]';
 
+const seconds = since => ((Date.now() - since) / 1000).toFixed(1);
+
 /** One who has a keyboard alone, and what he has done so far. */
 class Hand {
 	constructor(browser) {
-		Object.assign(this, { browser, presses: 0, fields: 0, loads: 0 });
+		Object.assign(this, { browser, presses: 0, fields: 0, loads: 0, since: Date.now() });
 	}
 
 	get keyboard() {
@@ -31,7 +33,13 @@ class Hand {
 
 	async press(selector) {
 		await this.browser.tab(selector, 100);
-		await this.keyboard.press('Enter');
+
+		// LuCI's own Save & Apply is a list of choices that takes no Enter (ui.js, ComboButton).
+		if (await this.browser.page.evaluate(() => document.activeElement.matches('.cbi-dropdown')))
+			await this.browser.click(selector);
+		else
+			await this.keyboard.press('Enter');
+
 		this.presses++;
 	}
 
@@ -62,7 +70,7 @@ class Hand {
 	}
 
 	toString() {
-		return `${this.presses} presses, ${this.fields} fields, ${this.loads} page loads`;
+		return `${this.presses} presses, ${this.fields} fields, ${this.loads} page loads, ${seconds(this.since)} s`;
 	}
 }
 
@@ -140,8 +148,12 @@ async function phone({ open, browser, guest, router }) {
 	await connect('falsch');
 	await router.until('the refusal', async () => /AUTH_FAILED,user name or password is wrong/.test((await guest.run([ 'cat', '/tmp/anna.log' ])).out));
 	await guest.run([ 'pkill', '-x', 'openvpn' ]);
+
+	const since = Date.now();
+
 	await connect('verschwiegen: 1');
 	await router.until('the client', async () => (await guest.run([ 'ping', '-n', '-q', '-c', '1', '-W', '1', '10.97.0.1' ], { ns: 1 })).code === 0);
+	console.log(`# from its profile to its first ping: ${seconds(since)} s`);
 	await open('ovpn/clients');
 	await browser.until(selector => /up/.test(document.querySelector(selector)?.textContent), row);
 }
@@ -189,6 +201,13 @@ async function dialog({ open, browser, guest, router }) {
 	const complaints = browser.faults.splice(0);
 
 	assert.ok(complaints.length == 1 && complaints[0].includes('is the last one'), complaints.join('\n'));
+
+	// LuCI itself says so in a dialog besides.
+	if (LUCI_SRC) {
+		await browser.press('Dismiss', '.modal');
+		await closed(browser);
+	}
+
 	assert.match(await browser.text('#view [data-user="anna"]'), /Save removes it.*Keep/);
 	await browser.fill('#ovpn-user-name input', 'bob');
 	await browser.fill('#ovpn-user-password input', 'y');

@@ -108,6 +108,8 @@ async function page({ open, browser, guest, router, rpcd }) {
 		await browser.fill('.modal [data-name="name"] input', 'vpn7');
 		await browser.page.select('.modal [data-name="proto"] select', 'openvpn_dco');
 		await browser.press('Create interface', '.modal');
+		await browser.page.waitForSelector('.modal [data-name="_kind"] select', { visible: true });
+		await browser.page.select('.modal [data-name="_kind"] select', 'static');
 		await browser.until(() => document.querySelector('.modal [data-name="local_port"] input'));
 		await browser.fill('.modal [data-name="local_port"] input', '1201');
 		await browser.add('.modal [data-name="addresses"] input[type="text"]', '10.9.0.1/24');

@@ -45,6 +45,8 @@ async function fields({ open, browser, rpcd, guest }) {
 	await peersTab({ open, browser });
 	await browser.shoot('peers');
 	await addPeer(browser, 'carol');
+	// The dialog has our style sheet.
+	await browser.until(() => getComputedStyle(document.querySelector('.modal .ovpn-key-text')).fontFamily == 'monospace');
 
 	for (const [ name, wrong, right, words ] of [
 		[ 'peer_id', '16777216', '7', /0 to 16777215/ ],

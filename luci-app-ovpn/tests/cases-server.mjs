@@ -13,6 +13,9 @@ const field = (name, kind = 'input') => `#view [data-name="${name}"] ${kind}`;
 const text = name => field(name, 'input[type="text"]');
 const row = name => `[data-server="home"] tr[data-client="${name}"]`;
 
+/* An interface by which there is a way to everything, as netifd tells of it. */
+const way = (name, proto, metric, address) => ({ interface: name, proto, metric, up: true, 'ipv4-address': [ { address, mask: 24 } ],
+	route: [ { target: '0.0.0.0', mask: 0, nexthop: '10.10.0.2', source: `${address}/32` } ] });
 const there = async (guest, file) => (await guest.run([ 'test', '-e', file ])).code === 0;
 
 /** From the dialog to a phone that pings, and to its end. */
@@ -84,6 +87,8 @@ async function dialog({ open, browser, guest }) {
 async function clients({ open, browser, guest, router, rpcd, web }) {
 	// With the rights of our own list alone.
 	rpcd.network = false;
+	rpcd.answers = { 'network.interface.dump': { interface: [ way('tun', 'openvpn_dco', 0, '10.8.0.1'), way('lte', 'dhcp', 20, '10.11.0.1'),
+		way('wan', 'dhcp', 10, '10.10.0.1'), { ...way('lan', 'static', 0, '192.168.1.1'), route: [] } ] } };
 	await open('ovpn/clients');
 	assert.match(await browser.text('[data-server="home"]'), /udp 1195.*10\.97\.0\.0\/24.*days left.*No clients/s);
 
@@ -93,7 +98,7 @@ async function clients({ open, browser, guest, router, rpcd, web }) {
 	await browser.fill('#ovpn-client-name input', 'a b');
 	assert.match(await browser.page.$eval('#ovpn-client-name input', node => node.dataset.tooltip), /letters/);
 	await browser.fill('#ovpn-client-name input', 'anna');
-	await browser.fill('#ovpn-client-remote input', '10.10.0.1');
+	assert.equal(await browser.page.$eval('#ovpn-client-remote input', node => node.value), '10.10.0.1', 'the address of the WAN');
 	await browser.shoot('clients-add');
 	await browser.click('#ovpn-client-make');
 	await closed(browser);

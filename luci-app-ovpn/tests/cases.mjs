@@ -12,6 +12,7 @@ import { figures } from './cases-figures.mjs';
 import { servers } from './cases-server.mjs';
 import { states } from './cases-states.mjs';
 import { interfaces } from './cases-interfaces.mjs';
+import { keyboards } from './cases-keyboard.mjs';
 import { APP, LUCI, LUCI_SRC, find } from './server.mjs';
 
 const row = peer => `[data-interface="vpn0"] tr[data-peer="${peer}"]`;
@@ -258,6 +259,7 @@ export const cases = [
 	...servers,
 	...figures,
 	...interfaces,
+	...keyboards,
 	[ 'status widget', widget ],
 	[ 'forbidden calls', forbidden ],
 	[ 'German', german ],

@@ -28,6 +28,7 @@ const places = src => [
 		path.join(src, 'modules/luci-base/htdocs'),
 		path.join(src, 'modules/luci-mod-network/htdocs'),
 		path.join(src, 'modules/luci-mod-status/htdocs'),
+		path.join(src, 'protocols/luci-proto-openvpn/htdocs'),
 		path.join(src, 'themes/luci-theme-bootstrap/htdocs'),
 		path.join(src, 'themes/luci-theme-material/htdocs')
 	] : [ path.join(HERE, 'stand-in') ]

@@ -98,7 +98,7 @@ async function deletes() {
 	const client = { FILES: [ 'ca', 'key' ] };
 	const removed = [];
 	const server = { files: name => ({ key: `/etc/ovpn/${name}/server.key` }), remove: async name => removed.push(name) };
-	const protocol = load('protocol/openvpn_dco.js', { form: {}, network, uci, client, keys, peers: {}, server, validate: {} });
+	const protocol = load('protocol/openvpn_dco.js', { form: {}, network, uci, client, keys, parts: { style() {} }, peers: {}, server, validate: {} });
 
 	await protocol.deleteConfiguration.call({ sid: 'vpn0' });
 	assert.deepEqual(removed, [ 'vpn0' ]);

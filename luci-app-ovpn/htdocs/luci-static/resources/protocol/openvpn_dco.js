@@ -5,6 +5,7 @@
 'require uci';
 'require ovpn.client as client';
 'require ovpn.keys as keys';
+'require ovpn.parts as parts';
 'require ovpn.peers as peers';
 'require ovpn.server as server';
 'require ovpn.users as users';
@@ -16,6 +17,9 @@ const CIPHERS = [ 'aes-128-gcm', 'aes-192-gcm', 'aes-256-gcm', 'chacha20-poly130
 /* Errors that the protocol's handler tells netifd. */
 network.registerErrorCode('OVPND_MISSING', _('The daemon ovpnd does not answer.'));
 network.registerErrorCode('SETUP_FAILED', _('The tunnel cannot be set up: VPN > OpenVPN (kernel) tells why.'));
+
+/* Once in a page, however often the dialog is opened. */
+const STYLE = parts.style();
 
 /* The kind of a section, by the options that ovpnd looks for; null for a new one. */
 function kindOf(section_id) {
@@ -73,6 +77,8 @@ return network.registerProtocol('openvpn_dco', {
 		let o;
 		const only = (...kinds) => (option) => kinds.forEach(kind => option.depends('_kind', kind));
 		const isStatic = only('static');
+
+		document.head.appendChild(STYLE);
 
 		o = s.taboption('general', form.ListValue, '_kind', _('Kind'));
 		o.value('client', _('client of an OpenVPN server'));

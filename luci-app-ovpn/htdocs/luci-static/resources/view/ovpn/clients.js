@@ -2,7 +2,7 @@
 'use strict';
 'require view';
 'require poll';
-'require network';
+'require rpc';
 'require uci';
 'require ui';
 'require dom';
@@ -231,9 +231,15 @@ class Server {
 	}
 }
 
-/* An address at which the world may find this router: the first of its ways there. */
+/* Not by LuCI's class `network`, which loads the files of every protocol, those of ours among them. */
+const callDump = rpc.declare({ object: 'network.interface', method: 'dump', expect: { interface: [] } });
+
+/* An address at which the world may find this router: that of its first way there. */
 function ownAddress() {
-	return L.resolveDefault(network.getWANNetworks?.(), []).then(nets => L.toArray(nets).map(net => net.getIPAddr())[0] ?? null);
+	const ways = nets => nets.filter(net => net.proto != 'openvpn_dco' && L.toArray(net.route).some(route => route.target == '0.0.0.0' && route.mask == 0));
+
+	return L.resolveDefault(callDump(), []).then(nets =>
+		ways(nets).sort((a, b) => a.metric - b.metric)[0]?.['ipv4-address']?.[0]?.address ?? null);
 }
 
 return view.extend({
