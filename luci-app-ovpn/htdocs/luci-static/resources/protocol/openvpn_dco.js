@@ -29,6 +29,23 @@ function kindOf(section_id) {
 		: has('mode', 'transport', 'local_port', 'addresses', 'cipher') ? 'static' : null;
 }
 
+/* LuCI leaves a field as it was found when it hides it, and goes on to count a wrong one at its tab: hidden ones are right, and are looked at
+   again when the kind is another. */
+function hideFaults(kind, options) {
+	for (const option of options.filter(one => Object.hasOwn(one, 'validate'))) {
+		const check = option.validate;
+
+		option.validate = function(section_id, value) {
+			return !this.isActive(section_id) || check.call(this, section_id, value);
+		};
+	}
+
+	kind.onchange = function(ev, section_id) {
+		options.filter(one => !one.isActive(section_id)).forEach(one => one.triggerValidation(section_id));
+		this.map.checkDepends();
+	};
+}
+
 return network.registerProtocol('openvpn_dco', {
 	getI18n() {
 		return _('OpenVPN in the kernel (ovpnd)');
@@ -75,12 +92,16 @@ return network.registerProtocol('openvpn_dco', {
 
 	renderFormOptions(s) {
 		let o;
-		const only = (...kinds) => (option) => kinds.forEach(kind => option.depends('_kind', kind));
+		const bound = [];
+		const only = (...kinds) => (option) => {
+			bound.push(option);
+			kinds.forEach(kind => option.depends('_kind', kind));
+		};
 		const isStatic = only('static');
 
 		document.head.appendChild(STYLE);
 
-		o = s.taboption('general', form.ListValue, '_kind', _('Kind'));
+		const kind = o = s.taboption('general', form.ListValue, '_kind', _('Kind'));
 		o.value('client', _('client of an OpenVPN server'));
 		o.value('static', _('static keys, for tests'));
 		o.value('server', _('OpenVPN server'));
@@ -179,5 +200,6 @@ return network.registerProtocol('openvpn_dco', {
 			_('Do not pin the way to each endpoint.'));
 
 		peers.tab(s, isStatic);
+		hideFaults(kind, bound);
 	}
 });
