@@ -46,7 +46,7 @@ async function fields({ open, browser, rpcd, guest }) {
 	await browser.shoot('peers');
 	await addPeer(browser, 'carol');
 	// The dialog has our style sheet.
-	await browser.until(() => getComputedStyle(document.querySelector('.modal .ovpn-key-text')).fontFamily == 'monospace');
+	await browser.until(() => getComputedStyle(document.querySelector('.modal .ovpn-keys .ovpn-row')).display == 'flex');
 
 	for (const [ name, wrong, right, words ] of [
 		[ 'peer_id', '16777216', '7', /0 to 16777215/ ],
