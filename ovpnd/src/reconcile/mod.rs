@@ -575,9 +575,7 @@ impl<K: Kernel> Reconciler<K> {
                         self.notices.push(managed.notice(name, *id, down));
                     }
                     State::apply(&mut managed.state, &op);
-                    if matches!(op, Op::CreateLink(_)) {
-                        managed.told.remade = !self.kernel.adopted(name);
-                    }
+                    managed.told.follows(&op, self.kernel.adopted(name));
                     managed.done(name, &op, now, &mut self.notices);
                 }
                 Err(Failure {

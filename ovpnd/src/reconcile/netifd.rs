@@ -12,7 +12,7 @@ use ovpn_netlink::IpPrefix;
 
 use super::{Managed, Reconciler};
 use crate::kernel::Kernel;
-use crate::state::Route;
+use crate::state::{Op, Route};
 
 /// The needs of an interface besides its peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) struct Told {
     /// The one it was asked to fetch.
     asked: Option<Offer>,
     /// The interface was made without its asking.
-    pub(crate) remade: bool,
+    remade: bool,
 }
 
 impl Told {
@@ -55,6 +55,13 @@ impl Told {
         Self {
             offer: Some(offer),
             ..Self::default()
+        }
+    }
+
+    /// An operation was carried out; `adopted` is whether the interface is one that an earlier run left.
+    pub(crate) fn follows(&mut self, op: &Op, adopted: bool) {
+        if matches!(op, Op::CreateLink(_)) {
+            self.remade = !adopted;
         }
     }
 

@@ -480,6 +480,7 @@ impl Client {
                 .run(name, &op, None)
                 .map_err(|failure| failure.message)?;
             State::apply(&mut self.state, &op);
+            self.told.follows(&op, kernel.adopted(name));
         }
         Ok(())
     }

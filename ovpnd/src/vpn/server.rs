@@ -420,7 +420,10 @@ impl Server {
                 continue;
             }
             match (kernel.run(name, &op, None), &op) {
-                (Ok(()), _) => State::apply(&mut self.state, &op),
+                (Ok(()), _) => {
+                    State::apply(&mut self.state, &op);
+                    self.told.follows(&op, kernel.adopted(name));
+                }
                 (Err(why), Op::NewPeer(id, _) | Op::SetPeer(id, _)) => {
                     failed.insert(*id, why.message);
                     // Its connection must not stay open for a peer that is not there.

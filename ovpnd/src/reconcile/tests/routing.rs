@@ -229,6 +229,27 @@ fn netifd_is_asked_once_for_what_changes() {
     assert_eq!(test.renewals(), []);
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_tunnel_with_tls_that_netifd_did_not_ask_for_is_set_up_anew() {
+    let client = "option client 1\noption remote '192.0.2.1 1194'\noption auth_user_pass ask";
+    let fingerprint = "AA:".repeat(31) + "AA";
+    let text = format!(
+        "config interface v\noption proto openvpn_dco\n{client}\nlist peer_fingerprint {fingerprint}\n"
+    );
+    let mut test = Test::netifd(&text, None);
+    assert_eq!(
+        (test.renewals(), test.renewals()),
+        (vec![Ask::Restart], vec![])
+    );
+    test.offer();
+    assert_eq!(test.renewals(), []);
+    let mut test = Test::netifd("", None);
+    test.engine.kernel.adopted = true;
+    test.reload_stopped(&text, None);
+    assert_eq!(test.renewals(), [Ask::Renew]);
+}
+
 #[test]
 fn an_interface_that_netifd_did_not_ask_for_is_set_up_anew() {
     let mut test = Test::netifd(&routed(), None);
