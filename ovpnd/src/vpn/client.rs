@@ -179,7 +179,9 @@ impl Client {
             self.restart(name, kernel, worker, now);
         }
         if self.state.is_none() {
-            self.reconcile(name, kernel)?;
+            // netifd tries again by itself, after a pause: it is not asked to.
+            self.reconcile(name, kernel)
+                .inspect_err(|_| self.told = Told::default())?;
         }
         let offer = self.offer().ok_or("it is not configured")?;
         self.told = Told::fetched(offer.clone());

@@ -176,6 +176,8 @@ impl Server {
         if self.live.is_none() {
             let fault = self.problems.first().map(ToString::to_string);
             let why = self.failure.clone().or(fault);
+            // netifd tries again by itself, after a pause: it is not asked to.
+            self.told = Told::default();
             return Err(why.unwrap_or_else(|| "it is not configured".into()));
         }
         let offer = self.offer().ok_or("it is not configured")?;
