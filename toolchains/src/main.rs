@@ -75,7 +75,7 @@ lane VERB [ARGUMENT]...
   pack LANE          the packages of a lane that is built already, and their sizes
   index DIR          a signed packages.adb of the .apk files in a directory
   programs LANE      the programs its guests run
-  mutate [--quick] [--most N] [FILE]..
+  mutate [--quick | --unit] [--most N] [FILE]..
                      small faults in the driver, one at a time: which does no test notice? (N of them, 30 if not said)
   system LANE [SUITE CASE..]..
                      the emulated routers' tests on that lane, or only these suites there

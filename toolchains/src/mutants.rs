@@ -84,7 +84,8 @@ fn hidden(rest: &str, starts_line: bool) -> usize {
     if rest.starts_with("/*") {
         return until("*/");
     }
-    if starts_line && (rest.starts_with("const ") || rest.starts_with("static_assert")) {
+    let asserted = rest.starts_with("const ") && !rest.starts_with("const fn ");
+    if starts_line && (asserted || rest.starts_with("static_assert")) {
         return until(";");
     }
     match rest.bytes().next() {
@@ -175,8 +176,10 @@ fn operators(code: &str, is_rust: bool, found: &mut Vec<Mutant>) {
             let alone =
                 before.ends_with(char::is_whitespace) && after.starts_with(char::is_whitespace);
             // A closure without arguments.
-            let closure =
-                is_rust && operator == "||" && before.trim_end().ends_with(['(', ',', '=']);
+            let closure = is_rust
+                && operator == "||"
+                && (before.trim_end().ends_with(['(', ',', '='])
+                    || before.trim_end().ends_with("move"));
             if alone && !closure {
                 found.push(Mutant {
                     at,
@@ -257,15 +260,15 @@ mod tests {
 
     #[test]
     fn rust() {
-        let text = "// a < b\nconst _: () = assert!(A <= B);\nif !x.is_some_and(|y| y > 'a' as u8) {\n    return;\n}\n\
-                    let f = run(1, || x);\nif let Some(x) = y {\n    z();\n}\nmatch a {\n    Some(b) if b.c() => d,\n}\n";
+        let text = "// a < b\nconst _: () = assert!(A <= B);\nconst fn f() {}\nif !x.is_some_and(|y| y > 'a' as u8) {\n    return;\n}\n\
+                    let f = run(1, move || x);\nif let Some(x) = y {\n    z();\n}\nmatch a {\n    Some(b) if b.c() => d,\n}\n";
         assert_eq!(
             lines(text, true),
             [
-                (3, "if !(!x.is_some_and(|y| y > 'a' as u8)) {".into()),
-                (3, "if !x.is_some_and(|y| y >= 'a' as u8) {".into()),
-                (4, "".into()),
-                (11, "Some(b) if !(b.c()) => d,".into()),
+                (4, "if !(!x.is_some_and(|y| y > 'a' as u8)) {".into()),
+                (4, "if !x.is_some_and(|y| y >= 'a' as u8) {".into()),
+                (5, "".into()),
+                (12, "Some(b) if !(b.c()) => d,".into()),
             ]
         );
     }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What `lane mutate` takes.
-pub const USAGE: &str = "lane mutate [--quick] [--most N] [FILE]...";
+pub const USAGE: &str = "lane mutate [--quick | --unit] [--most N] [FILE]...";
 
 /// Suites, and parts of their cases' names; none are all of them.
 type Round = (&'static str, &'static [&'static str]);
@@ -84,6 +84,37 @@ const GUEST_TIMEOUT: Duration = Duration::from_secs(12 * 60);
 const UNIT_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 /// The driver's core, which has tests of its own.
 const CORE: &str = "kmod-ovpn/core/";
+const UNIT_TESTS: &str = "kmod-ovpn/core/tests";
+
+/// Which tests see a mutant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Those of the core if it is a file of the core, then all guests of the file.
+    Whole,
+    /// The same with the first guest alone.
+    Quick,
+    /// Those of the core alone, without a guest.
+    Unit,
+}
+
+impl Scope {
+    fn guests(self) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Quick => 1,
+            Self::Unit => 0,
+        }
+    }
+
+    /// To survive a part of the tests says less.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Whole => "",
+            Self::Quick => " quick",
+            Self::Unit => " unit",
+        }
+    }
+}
 
 /// The fate of a mutant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,12 +179,11 @@ fn kept(line: &str, tests: &str) -> Option<(String, Verdict)> {
 /// The copy of the tree, and the cache beside it that has the lane's kernel and the guests' programs.
 struct Copy {
     ctx: Ctx,
-    /// Whether the first round of a file is all.
-    quick: bool,
+    scope: Scope,
 }
 
 impl Copy {
-    fn make(ctx: &Ctx, quick: bool) -> Result<Self> {
+    fn make(ctx: &Ctx, scope: Scope) -> Result<Self> {
         ensure!(
             kernel::is_built(ctx, UM)?,
             "there is no kernel yet: lane kernel {UM}"
@@ -179,7 +209,7 @@ impl Copy {
         }
         let lock = Lock::read(&copy.join("toolchains/sources.lock"))?;
         let ctx = Ctx::with(&copy, &cache, lock, ctx.mirror.clone())?;
-        Ok(Self { ctx, quick })
+        Ok(Self { ctx, scope })
     }
 
     /// Whether tests notice what is in the copy now.
@@ -190,11 +220,11 @@ impl Copy {
                 return Ok(verdict);
             }
         }
-        if kernel::module(&self.ctx, UM).is_err() {
+        let guests = self.scope.guests();
+        if guests > 0 && kernel::module(&self.ctx, UM).is_err() {
             return Ok(Verdict::DoesNotBuild);
         }
-        let rounds = if self.quick { 1 } else { usize::MAX };
-        for (suites, cases) in suites_of(file).iter().take(rounds) {
+        for (suites, cases) in suites_of(file).iter().take(guests) {
             let verdict = self.guest(suites, cases)?;
             if verdict != Verdict::Survived {
                 return Ok(verdict);
@@ -302,12 +332,23 @@ fn digest(words: &[&str]) -> String {
         .collect()
 }
 
+/// Identity of all tests: the guests' program and the core's own.
+fn tests(ctx: &Ctx) -> Result<String> {
+    let mut key = stamp::Key::new("tests").with_file(&ctx.lane(UM).join("bin/ovpn-tests"))?;
+    for file in tree::files(ctx, &[UNIT_TESTS])? {
+        key = key.with_file(&ctx.project.join(file))?;
+    }
+    Ok(key.hex())
+}
+
 /// Tries mutants of files, as many as asked for: a sample that has no favourites, and that a larger one contains. With
-/// `--quick` those that the first round of a file does not notice count as survivors.
+/// `--quick` those that the first round of a file does not notice count as survivors, with `--unit` those of the core that
+/// the core's own tests do not notice.
 pub fn run(ctx: &Ctx, args: &[&str]) -> Result<()> {
-    let (quick, args) = match args {
-        ["--quick", rest @ ..] => (true, rest),
-        rest => (false, rest),
+    let (scope, args) = match args {
+        ["--quick", rest @ ..] => (Scope::Quick, rest),
+        ["--unit", rest @ ..] => (Scope::Unit, rest),
+        rest => (Scope::Whole, rest),
     };
     let (most, named) = match args {
         ["--most", number, rest @ ..] => {
@@ -316,15 +357,13 @@ pub fn run(ctx: &Ctx, args: &[&str]) -> Result<()> {
         }
         rest => (MOST, rest),
     };
-    let copy = Copy::make(ctx, quick)?;
-    let mut tests = stamp::sha256(&ctx.lane(UM).join("bin/ovpn-tests"))?;
-    if quick {
-        // To survive these says less.
-        tests += " quick";
-    }
+    let copy = Copy::make(ctx, scope)?;
+    let tests = tests(ctx)? + scope.suffix();
     let mut kept = Kept::read(home(ctx).join("verdicts"), tests);
     let mut sample: Vec<(String, String, Mutant)> = Vec::new();
-    for file in files(&copy.ctx.project, named)? {
+    let mut files = files(&copy.ctx.project, named)?;
+    files.retain(|file| scope != Scope::Unit || file.starts_with(CORE));
+    for file in files {
         let text = fs::read_to_string(copy.ctx.project.join(&file))?;
         for mutant in mutants::of(&text, file.ends_with(".rs")) {
             sample.push((digest(&[&file, &mutant.apply(&text)]), file.clone(), mutant));

@@ -30,7 +30,8 @@ impl Key {
         Ok(self.with(data))
     }
 
-    fn hex(self) -> String {
+    /// The key of all that was added, hex.
+    pub fn hex(self) -> String {
         hex(&self.0.finalize())
     }
 }
