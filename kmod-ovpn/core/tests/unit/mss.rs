@@ -232,6 +232,15 @@ fn every_option_is_lowered() {
     assert!(verifies(&packet));
 }
 
+/// SACK permitted (RFC 2018) is an option of two bytes: kind and length.
+#[test]
+fn behind_an_option_without_a_value() {
+    let mut packet = v4(segment(SYN, &[4, 2, 2, 4, 5, 180], &[]), 0);
+    assert!(clamp(&mut packet, 1448));
+    assert_eq!(packet[44..46], 1408u16.to_be_bytes());
+    assert!(verifies(&packet));
+}
+
 proptest! {
     #[test]
     fn checksum_stays_right(

@@ -114,6 +114,10 @@ fn idle_time_sets_the_floor() {
             "above the floor late ones pass"
         );
 
+        // The highest id is the floor itself.
+        let mut w = fresh();
+        assert_eq!(w.accept(id(100), at(30)), Err(Rejected::TooOld));
+
         // Refused packets do not end the idle time.
         let mut w = fresh();
         assert_eq!(w.accept(id(100), at(29)), Err(Rejected::Duplicate));
